@@ -1,0 +1,92 @@
+"""The contract between the builder and a function that is too dear to run inside a query.
+
+An expensive function (labelling, token counts, embeddings) is never called by DuckDB. The builder finds the call
+in a model's SQL, looks up which texts have no answer yet, streams those through ``answers`` and joins what was
+stored. A function therefore says three things: what identifies its answer (``fingerprint``), which columns an
+answer has (``columns``), and how to compute answers for a stream of texts.
+
+DuckDB's own Python UDFs cannot do this: they see at most 2,048 rows at a time, are evaluated as often as the
+optimizer likes (twice for a WHERE over a subquery's column, duckdb #10120), and repeat equal inputs (#13738).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Protocol
+
+import pyarrow as pa
+
+#: What ``answers`` receives: a batch of texts with the key under which each answer is stored.
+INPUT_SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
+
+#: Answer status. ``ok`` and ``partial`` carry values; ``unparsed`` and ``error`` carry the reason in ``raw``.
+STATUSES = ("ok", "partial", "unparsed", "error")
+
+
+class BoundFunction(Protocol):
+    """An expensive function whose constant arguments are fixed: one labeler, one tokenizer."""
+
+    @property
+    def store(self) -> str:
+        """Name of the family of answers, ``schema.table`` of the store: ``labels.eai``, ``counts.n_tokens``."""
+
+    @property
+    def labeler(self) -> str:
+        """Who answers, as people call it: a labeler's or a tokenizer's name. Stored beside each answer."""
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over everything that can change an answer: model and revision, prompt, sampling, codec."""
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Answer columns. Each batch of ``answers`` has ``key``, ``status``, these columns, ``raw``, ``tokens``."""
+
+    @property
+    def result(self) -> str | None:
+        """The one answer column that is the call's value in SQL, or None: the value is a struct of all columns."""
+
+    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Answer every text of ``inputs`` (schema ``INPUT_SCHEMA``), in any order, each key exactly once.
+
+        Yields batches with columns ``key`` string, ``status`` string (see ``STATUSES``), the answer columns,
+        ``raw`` string (the raw output or the error, NULL if there is nothing to keep) and ``tokens`` int64
+        (tokens paid for, NULL if the function does not count them). One bad text never raises: it is answered with
+        status ``error``. May run ahead of the consumer, bounded; closing the generator stops it.
+        """
+
+
+class ExpensiveFunction(Protocol):
+    """A function that SQL may call as ``name(text, option, …)``; options are constants."""
+
+    @property
+    def name(self) -> str:
+        """The name in SQL."""
+
+    def bind(self, options: tuple[str | int | float | bool, ...]) -> BoundFunction:
+        """Fix the constant arguments. Loads no model. Raises UsageError for unknown names or wrong arguments."""
+
+
+def answer_schema(function: BoundFunction) -> pa.Schema:
+    """The full schema of the batches that ``function.answers`` yields."""
+    return pa.schema(
+        [
+            pa.field("key", pa.string(), nullable=False),
+            pa.field("status", pa.string(), nullable=False),
+            *function.columns,
+            pa.field("raw", pa.string()),
+            pa.field("tokens", pa.int64()),
+        ]
+    )
+
+
+def fingerprint(*parts: object) -> str:
+    """32 hex digits that identify JSON-like values: equal values give equal digits in every process and version.
+
+    >>> fingerprint("zero_shot", {"max_tokens": 128})
+    'fd1cf04ea6f643a1b77461ce6da282b5'
+    """
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]

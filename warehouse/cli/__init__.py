@@ -1,0 +1,94 @@
+"""The command line. Each command lives in a module of its own and is imported only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module, metadata
+
+import click
+
+from udfs.errors import CuveeError
+
+#: Command → (module:function, one line of help). Help is here so that `cuvee --help` imports nothing else.
+COMMANDS = {
+    "init": ("warehouse.cli.lake:init", "Create a lake here."),
+    "lake": ("warehouse.cli.lake:lake", "Show the lake; check, compact or expire it."),
+    "ingest": ("warehouse.cli.ingest:ingest", "Read documents into the lake."),
+    "build": ("warehouse.cli.build:build", "Build seeds and models and test them, in dependency order."),
+    "plan": ("warehouse.cli.build:plan", "Say what a build would do, and why."),
+    "test": ("warehouse.cli.build:test", "Run the project's tests."),
+    "ls": ("warehouse.cli.build:ls", "List the project's nodes."),
+    "compile": ("warehouse.cli.build:compile_", "Print a model's SQL as it is sent to DuckDB."),
+    "tokenizer": ("warehouse.cli.tokenizer:tokenizer", "Train and list tokenizers."),
+    "export": ("warehouse.cli.export:export", "Write a mixture to MDS shards."),
+    "sql": ("warehouse.cli.sql:sql", "Ask the lake a question in SQL."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are found in COMMANDS and in the entry points of other packages, and loaded when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(_entry_points())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, _, function = COMMANDS[cmd_name][0].partition(":")
+            command: click.Command = getattr(import_module(module), function)
+            return command
+        if entry := _entry_points().get(cmd_name):
+            loaded: click.Command = entry.load()
+            return loaded
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from udfs.errors import did_you_mean
+
+        name = args[0]
+        if not name.startswith("-") and name not in self.list_commands(ctx):
+            hint = did_you_mean(name, self.list_commands(ctx)) or ""
+            raise click.UsageError(f"no command {name!r}; {hint}" if hint else f"no command {name!r}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, text) for name, (_, text) in COMMANDS.items()]
+        rows += [(name, _ENTRY_HELP.get(name, "")) for name in sorted(_entry_points())]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+_ENTRY_HELP = {"anneal": "Train a trunk and anneal it on mixtures, from a recipe."}
+
+
+def _entry_points() -> dict[str, metadata.EntryPoint]:
+    """Commands of packages that the warehouse does not know: training's."""
+    return {entry.name: entry for entry in metadata.entry_points(group="cuvee.commands")}
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cuvee", message="%(prog)s %(version)s")
+def cli() -> None:
+    """A SQL-centric warehouse for the data of language-model training."""
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one clear message, 1 for a failure and 2 for wrong usage."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except CuveeError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader (head, less) has gone. Python would complain once more when it flushes at exit.
+        sys.stderr.close()
+        sys.exit(141)
