@@ -6,6 +6,7 @@ import sys
 from importlib import import_module, metadata
 
 import click
+from click.shell_completion import CompletionItem
 
 from udfs.errors import CuveeError
 
@@ -53,12 +54,20 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, text) for name, (_, text) in COMMANDS.items()]
-        rows += [(name, _ENTRY_HELP.get(name, "")) for name in sorted(_entry_points())]
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl([(name, self._help(name)) for name in self.list_commands(ctx)])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=self._help(name)) for name in names]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
+    @staticmethod
+    def _help(name: str) -> str:
+        return COMMANDS[name][1] if name in COMMANDS else _ENTRY_HELP.get(name, "")
 
 
+#: Help for training's commands: loading them to ask would import what they import.
 _ENTRY_HELP = {"anneal": "Train a trunk and anneal it on mixtures, from a recipe."}
 
 

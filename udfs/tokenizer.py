@@ -1,0 +1,220 @@
+"""Byte-level BPE tokenizers: trained from documents, loaded from the lake, and ``n_tokens`` for SQL.
+
+A tokenizer is a folder with ``tokenizer.json`` (the format of the ``tokenizers`` library). Every text can be encoded
+and comes back byte for byte. The one special token, ``<|endoftext|>`` with id 0, ends a document; it is put there by
+whoever packs documents and never by a text: a document that contains these characters gets them as plain text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from udfs.errors import CuveeError, UsageError, did_you_mean
+from udfs.expensive import BoundFunction, answer_schema
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ids = NDArray[np.uint32]
+
+END_OF_TEXT = "<|endoftext|>"
+FILE = "tokenizer.json"
+
+#: A longer text is encoded piece by piece. An encoding takes some 100 bytes per token until its ids are taken out,
+#: so a document of 200 MB would otherwise need 5 GB.
+PIECE = 1_000_000
+
+#: The end of a piece, or of the run without white space in which it would end: no token crosses this place, because
+#: the pre-tokenizer never joins a character with white space after it. So the ids are those of the whole text.
+_SEAM = re.compile(r"(?<=[^\s])(?=[ \n])")
+
+
+class TokenizerError(CuveeError):
+    """A tokenizer's file cannot be read or written."""
+
+
+class Tokenizer:
+    """A trained tokenizer. Encoding uses all cores and is deterministic."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        try:
+            serialized = self.path.read_bytes()
+        except OSError as error:
+            raise TokenizerError(f"cannot read the tokenizer {self.path}: {error.strerror}") from error
+        self.fingerprint: str = _fingerprint(serialized)
+        try:
+            self._bpe: Any = _library().Tokenizer.from_buffer(serialized)
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"{self.path} is no tokenizer: {error}") from error
+        end_of_text = self._bpe.token_to_id(END_OF_TEXT)
+        if end_of_text is None:
+            raise TokenizerError(f"the tokenizer {self.path} has no token {END_OF_TEXT}")
+        self.end_of_text: int = end_of_text
+        self.vocab_size: int = self._bpe.get_vocab_size()
+        self._bpe.encode_special_tokens = True  # not stored in the file: special tokens inside a text are text
+
+    def encode_batch(self, texts: list[str]) -> list[Ids]:
+        """The token ids of each text, no special token among them.
+
+        A run of more than ``PIECE`` characters without white space is cut after every ``PIECE`` characters.
+        """
+        import numpy as np
+
+        pieces: list[str] = []
+        owners: list[int] = []
+        parts: list[list[Ids]] = [[] for _ in texts]
+        waiting = 0
+
+        def flush() -> None:
+            for owner, encoding in zip(owners, self._bpe.encode_batch_fast(pieces), strict=True):
+                parts[owner].append(np.array(encoding.ids, np.uint32))
+            pieces.clear()
+            owners.clear()
+
+        for owner, text in enumerate(texts):
+            for piece in _pieces(text):
+                pieces.append(piece)
+                owners.append(owner)
+                waiting += len(piece)
+                if waiting >= 4 * PIECE:
+                    flush()
+                    waiting = 0
+        flush()
+        return [found[0] if len(found) == 1 else np.concatenate(found) for found in parts]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids. Bytes that are not UTF-8, as when a character is cut, become U+FFFD."""
+        text: str = self._bpe.decode(list(map(int, ids)), skip_special_tokens=False)
+        return text
+
+
+def load(folder: Path) -> Tokenizer:
+    """Load the tokenizer in ``folder``. Raises TokenizerError."""
+    return Tokenizer(folder)
+
+
+def train(texts: Iterator[str], folder: Path, vocab_size: int) -> Tokenizer:
+    """Learn a byte-level BPE of at most ``vocab_size`` entries and write it to ``folder``, replacing what is there.
+
+    Depends on the texts but not on their order; equal texts give an equal file. Few texts may give fewer entries.
+    The texts are streamed; memory holds the distinct words. Raises UsageError if the vocabulary is too small.
+    """
+    library = _library()
+    smallest = 257
+    if vocab_size < smallest:
+        raise UsageError(f"a vocabulary of {vocab_size} is too small", hint=f"256 bytes and {END_OF_TEXT} make 257")
+    byte_level = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    bpe = library.Tokenizer(library.models.BPE())
+    bpe.pre_tokenizer = byte_level
+    bpe.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(byte_level.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)
+    _write(folder / FILE, bpe.to_str(pretty=True))
+    return Tokenizer(folder)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces of about ``PIECE`` characters; their encodings, one after the other, are the text's."""
+    start = 0
+    while len(text) - start > PIECE:
+        seam = _SEAM.search(text, start + PIECE // 2, start + PIECE)
+        end = seam.start() if seam else start + PIECE
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def _write(path: Path, content: str) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _fingerprint(serialized: bytes) -> str:
+    return hashlib.sha256(serialized).hexdigest()[:32]
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+        from tokenizers import decoders, models, pre_tokenizers, trainers  # noqa: F401  attributes of the package
+    except ImportError as error:
+        raise CuveeError("tokenizers need the package tokenizers", hint="pip install 'cuvee[train]'") from error
+    return tokenizers
+
+
+@dataclass(frozen=True)
+class BoundTokenCount:
+    """``n_tokens`` with its tokenizer fixed."""
+
+    folder: Path
+    fingerprint: str
+    store: str = field(default="counts.n_tokens", init=False)
+    columns: pa.Schema = field(default=pa.schema([pa.field("n_tokens", pa.int64())]), init=False)
+    result: str = field(default="n_tokens", init=False)
+
+    @property
+    def labeler(self) -> str:
+        """The tokenizer's name."""
+        return self.folder.name
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        tokenizer = load(self.folder)
+        if tokenizer.fingerprint != self.fingerprint:
+            raise TokenizerError(f"the tokenizer {self.labeler} was replaced while it was in use", hint="run again")
+        return tokenizer
+
+    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Count the tokens of every text; see ``BoundFunction.answers``. No text fails; an empty one has 0 tokens."""
+        for batch in inputs:
+            encoded = self._tokenizer.encode_batch(batch["text"].to_pylist())
+            n = len(encoded)
+            counts = pa.array([len(ids) for ids in encoded], pa.int64())
+            ok, none = pa.array(["ok"] * n, pa.string()), pa.nulls(n, pa.string())
+            yield pa.record_batch([batch["key"], ok, counts, none, pa.nulls(n, pa.int64())], schema=answer_schema(self))
+
+
+@dataclass(frozen=True)
+class TokenCount:
+    """``n_tokens(text, tokenizer)``: how many tokens a text has, the end-of-text token not counted."""
+
+    tokenizers: Path
+    name: str = field(default="n_tokens", init=False)
+
+    def bind(self, options: tuple[str | int | float | bool, ...]) -> BoundFunction:
+        """Fix the tokenizer by its name. Reads its file, to identify it; raises UsageError if there is none."""
+        if len(options) != 1 or not isinstance(options[0], str):
+            raise UsageError("n_tokens takes a text and a tokenizer's name", hint="write n_tokens(text, 'NAME')")
+        name = options[0]
+        known = [path.parent.name for path in self.tokenizers.glob(f"*/{FILE}")]
+        if name not in known:
+            hint = did_you_mean(name, known) or f"train one with: cuvee tokenizer train {name} --from MODEL"
+            raise UsageError(f"no tokenizer {name!r} in {self.tokenizers}", hint=hint)
+        folder = self.tokenizers / name
+        return BoundTokenCount(folder, _fingerprint((folder / FILE).read_bytes()))

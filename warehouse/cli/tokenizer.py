@@ -1,0 +1,82 @@
+"""cuvee tokenizer: train and list tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from warehouse.cli.output import Output, lake_option, open_lake, output_options
+
+
+@click.group()
+def tokenizer() -> None:
+    """Train and list byte-level BPE tokenizers.
+
+    cuvee tokenizer list
+    """
+
+
+@tokenizer.command()
+@click.argument("name")
+@click.option(
+    "--from", "source", required=True, metavar="MODEL|SQL", help="What to train on: a relation with a column doc_id."
+)
+@click.option("--vocab-size", default=8192, show_default=True, help="Entries at most, bytes included.")
+@click.option("--max-characters", default=100_000_000, show_default=True, help="Stop reading at about this many.")
+@click.option("--force", is_flag=True, help="Replace a different tokenizer of this name.")
+@lake_option
+@output_options
+def train(
+    name: str, source: str, vocab_size: int, max_characters: int, force: bool, lake_dir: Path | None, out: Output
+) -> None:
+    """Train the tokenizer NAME on documents of the lake. The same documents always give the same tokenizer.
+
+    cuvee tokenizer train demo --from train_documents --vocab-size 8192
+    """
+    from warehouse.tokenizers import train as train_tokenizer
+
+    lake = open_lake(lake_dir)
+    with out.progress("read", unit="characters") as progress:
+        trained, new = train_tokenizer(
+            lake,
+            name,
+            source,
+            vocab_size,
+            max_characters=max_characters,
+            force=force,
+            progress=progress.advance,
+        )
+    if out.as_json:
+        out.json(
+            {
+                "name": trained.name,
+                "fingerprint": trained.fingerprint,
+                "vocab_size": trained.vocab_size,
+                "documents": trained.documents,
+                "new": new,
+            }
+        )
+    else:
+        what = "trained" if new else "unchanged:"
+        out.text(
+            f"{what} {trained.name}, {trained.vocab_size:,} entries from {trained.documents:,} documents,"
+            f" fingerprint {trained.fingerprint}"
+        )
+
+
+@tokenizer.command("list")
+@lake_option
+@output_options
+def list_(lake_dir: Path | None, out: Output) -> None:
+    """Show the lake's tokenizers.
+
+    cuvee tokenizer list --json
+    """
+    from warehouse.tokenizers import tokenizers
+
+    rows = [
+        (row.name, row.vocab_size, row.documents, row.trained_on, f"{row.trained_at:%Y-%m-%d %H:%M}", row.fingerprint)
+        for row in tokenizers(open_lake(lake_dir))
+    ]
+    out.rows(("name", "vocab_size", "documents", "trained_on", "trained_at", "fingerprint"), rows)

@@ -1,0 +1,156 @@
+"""Training tokenizers from the lake's documents, and the table of those it has.
+
+A tokenizer's file is <lake>/tokenizers/<name>/tokenizer.json; its row in cuvee.tokenizers says what it was trained on.
+Exports name tokenizers, so one that exists is not replaced by another unless that is forced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from udfs import tokenizer
+from udfs.errors import CuveeError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from warehouse.lake import Lake
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_RELATION = re.compile(r"\w+(\.\w+){0,2}")
+
+_COLUMNS = "name, fingerprint, vocab_size, trained_on, documents, trained_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A row of cuvee.tokenizers."""
+
+    name: str
+    fingerprint: str
+    vocab_size: int
+    trained_on: str
+    documents: int
+    trained_at: datetime
+
+
+class TokenizerExistsError(CuveeError):
+    """Another tokenizer has this name."""
+
+
+def tokenizers(lake: Lake) -> list[Trained]:
+    """The lake's tokenizers, by name."""
+    rows = lake.cursor().execute(f"select {_COLUMNS} from cuvee.tokenizers order by name").fetchall()
+    return [Trained(*row) for row in rows]
+
+
+def train(
+    lake: Lake,
+    name: str,
+    source: str,
+    vocab_size: int,
+    *,
+    max_characters: int,
+    force: bool = False,
+    progress: Callable[[int], None] = lambda characters: None,
+) -> tuple[Trained, bool]:
+    """Train the tokenizer ``name`` on the documents of ``source``: a model's name, or SQL that yields a doc_id.
+
+    Documents are taken in the order of md5('tokenizer:' || doc_id), each once, up to the one in which
+    ``max_characters`` are reached (100 million take about 25 s to learn from, on 2 cores). So the result depends on
+    the set of documents only. ``progress`` hears of the characters read. Returns the tokenizer's row and whether it
+    is new: an equal tokenizer that is there already is left alone.
+
+    Raises UsageError for a bad name or source, TokenizerExistsError if a different tokenizer has the name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a tokenizer", hint="use letters, digits, '.', '_' and '-'")
+    with lake.staging() as staging:
+        with contextlib.closing(lake.reader()) as reader:
+            reader.execute("begin transaction")  # the choice of documents and their texts are of one snapshot
+            documents = _choose(reader, source, max_characters)
+            made = tokenizer.train(_texts(reader, progress), staging.folder / name, vocab_size)
+        return _keep(
+            lake, made, Trained(name, made.fingerprint, made.vocab_size, source, documents, datetime.now(UTC)), force
+        )
+
+
+def _choose(reader: duckdb.DuckDBPyConnection, source: str, max_characters: int) -> int:
+    """Fill the temporary table ``chosen`` with the doc_ids to read. Returns how many there are."""
+    import duckdb
+
+    relation = source if _RELATION.fullmatch(source) else f"({source.strip().rstrip(';')}\n)"
+    try:
+        reader.execute(
+            f"""
+            create temp table chosen as
+            with asked as (select distinct doc_id from {relation}),
+            ordered as (
+                select doc_id, n_chars,
+                    sum(n_chars) over (order by md5('tokenizer:' || doc_id), doc_id rows unbounded preceding) as so_far
+                from raw.documents semi join asked using (doc_id)
+            )
+            select doc_id from ordered where so_far - n_chars < ?
+            """,
+            [max_characters],
+        )
+    except duckdb.CatalogException as error:
+        tables = reader.execute(
+            "select table_name from information_schema.tables where table_catalog = 'lake' and table_schema = 'main'"
+        ).fetchall()
+        hint = did_you_mean(source, [table for (table,) in tables]) or "build the model first: cuvee build"
+        raise UsageError(f"nothing in the lake to train on: {_first_line(error)}", hint=hint) from error
+    except (duckdb.BinderException, duckdb.ParserException) as error:
+        hint = "--from takes the name of a model, or SQL, with a column doc_id"
+        raise UsageError(f"cannot read documents from {source!r}: {_first_line(error)}", hint=hint) from error
+    except duckdb.Error as error:
+        raise CuveeError(f"cannot read documents from {source!r}: {error}") from error
+    row = reader.execute("select count(*) from chosen").fetchone()
+    assert row is not None
+    if not row[0]:
+        raise UsageError(f"no documents in {source!r}", hint="its doc_ids must be those of raw.documents")
+    return int(row[0])
+
+
+def _texts(reader: duckdb.DuckDBPyConnection, progress: Callable[[int], None]) -> Iterator[str]:
+    query = "select text from raw.documents semi join chosen using (doc_id)"
+    for batch in reader.sql(query).to_arrow_reader(512):
+        characters = 0
+        for text in batch.column(0).to_pylist():
+            characters += len(text)
+            yield text
+        progress(characters)
+
+
+def _keep(lake: Lake, made: tokenizer.Tokenizer, row: Trained, force: bool) -> tuple[Trained, bool]:
+    """Put a trained tokenizer in its place and in the table, or find that it is there."""
+    folder = lake.root / "tokenizers" / row.name
+    with lake.commit(f"train the tokenizer {row.name}", author="cuvee tokenizer") as commit:
+        present = tokenizer.load(folder).fingerprint if (folder / tokenizer.FILE).exists() else None
+        found = commit.sql(f"select {_COLUMNS} from cuvee.tokenizers where name = ?", [row.name]).fetchone()
+        if present == row.fingerprint and found and found[1] == row.fingerprint:
+            return Trained(*found), False
+        if present not in (None, row.fingerprint) and not force:
+            cited = commit.sql("select count(*) from exports.exports where tokenizer = ?", [row.name]).fetchone()
+            exports = f", named by {cited[0]} exports" if cited and cited[0] else ""
+            raise TokenizerExistsError(
+                f"there is a different tokenizer {row.name!r} (fingerprint {present}{exports})",
+                hint="choose another name, or replace it with --force",
+            )
+        folder.mkdir(exist_ok=True)
+        made.path.replace(folder / tokenizer.FILE)
+        commit.sql("delete from cuvee.tokenizers where name = ?", [row.name])
+        commit.sql(
+            f"insert into cuvee.tokenizers ({_COLUMNS}) values (?, ?, ?, ?, ?, ?)",
+            [row.name, row.fingerprint, row.vocab_size, row.trained_on, row.documents, row.trained_at],
+        )
+    return row, True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
