@@ -296,7 +296,8 @@ class Commit:
 
     def replace(self, table: str, columns: str, files: Sequence[Path]) -> None:
         """Make ``table`` hold exactly ``files``. ``columns`` is a query that gives the table's columns and types."""
-        self._cursor.execute(f"create or replace table {table} as select * from ({columns}) where false")
+        schema, name = (part.replace('"', '""') for part in table.split("."))
+        self._cursor.execute(f'create or replace table "{schema}"."{name}" as select * from ({columns}) where false')
         self.add(table, files)
 
     def pin(self, holder: str, snapshot_id: int) -> None:

@@ -136,3 +136,17 @@ create table if not exists runs.checkpoints (
     path varchar not null,
     saved_at timestamptz not null
 );
+
+-- One build of one node of the project; the last row of a node counts. Written with the table it speaks of.
+create table if not exists cuvee.nodes (
+    node varchar not null,
+    relation varchar not null,
+    kind varchar not null,
+    status varchar not null,
+    fingerprint varchar not null,
+    parts json not null,
+    sql varchar not null,
+    rows bigint,
+    seconds double not null,
+    built_at timestamptz not null
+);

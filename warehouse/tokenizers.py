@@ -49,6 +49,15 @@ def tokenizers(lake: Lake) -> list[Trained]:
     return [Trained(*row) for row in rows]
 
 
+def load(lake: Lake, name: str) -> tokenizer.Tokenizer:
+    """A tokenizer of the lake. Raises UsageError with the nearest names."""
+    known = [row.name for row in tokenizers(lake)]
+    if name not in known:
+        hint = did_you_mean(name, known) or f"train one: cuvee tokenizer train {name} --from MODEL"
+        raise UsageError(f"no tokenizer {name!r} in this lake", hint=hint)
+    return tokenizer.load(lake.root / "tokenizers" / name)
+
+
 def train(
     lake: Lake,
     name: str,

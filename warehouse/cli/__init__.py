@@ -85,9 +85,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point: a user's mistake ends in one clear message, 1 for a failure and 2 for wrong usage."""
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = cli(standalone_mode=False)  # click returns the code of ctx.exit() in this mode
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

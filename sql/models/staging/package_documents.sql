@@ -1,0 +1,15 @@
+-- One row per document of the installed packages. Packages share licences and vendored files, so held-out is decided
+-- by package: a document is held out if every package that has it is, and trained on if none is. One that stands on
+-- both sides would measure memory, so it is neither.
+select
+    doc_id,
+    min(package) as package,
+    case
+        when bool_or(kind = 'source') then 'source'
+        when bool_or(kind = 'licence') then 'licence'
+        else min(kind)
+    end as kind,
+    count(*) as copies_found,
+    case when bool_and(held_out) then 'held_out' when bool_or(held_out) then 'neither' else 'train' end as split
+from {{ ref('package_files') }}
+group by doc_id

@@ -1,0 +1,322 @@
+"""Building a project: what is built, what is not, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from udfs.errors import CuveeError
+from warehouse import build as building
+from warehouse.lake import Lake
+from warehouse.outcome import Options, Result
+from warehouse.project import ProjectErrors
+
+PROJECTS = Path(__file__).resolve().parents[1] / "fixtures" / "projects"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    shutil.copytree(PROJECTS / "shop", tmp_path / "shop")
+    return tmp_path / "shop"
+
+
+def build(lake: Lake, root: Path, *chosen: str, **options: object) -> dict[str, Result]:
+    return {each.name: each for each in building.build(lake, root, chosen, options=Options(**options))}  # type: ignore[arg-type]
+
+
+def why(lake: Lake, root: Path, **options: object) -> dict[str, str]:
+    opened = building.open_project(lake, root, Options(**options))  # type: ignore[arg-type]
+    return {each.step.name: "; ".join(each.why) for each in building.plan(opened) if each.why}
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_a_project_lands_in_the_lake(lake: Lake, shop: Path) -> None:
+    results = build(lake, shop)
+    assert {each.status for each in results.values()} == {"built", "pass", "warn"}
+    cursor = lake.cursor()
+    assert cursor.execute("select name, code, orders, cents from main_marts.customers order by 1").fetchall() == [
+        ("Ada", "007", 2, 1950.0),
+        ("Bo", "010", 1, None),
+        ("Cy, Jr.", None, 0, None),
+    ]
+    assert cursor.execute("select order_id, name from main_marts.recent_orders order by 1").fetchall() == [
+        (2, "Ada"),
+        (3, "Bo"),
+    ]
+    assert results["not_null_stg_orders_cents"].status == "warn"
+    assert "1 row break it" in results["not_null_stg_orders_cents"].message
+    kinds = dict(cursor.execute("select table_name, table_type from information_schema.tables").fetchall())
+    assert kinds["stg_orders"] == "VIEW" and kinds["customers"] == "BASE TABLE"
+    assert "recent" not in kinds
+
+
+def test_nothing_changed_nothing_built(lake: Lake, shop: Path) -> None:
+    build(lake, shop)
+    before = lake.snapshot()
+    assert why(lake, shop) == {}
+    assert {each.status for each in build(lake, shop).values()} == {"unchanged"}
+    assert lake.snapshot() == before
+
+
+def test_the_plan_says_why(lake: Lake, shop: Path) -> None:
+    assert why(lake, shop)["customers"] == "never built"
+    build(lake, shop)
+
+    model = shop / "models/marts/customers.sql"
+    model.write_text(model.read_text().replace("with orders", "-- a comment\nWITH   orders"))
+    assert why(lake, shop) == {}, "comments and layout are no change"
+
+    model.write_text(model.read_text().replace("coalesce(o.orders, 0)", "coalesce(o.orders, -1)"))
+    said = why(lake, shop)
+    assert said["customers"] == "SQL changed"
+    assert said["recent_orders"] == "upstream data changed: customers"
+    assert "stg_customers" not in said and "order_log" not in said
+
+    shutil.copy(PROJECTS / "shop/models/marts/customers.sql", model)
+    macro = shop / "macros/money.sql"
+    macro.write_text(macro.read_text().replace("* {{ by }}", "* {{ by }} + 0"))
+    said = why(lake, shop)
+    assert said["stg_orders"] == "macro changed: shop.scaled"
+    assert said["order_log"] == "upstream data changed: stg_orders"
+    shutil.copy(PROJECTS / "shop/macros/money.sql", macro)
+
+    seed = shop / "seeds/raw_customers.csv"
+    seed.write_text(seed.read_text() + "4,Di,011\n")
+    said = why(lake, shop)
+    assert said["raw_customers"] == "seed rows changed"
+    assert said["customers"] == "upstream data changed: stg_customers"
+    assert "stg_customers" not in said, "a view shows new rows by itself"
+    shutil.copy(PROJECTS / "shop/seeds/raw_customers.csv", seed)
+
+    config = shop / "dbt_project.yml"
+    config.write_text(config.read_text().replace("+materialized: table", "+materialized: view"))
+    assert why(lake, shop)["customers"] == "main_marts.customers is a table, not a view"
+    shutil.copy(PROJECTS / "shop/dbt_project.yml", config)
+    assert why(lake, shop, variables={"cents": 1000})["stg_orders"].startswith("SQL changed by a variable")
+    assert why(lake, shop, target="ci")["customers"] == "never built"
+
+    with lake.commit("someone else") as commit:
+        commit.sql("drop table lake.main_marts.customers")
+    assert why(lake, shop)["customers"] == "main_marts.customers is not in the lake any more"
+
+
+def test_new_rows_in_a_source_are_seen(lake: Lake, tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "p",
+        {
+            "dbt_project.yml": "name: p\nmodels: {p: {+materialized: table}}",
+            "models/a.sql": "select count(*) as n from {{ source('raw', 'documents') }}",
+            "models/b.sql": "select count(*) as n from raw.files",
+            "models/c.sql": "select count(*) as n from raw.documents_and_more",
+            "models/sources.yml": "sources: [{name: raw, tables: [{name: documents}]}]",
+        },
+    )
+    with lake.commit("view") as commit:
+        commit.sql("create view lake.raw.documents_and_more as select * from raw.documents")
+    build(lake, root)
+    assert why(lake, root) == {}
+    with lake.commit("rows") as commit:
+        commit.sql("insert into lake.raw.documents values ('d', 'text', 4, 'f')")
+    assert why(lake, root) == {
+        "a": "upstream data changed: raw.documents",
+        "c": "upstream data changed: raw.documents_and_more",
+    }
+    assert {name for name, each in build(lake, root).items() if each.status == "built"} == {"a", "c"}
+    with lake.commit("rows") as commit:
+        commit.sql("delete from lake.raw.documents")
+    assert set(why(lake, root)) == {"a", "c"}
+
+
+def test_a_failed_test_stops_what_lies_downstream(lake: Lake, shop: Path) -> None:
+    build(lake, shop)
+    seed = shop / "seeds/raw_orders.csv"
+    seed.write_text(seed.read_text() + "3;1;5;2024-03-01\n")
+    results = build(lake, shop)
+    assert results["unique_stg_orders_order_id"].status == "fail"
+    assert "group by order_id" in results["unique_stg_orders_order_id"].message
+    assert results["customers"].status == "skipped"
+    assert results["customers"].message == "test unique_stg_orders_order_id failed"
+    assert results["recent_orders"].status == results["order_log"].status == "skipped"
+    orders = lake.cursor().execute("select sum(orders)::int from main_marts.customers").fetchall()
+    assert orders == [(3,)], "the last good version stays"
+    again = build(lake, shop)
+    assert again["unique_stg_orders_order_id"].status == "fail", "a failed test is run again, and still stops"
+    assert again["customers"].status == "skipped"
+    shutil.copy(PROJECTS / "shop/seeds/raw_orders.csv", seed)
+    assert {each.status for each in build(lake, shop).values()} <= {"built", "pass", "warn", "unchanged"}
+
+
+def test_an_incremental_model_adds_and_replaces(lake: Lake, shop: Path) -> None:
+    build(lake, shop)
+    seed = shop / "seeds/raw_orders.csv"
+    seed.write_text(seed.read_text().replace("3;2;;", "3;2;9;") + "4;1;5;2024-03-01\n")
+    result = build(lake, shop)["order_log"]
+    assert (result.status, result.rows) == ("built", 2)
+    rows = lake.cursor().execute("select * from main_marts.order_log order by 1").fetchall()
+    assert rows == [(1, 1250.0), (2, 700.0), (3, 900.0), (4, 500.0)]
+    assert build(lake, shop, full_refresh=True)["order_log"].rows == 4
+
+
+def test_a_table_becomes_a_view_and_back(lake: Lake, tmp_path: Path) -> None:
+    root = write(tmp_path / "p", {"dbt_project.yml": "name: p", "models/m.sql": "select 1 as a"})
+    for kind, found in (("table", "BASE TABLE"), ("view", "VIEW"), ("table", "BASE TABLE")):
+        write(root, {"models/m.sql": f"{{{{ config(materialized='{kind}') }}}} select 1 as a"})
+        build(lake, root)
+        row = (
+            lake.cursor().execute("select table_type from information_schema.tables where table_name = 'm'").fetchone()
+        )
+        assert row == (found,)
+
+
+def test_views_hold_for_a_client_that_calls_the_lake_otherwise(lake: Lake, shop: Path) -> None:
+    build(lake, shop)
+    reader = lake.reader()
+    reader.execute("use memory")
+    reader.execute("detach lake")
+    reader.execute(lake.attach_statement.replace("AS lake", "AS other"))
+    assert reader.execute("select count(*) from other.main.stg_orders").fetchone() == (3,)
+
+
+def test_types_that_parquet_cannot_hold(lake: Lake, tmp_path: Path) -> None:
+    sql = (
+        "select sum(1) as h, {'x': sum(2), 'y': [sum(3)]} as s, 'a'::enum('a', 'b') as e, [1, 2]::int[2] as l,"
+        " '101'::bit as b, '{\"a\": 1}'::json as j, null as n, uuid() as u, interval 1 day as i"
+    )
+    root = write(
+        tmp_path / "p",
+        {"dbt_project.yml": "name: p", "models/m.sql": "{{ config(materialized='table') }}" + sql},
+    )
+    assert build(lake, root)["m"].status == "built"
+    types = {row[0]: row[1] for row in lake.cursor().execute("describe main.m").fetchall()}
+    assert types["h"] == "BIGINT" and types["s"] == "STRUCT(x BIGINT, y BIGINT[])" and types["e"] == "VARCHAR"
+    assert types["l"] == "INTEGER[]" and types["j"] == "JSON"
+
+
+def test_all_mistakes_are_told_at_once_with_their_places(lake: Lake, tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "p",
+        {
+            "dbt_project.yml": "name: p",
+            "models/orders.sql": "select 1 as a",
+            "models/a.sql": "-- first\nselect *\nfrom {{ ref('ordres') }}\n",
+            "models/b.sql": "select 1,\n\n  2 as b,\n  from from x\n",
+            "models/c.sql": "select {{ var('nothing') }}",
+            "models/d.sql": "{% if %}",
+            "models/e.sql": "select {{ broken(1) }}",
+            "models/f.sql": "select {{ unknown_macro() }}",
+            "macros/m.sql": "{% macro broken(x) %}\n{{ x.y.z }}\n{% endmacro %}",
+            "models/schema.yml": "models:\n  - name: orders\n    columns:\n      - name: a\n        tests: [uniqe]\n",
+        },
+    )
+    with pytest.raises(ProjectErrors) as caught:
+        build(lake, root)
+    said = str(caught.value)
+    assert "models/a.sql:3: no model or seed is named 'ordres'" in said
+    assert "did you mean orders?" in said and "3 | from {{ ref('ordres') }}" in said
+    assert "models/b.sql:4" in said and "4 |   from from x" in said
+    assert "models/c.sql:1: no variable is named 'nothing'" in said
+    assert "models/d.sql:1" in said
+    assert "macros/m.sql:2" in said and "called from models/e.sql:1" in said
+    assert "models/f.sql:1: 'unknown_macro' is undefined" in said
+    assert "models/schema.yml:4: no test is named 'uniqe'" in said and "did you mean unique?" in said
+
+
+def test_a_circle_is_printed(lake: Lake, tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "p",
+        {
+            "dbt_project.yml": "name: p",
+            "models/a.sql": "select * from {{ ref('c') }}",
+            "models/b.sql": "select * from {{ ref('a') }}",
+            "models/c.sql": "select * from {{ ref('b') }}",
+        },
+    )
+    with pytest.raises(CuveeError, match="in a circle: a → b → c → a"):
+        build(lake, root)
+
+
+def test_an_error_of_duckdb_names_the_line_of_the_source(lake: Lake, tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "p",
+        {
+            "dbt_project.yml": "name: p",
+            "macros/m.sql": "{% macro three_lines() %}\n1 as a,\n2 as b,\n3 as c\n{% endmacro %}",
+            "models/m.sql": "{{ config(materialized='table') }}\nselect\n  {{ three_lines() }},\n  nowhere\nfrom x\n",
+            "models/x.sql": "select 1 as one",
+            "models/n.sql": "select * from {{ ref('m') }}",
+        },
+    )
+    results = build(lake, root)
+    assert "models/m.sql:4" in results["m"].message and "4 |   nowhere" in results["m"].message
+    assert results["n"].status == "skipped" and results["n"].message == "m failed"
+
+
+def test_a_build_with_nothing_to_do_parses_nothing(lake: Lake, shop: Path) -> None:
+    (shop / "models/staging/env.sql").write_text("select '{{ env_var('SHOP', 'none') }}' as shop from raw.documents")
+
+    def loaded(env: dict[str, str] | None = None) -> set[str]:
+        script = (
+            "import sys; from warehouse.cli import cli\n"
+            f"cli(['build', '-q', '--lake', '{lake.root}', '--project-dir', '{shop}'], standalone_mode=False)\n"
+            "print(' '.join({'jinja2', 'sqlglot', 'duckdb'} & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, **(env or {})},
+        )
+        return set(done.stdout.splitlines()[-1].split())
+
+    everything = {"jinja2", "sqlglot", "duckdb"}
+    assert loaded() == everything
+    assert loaded() == set()
+    assert loaded({"SHOP": "corner"}) == everything, "another environment"
+    assert loaded({"SHOP": "corner"}) == set()
+    with lake.commit("rows") as commit:
+        commit.sql("insert into lake.raw.documents values ('d', 'text', 4, 'f')")
+    assert loaded({"SHOP": "corner"}) == everything, "new rows"
+    assert loaded({"SHOP": "corner"}) == set()
+    (shop / "models/marts/customers.sql").write_text((shop / "models/marts/customers.sql").read_text() + "-- x")
+    assert loaded({"SHOP": "corner"}) == everything, "another file"
+    with lake.commit("drop") as commit:
+        commit.sql("drop table lake.main_marts.customers")
+    assert loaded({"SHOP": "corner"}) == everything, "a table is gone"
+
+
+def test_the_commands(lake: Lake, shop: Path) -> None:
+    def cuvee(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "warehouse.cli", *args, "--lake", str(lake.root), "--project-dir", str(shop)]
+        script = [sys.executable, "-c", "from warehouse.cli import main; main()", *command[3:]]
+        return subprocess.run(script, capture_output=True, text=True, timeout=120)
+
+    assert {row["name"] for row in json.loads(cuvee("ls", "--select", "tag:nightly", "--json").stdout)} >= {"customers"}
+    plan = json.loads(cuvee("plan", "--json").stdout)
+    assert {row["name"]: row["why"] for row in plan}["customers"] == ["never built"]
+    done = cuvee("build", "--select", "+customers", "raw_orders", "--json")
+    assert done.returncode == 0, done.stderr
+    statuses = {row["name"]: row["status"] for row in json.loads(done.stdout)}
+    assert statuses["customers"] == "built" and "order_log" not in statuses
+    assert "main_marts.customers" in done.stderr
+    assert "1,950" not in done.stdout
+    assert cuvee("compile", "recent_orders").stdout.startswith("with __dbt__cte__recent as (")
+    (shop / "tests/wrong.sql").write_text("select 1 as a from {{ ref('customers') }}")
+    failed = cuvee("test", "--select", "customers")
+    assert failed.returncode == 1
+    assert "3 rows break it" in failed.stderr and "select 1 as a from" in failed.stderr
+    unknown = cuvee("build", "--select", "custmers")
+    assert unknown.returncode == 2 and "did you mean customers" in unknown.stderr

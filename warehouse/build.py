@@ -1,0 +1,432 @@
+"""Build a project into a lake: seeds and models in dependency order, each tested before anything reads it.
+
+    files → Project → render → parse → Graph → Plan → materialize → test → state
+
+``open_project`` does the first four steps, ``plan`` the fifth, ``build`` the rest. A killed build leaves every
+relation in its last good version; the next one continues behind what was committed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from udfs.errors import CuveeError, Location
+from warehouse import checks, materialize, project, state, unchanged
+from warehouse import graph as graphs
+from warehouse import plan as plans
+from warehouse.graph import Graph
+from warehouse.materialize import Change
+from warehouse.outcome import DEFAULTS, Options, Result, Watcher
+from warehouse.plan import Plan, Planned
+from warehouse.relation import Relation
+from warehouse.render import Renderer, target_of
+from warehouse.selection import select
+from warehouse.state import Built
+from warehouse.versions import versions
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from udfs.expensive import ExpensiveFunction
+    from warehouse.lake import Lake, Staging
+
+#: Finished nodes wait for each other this long, so that many small ones share a commit (about 40 ms each).
+_GATHER_SECONDS = 2.0
+
+
+class BuildError(CuveeError):
+    """Something could not be built, or a test failed."""
+
+
+class LakeDatabase:
+    """What templates may ask the lake."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self.cursor = cursor
+        self.relations = versions(cursor)
+
+    def refresh(self) -> None:
+        self.relations = versions(self.cursor)
+
+    def relation_type(self, schema: str, identifier: str) -> str | None:
+        found = self.relations.get(f"{schema}.{identifier}".lower())
+        return found[0] if found else None
+
+    def query(self, sql: str) -> tuple[list[str], list[str], list[tuple[Any, ...]]]:
+        import duckdb
+
+        try:
+            relation: duckdb.DuckDBPyRelation | None = self.cursor.sql(sql)  # None for a statement without rows
+            if relation is None:
+                return [], [], []
+            return relation.columns, [str(kind) for kind in relation.types], relation.fetchall()
+        except duckdb.Error as error:
+            raise CuveeError(f"a query of the template failed: {error}") from error
+
+
+@dataclass(slots=True)
+class Opened:
+    """A project read, rendered and parsed, beside the lake it is built into."""
+
+    lake: Lake
+    root: Path
+    renderer: Renderer
+    graph: Graph
+    functions: Mapping[str, ExpensiveFunction]
+    database: LakeDatabase
+    options: Options
+
+
+def open_project(
+    lake: Lake,
+    root: Path,
+    options: Options = DEFAULTS,
+    *,
+    functions: Mapping[str, ExpensiveFunction] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Opened:
+    """Read the project in ``root``. Raises ProjectErrors with everything that is wrong with it.
+
+    ``functions`` are the expensive functions that SQL may call; by default those of ``udfs.registry``.
+    """
+    read = project.load(root)
+    if functions is None:
+        functions = _registered(lake, root)
+    functions = {name.lower(): function for name, function in functions.items()}
+    database = LakeDatabase(lake.cursor())
+    renderer = Renderer(
+        read, target_of(read, options.target), options.variables, database, full_refresh=options.full_refresh, say=say
+    )
+    return Opened(lake, root, renderer, graphs.build(renderer, functions), functions, database, options)
+
+
+def _registered(lake: Lake, root: Path) -> Mapping[str, ExpensiveFunction]:
+    from udfs.registry import Resources, expensive_functions
+
+    return expensive_functions(Resources(taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers"))
+
+
+def plan(opened: Opened, chosen: Sequence[str] = (), excluded: Sequence[str] = ()) -> Plan:
+    """What a build of the selection would do, and why. Changes nothing."""
+    selected = select(opened.graph, chosen, excluded)
+    cursor = opened.database.cursor
+    opened.database.refresh()
+    relations = opened.database.relations
+    return plans.make(
+        opened.graph,
+        selected,
+        state.read(cursor),
+        relations,
+        opened.functions,
+        _view_tables(opened, cursor),
+        full_refresh=opened.options.full_refresh,
+    )
+
+
+def _view_tables(opened: Opened, cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
+    """The tables below each lake view that models read but the project does not build."""
+    wanted = {
+        name
+        for step in opened.graph.steps.values()
+        for name in (*step.external, *([step.relation.key] if step.kind == "source" and step.relation else []))
+        if opened.database.relations.get(name, ("",))[0] == "view"
+    }
+    found: dict[str, tuple[str, ...]] = {}
+    while wanted:
+        import sqlglot
+
+        name = wanted.pop()
+        schema, _, view = name.partition(".")
+        row = cursor.execute(
+            "select sql from duckdb_views() where database_name = 'lake'"
+            " and lower(schema_name) = ? and lower(view_name) = ?",
+            [schema, view],
+        ).fetchone()
+        tree = sqlglot.parse_one(row[0], dialect="duckdb") if row else None
+        query = tree.expression if tree is not None else None
+        found[name] = tuple(dict.fromkeys(graphs.table_names(query, schema))) if query is not None else ()
+        wanted |= {each for each in found[name] if opened.database.relations.get(each, ("",))[0] == "view"} - set(found)
+    return found
+
+
+def build(
+    lake: Lake,
+    root: Path,
+    chosen: Sequence[str] = (),
+    excluded: Sequence[str] = (),
+    options: Options = DEFAULTS,
+    *,
+    functions: Mapping[str, ExpensiveFunction] | None = None,
+    watcher: Watcher | None = None,
+    kinds: Sequence[str] = (),
+) -> list[Result]:
+    """Build what is selected and changed, test it, and say what became of each node.
+
+    ``kinds`` narrows the selection to kinds of nodes (``test``: run tests, all of them, build nothing). Two builds
+    on one lake: the second waits for the first. Raises ProjectErrors before anything is built if the project has
+    mistakes; a failing model or test raises nothing, it is among the results.
+    """
+    watcher = watcher or Watcher()
+    registered = functions is None
+    files = unchanged.digest(root) if root.is_dir() else ""
+    with _alone(lake, watcher):
+        opened = open_project(lake, root, options, functions=functions, say=watcher.say)
+        planned = plan(opened, chosen, excluded)
+        watcher.started(planned)
+        with lake.staging() as staging:
+            results = _Build(opened, planned, staging, watcher, kinds).run()
+        if registered and not kinds and not any(result.status in ("fail", "error", "skipped") for result in results):
+            ground = _ground(opened, planned, results)
+            unchanged.remember(lake, root, chosen, excluded, options, ground, results, files)
+        return results
+
+
+def _ground(opened: Opened, plan: Plan, results: Sequence[Result]) -> unchanged.Ground:
+    """What a build's results stand on: inputs as they were planned with, built tables as they are now."""
+    from warehouse.calls import calls
+
+    now = versions(opened.database.cursor)
+    made = {result.relation for result in results if result.status == "built"}
+    names: set[str] = set()
+    called: set[tuple[str, tuple[Any, ...], str]] = set()
+    above = {planned.step.id for planned in plan}.union(*(opened.graph.ancestors(planned.step.id) for planned in plan))
+    for step in (opened.graph.steps[key] for key in above):
+        names.update(step.external)
+        if step.relation is not None and step.kind not in ("test", "ephemeral"):
+            names.add(step.relation.key)
+        called.update((call.name, call.options, call.function.fingerprint) for call in calls(step, opened.functions))
+    tables = _view_tables(opened, opened.database.cursor)
+    names.update(table for each in tables.values() for table in each)
+    found = {name: (now if name in made else plan.relations).get(name, ("", "absent"))[1] for name in names}
+    return unchanged.Ground(dict(opened.renderer.env_vars), tuple(sorted(called, key=repr)), found)
+
+
+@contextmanager
+def _alone(lake: Lake, watcher: Watcher) -> Iterator[None]:
+    """Wait for another build of this lake to end: both would pay for the same answers. The lock dies with it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(lake.root / "build.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock.acquire(timeout=0))
+        except Timeout:
+            watcher.say("another build of this lake is running; waiting for it")
+            stack.enter_context(lock.acquire())
+        yield
+
+
+class _Build:
+    """One run through a plan."""
+
+    def __init__(self, opened: Opened, plan: Plan, staging: Staging, watcher: Watcher, kinds: Sequence[str]) -> None:
+        self.opened, self.plan, self.staging, self.watcher, self.kinds = opened, plan, staging, watcher, kinds
+        self.cursor = opened.lake.cursor()
+        self.results: list[Result] = []
+        self.stopped: dict[str, str] = {}  # nodes that cannot be built or trusted → why
+        self.pending: list[tuple[Planned, Change, Built]] = []
+        self.waiting_since = 0.0
+        self.present = {name: kind for name, (kind, _) in plan.relations.items()}
+        self.tested: list[Built] = []
+
+    def run(self) -> list[Result]:
+        try:
+            for group in self.plan.generations:
+                for planned in sorted(group, key=lambda each: each.step.kind == "test"):
+                    if self.kinds and planned.step.node.kind not in self.kinds:
+                        continue
+                    self._node(planned)
+                    if self.opened.options.fail_fast and any(result.failed for result in self.results):
+                        return self.results
+                self._commit()
+        finally:
+            self._commit()
+            self._commit_tests()
+            self.cursor.close()
+        return self.results
+
+    def _node(self, planned: Planned) -> None:
+        step = planned.step
+        began = time.perf_counter()
+        blocked = self._blocked(planned)
+        try:
+            if blocked:
+                self._done(planned, "skipped", message=blocked)
+            elif step.kind == "test":
+                self._commit()
+                self._test(planned, began)
+            elif not planned.changed:
+                self._done(planned, "unchanged", rows=planned.last.rows if planned.last else None)
+            else:
+                if planned.problem is not None:
+                    raise planned.problem
+                change = self._compute(planned)
+                self._gather(planned, change, time.perf_counter() - began)
+        except CuveeError as error:
+            self.stopped[step.id] = f"{step.name} failed"
+            self._done(planned, "error", seconds=time.perf_counter() - began, message=str(error))
+
+    def _blocked(self, planned: Planned) -> str | None:
+        guards = self.plan.guards.get(planned.step.id, set())
+        for key in (*planned.step.parents, *sorted(guards)):
+            if key in self.stopped:
+                reason = self.stopped[key]
+                if planned.step.kind != "test":
+                    self.stopped[planned.step.id] = reason
+                return reason
+            parent = self.opened.graph.steps[key]
+            if parent.kind == "ephemeral" and (above := next((p for p in parent.parents if p in self.stopped), None)):
+                return self.stopped[above]
+        return None
+
+    # --- models and seeds -----------------------------------------------------------------------------------
+
+    def _compute(self, planned: Planned) -> Change:
+        step = planned.step
+        relation = step.relation
+        assert relation is not None and step.rendered is not None
+        for hook in self._hooks(planned, "pre_hook"):
+            with self.opened.lake.commit(f"build: pre-hook of {step.name}", author="cuvee build") as commit:
+                commit.sql(hook)
+        if step.kind == "seed":
+            change = materialize.seed(self.cursor, self.staging, step, self.opened.root / step.node.path, relation)
+        elif step.rendered.live:
+            self.opened.database.refresh()
+            rendered = self.opened.renderer.render_live(step.rendered)
+            change = self._model(planned, _live(step, rendered, self.opened), relation)
+        else:
+            change = self._model(planned, step, relation)
+        after = tuple(self._hooks(planned, "post_hook"))
+        return change if not after else Change(
+            change.relation, change.kind, change.columns, change.files, change.view, change.keys, change.rows, after
+        )  # fmt: skip
+
+    def _model(self, planned: Planned, step: graphs.Step, relation: Relation) -> Change:
+        from warehouse import answers
+
+        if step.kind == "view":
+            answers.refuse_in_view(step, self.opened.functions)
+            return materialize.view(self.cursor, step, relation)
+        assert step.rendered is not None
+        make = materialize.table
+        if step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
+            make = materialize.incremental
+        with answers.answered(self.opened, step, self.cursor, self.watcher) as ready:
+            return make(self.cursor, self.staging, ready, relation)
+
+    def _hooks(self, planned: Planned, name: str) -> list[str]:
+        step = planned.step
+        hooks = step.node.config.get(name) or []
+        texts = [hook["sql"] if isinstance(hook, Mapping) else str(hook) for hook in hooks]
+        this = {"this": step.relation}
+        rendered = [self.opened.renderer.value(text, Location(step.node.path), this) for text in texts]
+        return [str(text).strip().rstrip(";") for text in rendered if str(text).strip()]
+
+    def _gather(self, planned: Planned, change: Change, seconds: float) -> None:
+        if not self.pending:
+            self.waiting_since = time.perf_counter()
+        self.pending.append((planned, change, self._built(planned, "built", change.rows, seconds)))
+        if time.perf_counter() - self.waiting_since >= _GATHER_SECONDS:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Put everything that is computed into the lake, in one commit; if that fails, one by one."""
+        pending, self.pending = self.pending, []
+        if not pending:
+            return
+        try:
+            self._commit_together(pending)
+        except CuveeError as error:
+            self._failed(pending, error)
+        except _duckdb_error() as error:
+            self._failed(pending, error)
+
+    def _failed(self, pending: list[tuple[Planned, Change, Built]], error: Exception) -> None:
+        if len(pending) > 1:
+            for each in pending:
+                self.pending = [each]
+                self._commit()
+            return
+        planned = pending[0][0]
+        self.stopped[planned.step.id] = f"{planned.step.name} failed"
+        found = error if isinstance(error, CuveeError) else graphs.located(planned.step, error)
+        self._done(planned, "error", message=str(found))
+
+    def _commit_together(self, pending: list[tuple[Planned, Change, Built]]) -> None:
+        names = [planned.step.name for planned, _, _ in pending]
+        kind = "model" if len(names) == 1 else "models"
+        with self.opened.lake.commit(
+            f"build: {kind} {', '.join(names)}",
+            author="cuvee build",
+            extra={"nodes": [row.node for _, _, row in pending]},
+        ) as commit:
+            for _, change, _ in pending:
+                change.apply(commit, self.present.get(change.relation.key))
+            state.write(commit, [row for _, _, row in pending])
+        for planned, change, row in pending:
+            self.present[change.relation.key] = "view" if change.kind == "view" else "table"
+            self._done(planned, "built", rows=change.rows, seconds=row.seconds)
+
+    def _built(self, planned: Planned, status: str, rows: int | None, seconds: float) -> Built:
+        step = planned.step
+        relation = step.relation.key if step.relation else ""
+        return Built(
+            step.id, relation, step.kind, status, planned.parts.fingerprint, planned.parts, step.sql, rows, seconds
+        )
+
+    # --- tests ----------------------------------------------------------------------------------------------
+
+    def _test(self, planned: Planned, began: float) -> None:
+        if not planned.changed and planned.last is not None and "test" not in self.kinds:
+            self._done(planned, "unchanged", message=planned.last.status)
+            return
+        from warehouse import answers
+
+        if planned.problem is not None:
+            raise planned.problem
+        answers.refuse_in_test(planned.step, self.opened.functions)
+        verdict = checks.run(self.cursor, planned.step)
+        seconds = time.perf_counter() - began
+        message = ""
+        if verdict.status != "pass":
+            rows = "1 row" if verdict.failures == 1 else f"{verdict.failures:,} rows"
+            message = f"{rows} break it; see them with:\n{verdict.query}"
+        if verdict.status == "fail":
+            self.stopped[planned.step.id] = f"test {planned.step.name} failed"
+        self.tested.append(self._built(planned, verdict.status, verdict.failures, seconds))
+        self._done(planned, verdict.status, rows=verdict.failures, seconds=seconds, message=message)
+
+    def _commit_tests(self) -> None:
+        if self.tested:
+            with self.opened.lake.commit(f"build: {len(self.tested)} tests", author="cuvee build") as commit:
+                state.write(commit, self.tested)
+
+    def _done(
+        self, planned: Planned, status: str, *, rows: int | None = None, seconds: float = 0.0, message: str = ""
+    ) -> None:
+        step = planned.step
+        relation = step.relation.key if step.relation and step.kind != "test" else None
+        result = Result(step.id, step.name, step.kind, status, relation, rows, seconds, message)
+        self.results.append(result)
+        self.watcher.finished(result)
+
+
+def _live(step: graphs.Step, rendered: Any, opened: Opened) -> graphs.Step:
+    """The step with the SQL that its template gives now that it may ask the database."""
+    from dataclasses import replace
+
+    nodes = {each.id: each.rendered for each in opened.graph.steps.values() if each.rendered is not None}
+    sql, lines = graphs.compose(rendered, nodes)
+    now = replace(step, rendered=rendered, sql=sql, lines=lines)
+    return replace(now, tree=graphs.parse(now))
+
+
+def _duckdb_error() -> type[Exception]:
+    import duckdb
+
+    return duckdb.Error

@@ -1,0 +1,419 @@
+"""What depends on what: the nodes of a project with their parsed SQL, in an order that can be built.
+
+Edges come from ``ref`` and ``source``, and from the SQL itself: a model that names another model's table depends on
+it, whether it said ``ref`` or not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from udfs.errors import CuveeError, Location
+from warehouse.project import Node, ProjectErrors
+from warehouse.relation import EPHEMERAL, Relation
+from warehouse.render import Rendered, Renderer
+from warehouse.templates import excerpt
+
+if TYPE_CHECKING:
+    import duckdb
+    from sqlglot import exp
+
+_OPENING = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(with\s+(?:recursive\s)?)?", re.IGNORECASE | re.DOTALL)
+
+
+class SqlError(CuveeError):
+    """The SQL of a model is wrong."""
+
+
+class CycleError(CuveeError):
+    """Models depend on each other in a circle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node of the graph. ``sql`` is complete: the ephemeral models it refers to stand in its WITH."""
+
+    id: str
+    node: Node
+    rendered: Rendered | None  # None for sources
+    relation: Relation | None
+    sql: str
+    lines: tuple[int, ...]
+    digest: str  # of the normalised SQL: comments and layout do not matter
+    parents: tuple[str, ...]
+    external: tuple[str, ...]  # lake tables that belong to no node, as ``schema.name``
+    tree: exp.Expr | None = None
+
+    @property
+    def kind(self) -> str:
+        """seed, source, test, or a model's materialization."""
+        if self.node.kind != "model" or self.rendered is None:
+            return self.node.kind
+        return self.rendered.materialized
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    def locate(self, line: int | None, column: int | None = None) -> Location:
+        """Where a line of ``sql`` stands in the node's own file."""
+        if self.node.test:
+            return self.node.where
+        source = self.lines[line - 1] if line and 0 < line <= len(self.lines) else None
+        text = self.node.text.splitlines()
+        same = source and 0 < source <= len(text) and line and text[source - 1] == self.sql.splitlines()[line - 1]
+        return Location(self.node.path, source or None, column if same else None)
+
+    def excerpt(self, where: Location) -> str | None:
+        """The source line that ``where`` names."""
+        return None if self.node.test else excerpt(self.node.text, where.line, where.column)
+
+
+@dataclass(slots=True)
+class Graph:
+    """All nodes by id, and their order."""
+
+    steps: dict[str, Step]
+    children: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.children = {key: [] for key in self.steps}
+        for step in self.steps.values():
+            for parent in step.parents:
+                self.children[parent].append(step.id)
+
+    def ancestors(self, key: str) -> set[str]:
+        """Everything that ``key`` depends on."""
+        return self._reach(self.steps[key].parents, lambda each: self.steps[each].parents)
+
+    def descendants(self, key: str) -> set[str]:
+        """Everything that depends on ``key``."""
+        return self._reach(self.children[key], lambda each: self.children[each])
+
+    @staticmethod
+    def _reach(start: Iterable[str], onward) -> set[str]:  # type: ignore[no-untyped-def]
+        found: set[str] = set()
+        stack = list(start)
+        while stack:
+            key = stack.pop()
+            if key not in found:
+                found.add(key)
+                stack.extend(onward(key))
+        return found
+
+    def order(self) -> list[str]:
+        """All ids, each after what it depends on; among equals by id. Raises CycleError with the loop."""
+        waiting = {key: len(set(step.parents)) for key, step in self.steps.items()}
+        ready = sorted((key for key, count in waiting.items() if not count), reverse=True)
+        done: list[str] = []
+        while ready:
+            key = ready.pop()
+            done.append(key)
+            freed = []
+            for child in dict.fromkeys(self.children[key]):
+                waiting[child] -= 1
+                if not waiting[child]:
+                    freed.append(child)
+            ready.extend(sorted(freed, reverse=True))
+        if len(done) < len(self.steps):
+            loop = self._loop({key for key, count in waiting.items() if count})
+            names = [self.steps[key].name for key in loop]
+            raise CycleError(
+                f"models depend on each other in a circle: {' → '.join([names[-1], *names])}",
+                where=self.steps[loop[0]].node.where,
+                hint="one of them must read something else",
+            )
+        return done
+
+    def _loop(self, among: Collection[str]) -> list[str]:
+        path: list[str] = []
+        key = min(among)
+        while key not in path:
+            path.append(key)
+            key = min(parent for parent in self.steps[key].parents if parent in among)
+        loop = path[path.index(key) :]
+        first = loop.index(min(loop))
+        return [*loop[first:], *loop[:first]][::-1]
+
+    def closure(self) -> dict[str, set[str]]:
+        """Everything that each node depends on."""
+        above: dict[str, set[str]] = {}
+        for key in self.order():
+            parents = self.steps[key].parents
+            above[key] = set(parents).union(*(above[parent] for parent in parents))
+        return above
+
+    def generations(self, selected: Collection[str]) -> list[list[str]]:
+        """The selected ids in groups: each group depends only on groups before it, tests in between (see guards)."""
+        above, guards = self.closure(), self.guards(selected)
+        wanted = set(selected)
+        depth: dict[str, int] = {}
+        for key in self.order():
+            if key in wanted:
+                self._depth(key, wanted, above, guards, depth)
+        groups: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+        for key in self.order():
+            if key in depth:
+                groups[depth[key]].append(key)
+        return groups
+
+    def _depth(
+        self,
+        key: str,
+        wanted: set[str],
+        above: Mapping[str, set[str]],
+        guards: Mapping[str, set[str]],
+        depth: dict[str, int],
+    ) -> int:
+        if key not in depth:
+            before = (above[key] & wanted) | guards.get(key, set())
+            # Ancestors of ancestors are there already, so the recursion is only as deep as tests are nested.
+            depth[key] = 1 + max((self._depth(each, wanted, above, guards, depth) for each in before), default=-1)
+        return depth[key]
+
+    def guards(self, selected: Collection[str]) -> dict[str, set[str]]:
+        """For each selected node that is no test, the selected tests whose failure keeps it from being built.
+
+        A test guards what depends on everything that the test depends on; so no circle can arise.
+        """
+        above = self.closure()
+        tests = [key for key in selected if self.steps[key].kind == "test" and above[key]]
+        return {
+            key: {test for test in tests if above[test] <= above[key]}
+            for key in selected
+            if self.steps[key].kind != "test"
+        }
+
+
+def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
+    """The graph of everything that is enabled. Raises ProjectErrors with all mistakes in all files.
+
+    ``functions`` are the names of expensive functions: a test that calls one needs its SQL parsed.
+    """
+    rendered = renderer.render_all()
+    nodes = {key: value for key, value in rendered.items() if value.relation is None or value.node.kind != "test"}
+    errors = list({str(error): error for error in renderer.errors}.values())
+    relations = {
+        value.relation.key: key for key, value in nodes.items() if value.relation and not value.relation.is_cte
+    }
+    taken: dict[str, Node] = {}
+    for value in nodes.values():
+        if value.relation is not None and not value.relation.is_cte:
+            other = taken.setdefault(value.relation.key, value.node)
+            if other is not value.node:
+                errors.append(
+                    CuveeError(
+                        f"{value.node.kind} {value.node.name} would be built as {value.relation.key},"
+                        f" and so would {other.kind} {other.name} ({other.path})",
+                        where=value.node.where,
+                        hint="give one of them another alias or schema",
+                    )
+                )
+    sources = {node.id: node for node in renderer.project.of_kind("source")}
+    for node in sources.values():
+        relations.setdefault(renderer.relation(node).key, node.id)
+    calls = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\s*\(", re.IGNORECASE) if functions else None
+
+    steps: dict[str, Step] = {}
+    for value in nodes.values():
+        try:
+            steps[value.node.id] = _step(value, nodes, relations, renderer, calls)
+        except CuveeError as error:
+            errors.append(error)
+    if errors:
+        raise ProjectErrors(errors)
+    for node in sources.values():
+        steps[node.id] = Step(node.id, node, None, renderer.relation(node), "", (), "", (), ())
+    # A test of something disabled is disabled with it.
+    steps = {
+        key: step
+        for key, step in steps.items()
+        if step.node.attached is None or (step.node.attached in steps and all(p in steps for p in step.parents))
+    }
+    graph = Graph(steps)
+    graph.order()
+    return graph
+
+
+def _step(
+    value: Rendered,
+    nodes: Mapping[str, Rendered],
+    relations: Mapping[str, str],
+    renderer: Renderer,
+    calls: re.Pattern[str] | None,
+) -> Step:
+    node = value.node
+    if node.kind == "seed":
+        return Step(node.id, node, value, value.relation, "", (), node.text, (), ())
+    sql, lines = compose(value, nodes)
+    parents = [ref for ref in value.refs if ref not in nodes or not _is_ephemeral(nodes[ref])]
+    parents += [ref for ref in value.refs if ref in nodes and _is_ephemeral(nodes[ref])]
+    step = Step(node.id, node, value, value.relation, sql, lines, _flat_digest(sql), tuple(parents), ())
+    # The SQL of a generic test comes from a macro: what it reads is known from its arguments.
+    if node.test and not (calls and calls.search(sql)):
+        return step
+    tree = parse(step)
+    if tree is None:
+        return step
+    external: list[str] = []
+    for name in table_names(tree, renderer.target.schema):
+        owner = relations.get(name)
+        if owner == node.id:
+            continue
+        if owner:
+            parents.append(owner)
+        else:
+            external.append(name)
+    return Step(
+        node.id,
+        node,
+        value,
+        value.relation,
+        sql,
+        lines,
+        digest(tree),
+        tuple(dict.fromkeys(parents)),
+        tuple(dict.fromkeys(external)),
+        tree,
+    )
+
+
+def _is_ephemeral(value: Rendered) -> bool:
+    return value.relation is not None and value.relation.is_cte
+
+
+def compose(value: Rendered, nodes: Mapping[str, Rendered]) -> tuple[str, tuple[int, ...]]:
+    """The SQL of a node with the ephemeral models it uses put into its WITH; and the line map to go with it."""
+    needed: dict[str, Rendered] = {}
+
+    def collect(each: Rendered, path: tuple[str, ...]) -> None:
+        for ref in each.refs:
+            if ref in nodes and _is_ephemeral(nodes[ref]) and ref not in path:
+                collect(nodes[ref], (*path, ref))
+                needed.setdefault(ref, nodes[ref])
+
+    collect(value, (value.node.id,))
+    if not needed:
+        return value.sql, value.lines
+    opening = _OPENING.match(value.sql)
+    assert opening is not None
+    ctes = ",\n".join(f"{each.relation} as (\n{each.sql}\n)" for each in needed.values())
+    head, tail = value.sql[: opening.end()], value.sql[opening.end() :]
+    sql = f"{head}{ctes},\n{tail}" if opening[1] else f"{head}with {ctes}\n{tail}"
+    before = head.count("\n")
+    lines = (*value.lines[:before], *([0] * (ctes.count("\n") + 1)), *value.lines[before:])
+    return sql, lines
+
+
+def parse(step: Step) -> exp.Expr | None:
+    """The syntax tree of a step's SQL; None if only DuckDB understands it. Raises SqlError with the place."""
+    import duckdb
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        _judge().extract_statements(step.sql)  # 7 µs a model; sqlglot lets pass what DuckDB does not, and the reverse
+    except duckdb.Error as error:
+        raise located(step, error) from error
+    try:
+        trees = sqlglot.parse(step.sql, dialect="duckdb")
+    except SqlglotError:
+        return None
+    queries = [tree for tree in trees if tree is not None]
+    if len(queries) != 1:
+        what = "is empty" if not queries else "has several statements"
+        raise SqlError(f"{step.node.kind} {step.name} {what}", where=step.node.where, hint="a node is one query")
+    from sqlglot import exp
+
+    tree = queries[0]
+    if not isinstance(
+        tree, exp.Query | exp.Pivot | exp.Values | exp.Subquery | exp.Command | exp.Describe | exp.Summarize
+    ):
+        raise SqlError(
+            f"{step.node.kind} {step.name} is not a query but {tree.key.upper()}",
+            where=step.locate(1),
+            hint="write the SELECT only; the table is created around it",
+        )
+    return tree
+
+
+@cache
+def _judge() -> duckdb.DuckDBPyConnection:
+    """A connection that parses, and is asked nothing else."""
+    import duckdb
+
+    return duckdb.connect()
+
+
+_DUCKDB_LINE = re.compile(r"LINE (\d+): (.*)\n( *)\^")
+
+
+def located(step: Step, error: Exception) -> SqlError:
+    """A DuckDB error as one that shows the line in the model's own file."""
+    text = str(error)
+    found = _DUCKDB_LINE.search(text)
+    message = text[: found.start()].strip() if found else text.strip()
+    where = step.locate(int(found[1])) if found else Location(step.node.path)
+    shown = step.excerpt(where) or (f"{found[0]}" if found else None)
+    return SqlError(message, where=where, hint=shown)
+
+
+def table_names(tree: exp.Expr, schema: str) -> Iterator[str]:
+    """The lake tables that a query reads, as ``schema.name`` in lower case.
+
+    Names of its own CTEs are left out, and what ephemeral models read: the edge goes through them.
+    """
+    from sqlglot import exp
+
+    for table in tree.find_all(exp.Table):
+        if not isinstance(table.this, exp.Identifier):
+            continue
+        name = table.name.lower()
+        if not table.db and _is_cte(table, name):
+            continue
+        inside = table.find_ancestor(exp.CTE)
+        while inside is not None and not inside.alias.startswith(EPHEMERAL):
+            inside = inside.find_ancestor(exp.CTE)
+        if inside is not None:
+            continue
+        yield f"{(table.db or schema).lower()}.{name}"
+
+
+def _is_cte(table: exp.Expr, name: str) -> bool:
+    """Whether a WITH around ``table`` defines ``name``. A CTE sees those before it, and itself if it is recursive."""
+    from sqlglot import exp
+
+    inside: exp.Expr | None = None  # the CTE in which the table stands
+    here: exp.Expr | None = table
+    while here is not None:
+        clause = here.args.get("with_")
+        recursive = isinstance(clause, exp.With) and clause.recursive
+        for cte in clause.expressions if isinstance(clause, exp.With) else ():
+            named = cte.alias.lower() == name
+            if cte is inside:
+                if recursive and named:
+                    return True
+                break
+            if named:
+                return True
+        if isinstance(here, exp.CTE):
+            inside = here
+        here = here.parent
+    return False
+
+
+def digest(tree: exp.Expr) -> str:
+    """A digest of a query that comments, layout, letter case of keywords and of unquoted names do not change."""
+    from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
+
+    normal = normalize_identifiers(tree.copy(), dialect="duckdb")
+    return sha256(normal.sql("duckdb", comments=False, identify=True).encode()).hexdigest()[:32]
+
+
+def _flat_digest(sql: str) -> str:
+    return sha256(" ".join(sql.split()).encode()).hexdigest()[:32]

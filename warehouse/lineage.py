@@ -1,0 +1,131 @@
+"""Where a column comes from, as far as it is passed on unchanged.
+
+``origin`` follows a plain column through subqueries, CTEs, unions and the project's models to the lake table it
+stands in. Two columns with equal origins' ``row`` come from one row of that table: so a text found beside a
+``doc_id`` of the same row is known to be that document's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+#: Gives the syntax tree of the model that is built as ``schema.name``, or None for any other table.
+Models = Callable[[str], "exp.Expr | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A column of a lake table, and which reading of the table (a table may be read twice) gives the row."""
+
+    table: str
+    column: str
+    row: tuple[object, ...]
+
+
+def origin(column: exp.Column, select: exp.Select, models: Models, schema: str) -> Origin | None:
+    """Where a column used in ``select`` comes from; None if it is computed or cannot be told."""
+    if column.args.get("db"):
+        return None
+    sources = named_sources(select)
+    if column.table:
+        source = sources.get(column.table.lower())
+    else:
+        source = next(iter(sources.values())) if len(sources) == 1 else None
+    if source is None:
+        return None
+    return source_column(source, column.name, models, schema)
+
+
+def named_sources(select: exp.Select) -> dict[str, exp.Expr]:
+    """The relations of a FROM by the name under which the query knows them, in lower case."""
+    found = {}
+    clause = select.args.get("from_")
+    for source in [clause.this if clause else None, *(join.this for join in select.args.get("joins") or ())]:
+        if source is not None and source.alias_or_name:
+            found[source.alias_or_name.lower()] = source
+    return found
+
+
+def source_column(source: exp.Expr, name: str, models: Models, schema: str) -> Origin | None:
+    """Where column ``name`` of a relation in a FROM comes from."""
+    from sqlglot import exp
+
+    alias = source.args.get("alias")
+    if alias is not None and alias.args.get("columns"):
+        return None
+    if source.args.get("pivots") or source.args.get("sample"):
+        return None
+    if isinstance(source, exp.Subquery):
+        found = output(source.this, name, models, schema)
+    elif isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
+        query = None if source.db else definition(source, source.name)
+        if query is None:
+            table = f"{source.db or schema}.{source.name}".lower()
+            query = models(table)
+            if query is None:
+                return Origin(table, name.lower(), (id(source),))
+        found = output(query, name, models, schema)
+    else:
+        return None
+    return Origin(found.table, found.column, (id(source), *found.row)) if found else None
+
+
+def output(query: exp.Expr, name: str, models: Models, schema: str) -> Origin | None:
+    """Where the column that ``query`` puts out as ``name`` comes from."""
+    from sqlglot import exp
+
+    if isinstance(query, exp.Subquery):
+        return output(query.this, name, models, schema)
+    if isinstance(query, exp.SetOperation):
+        if query.args.get("by_name"):
+            return None
+        left, right = (output(side, name, models, schema) for side in (query.left, query.right))
+        if left is None or right is None or (left.table, left.column) != (right.table, right.column):
+            return None
+        return Origin(left.table, left.column, (left.row, right.row))
+    if not isinstance(query, exp.Select):
+        return None
+    for item in query.expressions:
+        if item.is_star:
+            star = item.this if isinstance(item, exp.Column) else item
+            if any(star.args.get(key) for key in ("replace", "rename")):
+                return None
+            if name.lower() in {each.name.lower() for each in star.args.get("except_") or ()}:
+                continue
+            sources = named_sources(query)
+            if isinstance(item, exp.Column):
+                source = sources.get(item.table.lower())
+            else:
+                source = next(iter(sources.values())) if len(sources) == 1 else None
+            return source_column(source, name, models, schema) if source is not None else None
+        if item.alias_or_name.lower() == name.lower():
+            plain = item.unalias()
+            return origin(plain, query, models, schema) if isinstance(plain, exp.Column) else None
+    return None
+
+
+def definition(node: exp.Expr, name: str) -> exp.Expr | None:
+    """The query of the CTE that ``name`` means at ``node``; None if it means a table, or a CTE with column names."""
+    from sqlglot import exp
+
+    inside: exp.Expr | None = None
+    here: exp.Expr | None = node
+    while here is not None:
+        clause = here.args.get("with_")
+        found: exp.Expr | None = None
+        for cte in clause.expressions if isinstance(clause, exp.With) else ():
+            if cte is inside:
+                break
+            if cte.alias.lower() == name.lower() and not cte.args["alias"].args.get("columns"):
+                found = cte.this
+        if found is not None:
+            return found
+        if isinstance(here, exp.CTE):
+            inside = here
+        here = here.parent
+    return None

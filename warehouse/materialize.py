@@ -1,0 +1,244 @@
+"""From a query to a table of the lake: computed into a staged Parquet file, then registered in one commit.
+
+The query runs outside any lake transaction. What it gave becomes a ``Change``: the part that needs the lake's lock,
+a few statements and a rename. Several changes may share a commit; each is all there or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from udfs.errors import CuveeError, Location
+from warehouse.graph import Step, located
+from warehouse.relation import LAKE, Relation, quote
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from warehouse.lake import Commit, Staging
+
+#: What Parquet or DuckLake cannot hold, and what holds it instead. A sum of integers is a HUGEINT in DuckDB;
+#: Parquet would make it a DOUBLE and lose digits, so it becomes a BIGINT, and one too large is an error.
+_SUBSTITUTES = (
+    (re.compile(r"\bUHUGEINT\b"), "UBIGINT"),
+    (re.compile(r"\bHUGEINT\b"), "BIGINT"),
+    (re.compile(r"\bENUM\((?:'(?:[^']|'')*'(?:, )?)*\)"), "VARCHAR"),
+    (re.compile(r"\bBIT\b"), "VARCHAR"),
+    (re.compile(r"\bVARIANT\b"), "JSON"),
+    (re.compile(r"\[\d+\]"), "[]"),
+    (re.compile(r'"NULL"'), "INTEGER"),
+)
+
+
+class SeedError(CuveeError):
+    """A seed's CSV file cannot be read."""
+
+
+class IncrementalError(CuveeError):
+    """An incremental model cannot be added to its table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a query's result and its type in the lake."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit does for one node."""
+
+    relation: Relation
+    kind: str  # table | view | append | delete+insert
+    columns: tuple[Column, ...] = ()
+    files: tuple[Path, ...] = ()
+    view: str = ""
+    keys: tuple[str, ...] = ()
+    rows: int | None = None
+    after: tuple[str, ...] = ()  # post-hooks
+
+    def apply(self, commit: Commit, present: str | None) -> None:
+        """Make the change; ``present`` is what the relation is now (``table``, ``view`` or None)."""
+        name = f"{quote(self.relation.schema)}.{quote(self.relation.identifier)}"
+        wanted = "view" if self.kind == "view" else "table"
+        if present is None:
+            commit.sql(f"create schema if not exists {LAKE}.{quote(self.relation.schema)}")
+        elif present != wanted:
+            commit.sql(f"drop {present} {LAKE}.{name}")
+        table = f"{self.relation.schema}.{self.relation.identifier}"
+        if self.kind == "view":
+            commit.sql(f"create or replace view {LAKE}.{name} as {self.view}")
+        elif self.kind == "table":
+            commit.replace(table, empty(self.columns), self.files)
+        else:
+            if self.keys:
+                matching = " and ".join(f"t.{quote(key)} = n.{quote(key)}" for key in self.keys)
+                files = ", ".join(f"'{_literal(file)}'" for file in self.files)
+                commit.sql(
+                    f"delete from {LAKE}.{name} as t where exists"
+                    f" (select 1 from read_parquet([{files}]) as n where {matching})"
+                )
+            if self.rows:
+                commit.add(table, self.files)
+        for hook in self.after:
+            commit.sql(hook)
+
+
+def table(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:
+    """Compute a query into a file that will be all of ``relation``. Raises SqlError, located."""
+    try:
+        columns, query = lake_columns(cursor, step.sql)
+        path = staging.file(f"{relation.schema}.{relation.identifier}")
+        rows = copy(cursor, query, path)
+    except _duckdb_errors() as error:
+        raise located(step, error) from error
+    return Change(relation, "table", columns, (path,), rows=rows)
+
+
+def view(cursor: duckdb.DuckDBPyConnection, step: Step, relation: Relation) -> Change:
+    """Check that DuckDB understands the view. It names the lake's tables without the catalog's name, so that it
+    holds for any client, whatever it calls the lake.
+    """
+    try:
+        cursor.execute(f"describe {step.sql}").fetchall()
+    except _duckdb_errors() as error:
+        raise located(step, error) from error
+    return Change(relation, "view", view=_portable(step))
+
+
+def incremental(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:
+    """Compute the rows that are added to a table that is there already."""
+    config = step.node.config
+    strategy = str(config.get("incremental_strategy") or ("delete+insert" if config.get("unique_key") else "append"))
+    if strategy not in ("append", "delete+insert"):
+        raise IncrementalError(
+            f"{step.name}: incremental_strategy {strategy!r} is not supported",
+            where=step.node.where,
+            hint="append or delete+insert",
+        )
+    unique = config.get("unique_key") or ()
+    keys = (unique,) if isinstance(unique, str) else tuple(map(str, unique))
+    if strategy == "delete+insert" and not keys:
+        raise IncrementalError(f"{step.name}: delete+insert needs a unique_key", where=step.node.where)
+    try:
+        have = _describe(cursor, f"select * from {relation.render()}")
+        new = {column.name.lower(): column for column in _describe(cursor, step.sql)}
+        missing = [column.name for column in have if column.name.lower() not in new]
+        extra = [column.name for key, column in new.items() if key not in {each.name.lower() for each in have}]
+        policy = str(config.get("on_schema_change", "ignore"))
+        if (missing or extra) and policy != "ignore":
+            what = "; ".join(
+                f"{word} {', '.join(names)}" for word, names in (("gone:", missing), ("new:", extra)) if names
+            )
+            raise IncrementalError(
+                f"{step.name}: its columns are not those of {relation.key} ({what})",
+                where=step.node.where,
+                hint="build it with --full-refresh",
+            )
+        if missing:
+            raise IncrementalError(
+                f"{step.name}: the query has no column {', '.join(missing)}, which {relation.key} has",
+                where=step.node.where,
+                hint="build it with --full-refresh",
+            )
+        names = ", ".join(f"cast({quote(each.name)} as {each.type}) as {quote(each.name)}" for each in have)
+        path = staging.file(f"{relation.schema}.{relation.identifier}")
+        rows = copy(cursor, f"select {names} from ({step.sql}\n)", path)
+        if keys and strategy == "delete+insert":
+            known = {each.name.lower() for each in have}
+            unknown = [key for key in keys if key.lower() not in known]
+            if unknown:
+                raise IncrementalError(f"{step.name}: no column {unknown[0]} for unique_key", where=step.node.where)
+    except _duckdb_errors() as error:
+        raise located(step, error) from error
+    return Change(relation, strategy, tuple(have), (path,), keys=keys if strategy == "delete+insert" else (), rows=rows)
+
+
+def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: Path, relation: Relation) -> Change:
+    """Read a CSV file. Types are DuckDB's own finding over the whole file, unless ``column_types`` says otherwise."""
+    config = step.node.config
+    types: Mapping[str, Any] = config.get("column_types") or {}
+    options = {
+        "header": "true",
+        "sample_size": "-1",
+        "nullstr": "''",
+        "quote": "'\"'",
+        "escape": "'\"'",
+        "delim": f"'{_literal(config.get('delimiter', ','))}'",
+        "auto_type_candidates": "['boolean', 'bigint', 'double', 'date', 'timestamp', 'varchar']",
+    }
+    text = ", ".join(f"{name} = {value}" for name, value in options.items())
+    try:
+        source = f"read_csv('{_literal(file)}', {text}"
+        if types:
+            found = {column.name.lower(): column.name for column in _describe(cursor, f"from {source})")}
+            unknown = [name for name in types if name.lower() not in found]
+            if unknown:
+                raise SeedError(
+                    f"column_types names {unknown[0]!r}, which {step.node.path} does not have",
+                    where=step.node.described_at,
+                    hint=f"its columns: {', '.join(found.values())}",
+                )
+            pairs = ", ".join(f"'{_literal(found[name.lower()])}': '{_literal(kind)}'" for name, kind in types.items())
+            source += f", types = {{{pairs}}}"
+        columns, query = lake_columns(cursor, f"select * from {source})")
+        path = staging.file(f"{relation.schema}.{relation.identifier}")
+        rows = copy(cursor, query, path)
+    except _duckdb_errors() as error:
+        raise SeedError(str(error).split("\n\n")[0], where=Location(step.node.path)) from error
+    return Change(relation, "table", columns, (path,), rows=rows)
+
+
+def lake_columns(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[Column, ...], str]:
+    """The columns of a query as the lake can hold them, and the query with the casts that this needs."""
+    found = _describe(cursor, sql)
+    columns = tuple(Column(column.name, _lake_type(column.type)) for column in found)
+    casts = [
+        f"cast({quote(column.name)} as {column.type}) as {quote(column.name)}"
+        for column, before in zip(columns, found, strict=True)
+        if column.type != before.type
+    ]
+    return columns, f"select * replace ({', '.join(casts)}) from ({sql}\n)" if casts else sql
+
+
+def copy(cursor: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    """Write a query's rows to a Parquet file; returns how many."""
+    row = cursor.execute(f"copy ({query}\n) to '{_literal(path)}' (format parquet, compression zstd)").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def empty(columns: Sequence[Column]) -> str:
+    """A query for no rows of these columns."""
+    return "select " + ", ".join(f"cast(null as {column.type}) as {quote(column.name)}" for column in columns)
+
+
+def _describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[Column]:
+    return [Column(str(row[0]), str(row[1])) for row in cursor.execute(f"describe {sql}").fetchall()]
+
+
+def _lake_type(kind: str) -> str:
+    for pattern, substitute in _SUBSTITUTES:
+        kind = pattern.sub(substitute, kind)
+    return kind
+
+
+def _portable(step: Step) -> str:
+    """The view's SQL without the catalog's name before tables."""
+    return step.sql.replace(f'"{LAKE}".', "")
+
+
+def _literal(value: object) -> str:
+    return str(value).replace("'", "''")
+
+
+def _duckdb_errors() -> type[Exception]:
+    import duckdb
+
+    return duckdb.Error

@@ -1,0 +1,60 @@
+"""What a build is asked, what it tells while it runs, and what it leaves: values without any machinery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from warehouse.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a project is read and built."""
+
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    target: str | None = None
+    full_refresh: bool = False
+    fail_fast: bool = False
+    retry_errors: bool = False  # ask again for answers that ended in an error
+    commit_every: int = 500  # answers
+
+
+DEFAULTS = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one node."""
+
+    node: str
+    name: str
+    kind: str
+    status: str  # built | unchanged | pass | warn | fail | error | skipped
+    relation: str | None = None
+    rows: int | None = None
+    seconds: float = 0.0
+    message: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.status in ("fail", "error")
+
+
+class Watcher:
+    """Is told how a build goes; does nothing by itself."""
+
+    def started(self, plan: Plan) -> None:
+        """The plan is made."""
+
+    def finished(self, result: Result) -> None:
+        """A node is done."""
+
+    def answering(self, title: str, missing: int, reused: int) -> Callable[[int], None]:
+        """An expensive function is about to answer ``missing`` inputs; returns what takes each batch's count."""
+        return lambda count: None
+
+    def say(self, line: str) -> None:
+        """Something worth knowing."""

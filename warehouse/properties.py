@@ -1,0 +1,104 @@
+"""What schema.yml and config blocks say about one node: tests, columns, settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from udfs.errors import Location
+
+#: Settings that a folder of dbt_project.yml may carry without the "+" prefix.
+SETTINGS = frozenset({
+    "materialized", "enabled", "tags", "meta", "schema", "alias", "database", "unique_key", "incremental_strategy",
+    "on_schema_change", "full_refresh", "pre-hook", "post-hook", "pre_hook", "post_hook", "quoting",
+    "quote_columns", "column_types", "delimiter", "persist_docs", "contract", "grants", "severity", "where",
+    "limit", "warn_if", "error_if", "store_failures", "fail_calc", "max_error_share", "group", "access", "docs",
+})  # fmt: skip
+_ADDING = {"tags", "pre_hook", "post_hook"}
+MAPPINGS = {"meta", "column_types", "docs", "persist_docs", "contract", "grants"}
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A generic test as schema.yml states it: ``unique``, ``dbt_utils.at_least_one``, with its arguments."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    config: Mapping[str, Any]
+    column: str | None
+    title: str | None
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as schema.yml describes it."""
+
+    name: str
+    description: str = ""
+    data_type: str | None = None
+    quote: bool = False
+
+
+TEST_SETTINGS = {
+    "severity", "where", "limit", "warn_if", "error_if", "store_failures", "fail_calc", "enabled", "tags", "meta",
+    "store_failures_as", "schema", "alias",
+}  # fmt: skip
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one config over another as dbt does: lists of tags and hooks add up, mappings merge, the rest replaces."""
+    merged = dict(base)
+    for key, value in over.items():
+        key = setting(key)
+        if key in _ADDING:
+            merged[key] = list(dict.fromkeys([*listed(merged.get(key)), *listed(value)])) if key == "tags" else [
+                *listed(merged.get(key)), *listed(value),
+            ]  # fmt: skip
+        elif key in MAPPINGS and isinstance(value, Mapping):
+            merged[key] = {**(merged.get(key) or {}), **value}
+        else:
+            merged[key] = value
+    return merged
+
+
+def test_label(test: Test, target: str) -> str:
+    """A readable name that is stable while the test stays the same: ``not_null_orders_order_id``."""
+    parts = [test.name.replace(".", "_"), target.replace(".", "_"), (test.column or "").strip('"')]
+    parts += [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in test.arguments.values()]
+    label = re.sub(r"[^0-9A-Za-z_]+", "_", "_".join(part for part in parts if part)).strip("_")
+    return label if len(label) <= 64 else f"{label[:30]}_{sha256(label.encode()).hexdigest()[:32]}"
+
+
+def entry_config(entry: Mapping[str, Any]) -> dict[str, Any]:
+    config = {setting(key): value for key, value in (entry.get("config") or {}).items()}
+    for key in ("tags", "meta", "docs"):
+        if entry.get(key) and key not in config:
+            config[key] = entry[key]
+    return config
+
+
+def columns(entry: Mapping[str, Any]) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            str(column["name"]),
+            str(column.get("description") or ""),
+            column.get("data_type"),
+            bool(column.get("quote")),
+        )
+        for column in entry.get("columns") or ()
+        if isinstance(column, Mapping) and column.get("name")
+    )
+
+
+def setting(key: str) -> str:
+    return key.removeprefix("+").replace("-", "_")
+
+
+def listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,554 @@
+"""From a node's template to its SQL: the names that dbt's templates use, and what they mean here.
+
+    renderer = Renderer(project, target, variables, database)
+    renderer.render(project.nodes["model.shop.orders"]).sql
+
+A node is rendered twice at most. First without touching the database, which gives its dependencies, its config and
+its fingerprint; then, if the template asked for something only the database knows (``run_query``,
+``is_incremental()``, ``execute``), again at the moment it is built.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from importlib import resources
+from typing import Any, Protocol
+
+from udfs.errors import CuveeError, Location, UsageError, did_you_mean
+from warehouse import yamlfile
+from warehouse.names import (
+    BUILTIN,
+    Adapter,
+    Api,
+    Config,
+    Exceptions,
+    Flags,
+    GraphView,
+    Result,
+    Var,
+    give_back,
+    local_md5,
+    modules,
+    to_yaml,
+)
+from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
+from warehouse.properties import merge
+from warehouse.relation import EPHEMERAL, LAKE, Relation
+from warehouse.templates import Library, Session, TemplateError, Text, render
+
+_LIVE = {"execute", "run_query", "is_incremental", "adapter", "load_result", "statement", "load_relation", "flags"}
+_MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
+
+
+class ConfigError(CuveeError):
+    """A setting has a value that cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a build lands: the profile's target."""
+
+    name: str = "main"
+    schema: str = "main"
+    profile: str = "cuvee"
+    database: str = LAKE
+    type: str = "duckdb"
+    threads: int = 1
+
+    @property
+    def profile_name(self) -> str:
+        return self.profile
+
+    @property
+    def dbname(self) -> str:
+        return self.database
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key, default)
+
+
+class Database(Protocol):
+    """What templates may ask the lake."""
+
+    def relation_type(self, schema: str, identifier: str) -> str | None:
+        """``table``, ``view`` or None if there is none."""
+
+    def query(self, sql: str) -> tuple[list[str], list[str], list[tuple[Any, ...]]]:
+        """Column names, types and rows."""
+
+
+class NoDatabase:
+    """A lake in which nothing exists."""
+
+    def relation_type(self, schema: str, identifier: str) -> str | None:
+        return None
+
+    def query(self, sql: str) -> tuple[list[str], list[str], list[tuple[Any, ...]]]:
+        raise CuveeError("a template asked the database, but none is open")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A node with its final config and SQL. ``lines[i]`` is the line in the node's file of line ``i`` of ``sql``."""
+
+    node: Node
+    relation: Relation | None
+    sql: str
+    lines: tuple[int, ...]
+    refs: tuple[str, ...]
+    macros: Mapping[str, str]
+    live: bool  # the template asked for something only the database knows
+
+    @property
+    def materialized(self) -> str:
+        return str(self.node.config.get("materialized", "view"))
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one rendering of one node collects."""
+
+    node: Node
+    config: dict[str, Any]
+    execute: bool
+    incremental: bool
+    refs: list[str] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def target_of(project: Project, name: str | None = None) -> Target:
+    """The target that profiles.yml and ``--target`` name. Raises UsageError for an unknown one."""
+    profile = project.profiles.get(project.profile or "")
+    if not isinstance(profile, Mapping):
+        return Target(name=name or "main", profile=project.profile or "cuvee")
+    outputs = profile.get("outputs") or {}
+    chosen = name or str(profile.get("target", "default"))
+    if chosen not in outputs:
+        raise UsageError(f"profile {project.profile} has no target {chosen!r}", hint=did_you_mean(chosen, outputs))
+    output = outputs[chosen]
+    return Target(
+        name=chosen,
+        schema=str(output.get("schema", "main")),
+        profile=str(project.profile),
+        threads=int(output.get("threads", 1)),
+    )
+
+
+class Renderer:
+    """Renders the nodes of one project for one target. ``env_vars`` collects the environment that mattered."""
+
+    def __init__(
+        self,
+        project: Project,
+        target: Target | None = None,
+        variables: Mapping[str, Any] | None = None,
+        database: Database | None = None,
+        *,
+        full_refresh: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.project = project
+        self.target = target or Target()
+        self.given = dict(variables or {})
+        self.database = database or NoDatabase()
+        self.full_refresh = full_refresh
+        self.say = say
+        self.env_vars: dict[str, str | None] = {}
+        self.started = datetime.datetime.now(datetime.UTC)
+        self.library = Library((*_builtin_macros(), *project.macros), project.name, BUILTIN)
+        self.errors: list[CuveeError] = list(self.library.errors)
+        self._rendered: dict[str, Rendered] = {}
+        self._config: dict[str, dict[str, Any]] = {}
+        self._final: dict[str, Mapping[str, Any]] = {}
+        self._open: set[str] = set()
+
+    # --- nodes ----------------------------------------------------------------------------------------------
+
+    def render_all(self) -> dict[str, Rendered]:
+        """Every enabled node but sources that can be rendered; what cannot is in ``errors``."""
+        for node in self.project.of_kind("model", "seed", "test"):
+            try:
+                self.render(node)
+            except ProjectErrors as errors:
+                self.errors.extend(errors.errors)
+            except CuveeError as error:
+                self.errors.append(error)
+        return {key: value for key, value in self._rendered.items() if self.enabled(value.node)}
+
+    def enabled(self, node: Node) -> bool:
+        value = node.config.get("enabled", True)
+        return str(value).strip().lower() not in ("false", "0") if isinstance(value, str) else bool(value)
+
+    def render(self, node: Node) -> Rendered:
+        """The node as far as it can be known without the database."""
+        if node.id in self._rendered:
+            return self._rendered[node.id]
+        if node.id in self._open:
+            raise CuveeError(f"{node.name} refers to itself", where=node.where)
+        self._open.add(node.id)
+        try:
+            self._rendered[node.id] = self._render(node, execute=False, incremental=False)
+        finally:
+            self._open.discard(node.id)
+        return self._rendered[node.id]
+
+    def render_live(self, rendered: Rendered) -> Rendered:
+        """The node as it is sent to DuckDB now, with whatever its template asks of the database."""
+        if not rendered.live:
+            return rendered
+        incremental = self.runs_incrementally(rendered)
+        return self._render(rendered.node, execute=True, incremental=incremental)
+
+    def runs_incrementally(self, rendered: Rendered) -> bool:
+        """What ``is_incremental()`` says: the table is there, and nobody asked for a full refresh."""
+        refresh = rendered.node.config.get("full_refresh")
+        if rendered.materialized != "incremental" or rendered.relation is None:
+            return False
+        if bool(self.full_refresh if refresh is None else refresh):
+            return False
+        return self.database.relation_type(rendered.relation.schema, rendered.relation.identifier) == "table"
+
+    def _render(self, node: Node, *, execute: bool, incremental: bool) -> Rendered:
+        config = self.settings(node)
+        if node.kind == "seed":
+            relation = self.relation(node, config)
+            return Rendered(with_config(node, config), relation, "", (), (), {}, live=False)
+        now = Pass(node, dict(config), execute, incremental)
+        if not self.enabled(with_config(node, config)):
+            return Rendered(with_config(node, config), None, "", (), (), {}, live=False)
+        session = Session(self.library, {})
+        session.names = self._names(now, session)
+        text = self._generic_test(now, session) if node.test else render(session, node.text, node.path, node.package)
+        final = with_config(node, now.config)
+        self._check(final)
+        if now.config.get("sql_header"):
+            raise ConfigError("sql_header is not supported", where=Location(node.path), hint="use a pre-hook")
+        return Rendered(
+            node=final,
+            relation=None if node.kind == "test" else self.relation(node, now.config),
+            sql=text.sql.strip().rstrip(";").rstrip() if node.kind != "model" else _trimmed(text)[0],
+            lines=text.lines if node.kind != "model" else _trimmed(text)[1],
+            refs=tuple(dict.fromkeys(now.refs)),
+            macros={
+                name: sha256(macro.text.encode()).hexdigest()[:16]
+                for name, macro in session.used.items()
+                if macro.package != BUILTIN
+            },
+            live=bool(session.touched & _LIVE),
+        )
+
+    def _check(self, node: Node) -> None:
+        kind = node.config.get("materialized", "view")
+        if node.kind == "model" and kind not in _MATERIALIZATIONS:
+            raise ConfigError(
+                f"{node.name} has materialized={kind!r}",
+                where=Location(node.path),
+                hint=did_you_mean(str(kind), _MATERIALIZATIONS),
+            )
+
+    # --- config and names of relations ----------------------------------------------------------------------
+
+    def settings(self, node: Node) -> dict[str, Any]:
+        """The node's config as its project's YAML says, with templates in it rendered."""
+        if node.id not in self._config:
+            where = node.described_at or node.where
+            self._config[node.id] = {
+                key: value if key in ("pre_hook", "post_hook", "where", "fail_calc") else self.value(value, where)
+                for key, value in node.config.items()
+            }
+        return self._config[node.id]
+
+    def final_config(self, node: Node) -> Mapping[str, Any]:
+        """The node's config with its own ``config(...)`` call, without rendering it where the call is constant."""
+        if node.id in self._final:
+            return self._final[node.id]
+        config = self.settings(node)
+        if node.kind == "model" and "config(" in node.text.replace(" ", ""):
+            static = self._static_config(node)
+            if static is None:
+                return config if node.id in self._open else self.render(node).node.config
+            config = merge(config, static)
+        self._final[node.id] = config
+        return config
+
+    def _static_config(self, node: Node) -> dict[str, Any] | None:
+        """The arguments of ``config(...)`` if they are all constants."""
+        import jinja2
+        from jinja2 import nodes
+
+        try:
+            tree = self.library.env.parse(node.text, node.path, node.path)
+            found: dict[str, Any] = {}
+            for call in tree.find_all(nodes.Call):
+                if isinstance(call.node, nodes.Name) and call.node.name == "config":
+                    if call.args or call.dyn_kwargs:
+                        return None
+                    found = merge(found, {pair.key: pair.value.as_const() for pair in call.kwargs})
+            if any(True for _ in tree.find_all(nodes.If)) and tree.find(nodes.If).find(nodes.Call):  # type: ignore[union-attr]
+                return found if not {"schema", "alias", "materialized", "enabled"} & found.keys() else None
+        except (nodes.Impossible, jinja2.TemplateSyntaxError):
+            return None
+        return found
+
+    def relation(self, node: Node, config: Mapping[str, Any] | None = None) -> Relation:
+        """Where a node's rows are."""
+        if node.kind == "source":
+            assert node.schema and node.identifier
+            where = node.described_at or node.where
+            return Relation(str(self.value(node.schema, where)), str(self.value(node.identifier, where)))
+        config = self.final_config(node) if config is None else config
+        custom = config.get("schema")
+        alias = config.get("alias")
+        schema = self._named("generate_schema_name", node, custom)
+        if schema is None:
+            schema = self.target.schema if custom is None else f"{self.target.schema}_{str(custom).strip()}"
+        identifier = self._named("generate_alias_name", node, alias) or str(alias or node.name).strip()
+        kind = config.get("materialized", "view") if node.kind == "model" else "table"
+        if kind == "ephemeral":
+            return Relation(schema, f"{EPHEMERAL}{node.name}", type="cte")
+        return Relation(schema, identifier, type="view" if kind == "view" else "table")
+
+    def _named(self, macro_name: str, node: Node, custom: Any) -> str | None:
+        """What the project's own generate_schema_name or generate_alias_name says, if it has one."""
+        macro = self.library.macros.get(self.project.name, {}).get(macro_name)
+        if macro is None:
+            return None
+        now = Pass(node, dict(self.settings(node)), execute=False, incremental=False)
+        session = Session(self.library, {})
+        session.names = self._names(now, session, named=True)
+        try:
+            return str(session.macro(macro)(custom, node)).strip()
+        except CuveeError:
+            raise
+        except Exception as error:
+            raise TemplateError(f"{macro_name} failed: {error}", where=Location(macro.path, macro.line)) from error
+
+    def value(self, value: Any, where: Location, names: Mapping[str, Any] | None = None) -> Any:
+        """A value of a YAML file, with its templates rendered; a lone ``{{ … }}`` keeps its type."""
+        if isinstance(value, str) and ("{{" in value or "{%" in value):
+            session = Session(self.library, {})
+            now = Pass(Node("", "yaml", where.path, self.project.name, where.path, ()), {}, False, False)
+            session.names = {**self._names(now, session), **(names or {})}
+            return self._template_value(value, session, where)
+        if isinstance(value, Mapping):
+            return {key: self.value(item, where, names) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item, where, names) for item in value]
+        return value
+
+    def _template_value(self, value: str, session: Session, where: Location) -> Any:
+        inner = value.strip()
+        try:
+            if inner.startswith("{{") and inner.endswith("}}") and inner.count("{{") == 1:
+                compiled = self.library.env.compile_expression(inner[2:-2], undefined_to_none=False)
+                return compiled(_Flat(session.scope(self.project.name)))
+            return render(session, value, where.path, self.project.name).sql
+        except CuveeError as error:
+            raise TemplateError(error.message, where=where, hint=error.hint) from error
+        except Exception as error:
+            raise TemplateError(f"{value}: {error}", where=where) from error
+
+    # --- generic tests --------------------------------------------------------------------------------------
+
+    def _generic_test(self, now: Pass, session: Session) -> Text:
+        test, node = now.node.test, now.node
+        assert test is not None and node.attached is not None
+        package, _, name = test.name.rpartition(".")
+        candidates = [package] if package else [node.package, self.project.name, *self.project.packages, BUILTIN]
+        macro = next(
+            (found for place in candidates if (found := self.library.macros.get(place, {}).get(f"test_{name}"))), None
+        )
+        if macro is None:
+            known = [
+                key.removeprefix("test_") if place in (BUILTIN, self.project.name) else f"{place}.{key[5:]}"
+                for place, macros in self.library.macros.items()
+                for key in macros
+                if key.startswith("test_")
+            ]
+            raise CuveeError(f"no test is named {test.name!r}", where=test.where, hint=did_you_mean(test.name, known))
+        attached = self.project.nodes.get(node.attached)
+        if attached is None:
+            return Text("", ())  # the description of a missing model is reported when the project is read
+        now.refs.append(attached.id)
+        relation = self.relation(attached)
+        where = now.config.get("where")
+        if where:
+            where = self._template_value(str(where), session, test.where)
+            limited = f"(select * from {relation.render()} where {where}) as dbt_subquery"
+            relation = replace(relation, limited=limited)
+        names = {key: session.names[key] for key in ("ref", "source")}
+        arguments = {key: self._argument(value, session, test.where, names) for key, value in test.arguments.items()}
+        if test.column is not None:
+            arguments.setdefault("column_name", test.column)
+        arguments.pop("model", None)
+        try:
+            sql = str(session.macro(macro)(relation, **arguments)).strip()
+        except CuveeError as error:
+            raise TemplateError(error.message, where=error.where or test.where, hint=error.hint) from error
+        except Exception as error:
+            raise TemplateError(f"test {test.name}: {error}", where=test.where) from error
+        return Text(sql, (test.where.line or 1,) * (sql.count("\n") + 1))
+
+    def _argument(self, value: Any, session: Session, where: Location, names: Mapping[str, Any]) -> Any:
+        """An argument of a test. ``ref('orders')`` is an expression even without braces, as in dbt."""
+        if isinstance(value, list):
+            return [self._argument(item, session, where, names) for item in value]
+        if isinstance(value, str):
+            bare = value.strip()
+            if bare.endswith(")") and (bare.startswith("ref(") or bare.startswith("source(")):
+                return self._template_value("{{" + bare + "}}", session, where)
+            if "{{" in value:
+                return self._template_value(value, session, where)
+        return value
+
+    # --- the names ------------------------------------------------------------------------------------------
+
+    def _names(self, now: Pass, session: Session, *, named: bool = False) -> dict[str, Any]:
+        node = now.node
+        names: dict[str, Any] = {
+            "ref": lambda *names, **options: self._ref(now, names, options),
+            "source": lambda schema, table: self._source(now, schema, table),
+            "var": Var(self, node),
+            "env_var": self._env_var,
+            "config": Config(now),
+            "target": self.target,
+            "database": LAKE,
+            "execute": now.execute,
+            "is_incremental": lambda: now.incremental,
+            "should_full_refresh": lambda: self.full_refresh,
+            "log": self._log,
+            "print": lambda text="", **_: self._log(text, info=True),
+            "exceptions": Exceptions(self),
+            "return": give_back,
+            "adapter": Adapter(self, now, session),
+            "api": Api(),
+            "modules": modules(),
+            "run_query": lambda sql: self._query(now, sql),
+            "statement": lambda name=None, fetch_result=False, auto_begin=True, **kw: self._statement(now, name, kw),
+            "load_result": now.results.get,
+            "load_relation": lambda relation: Adapter(self, now, session).load_relation(relation),
+            "flags": Flags(self.full_refresh),
+            "graph": GraphView(self),
+            "model": {"name": node.name, "unique_id": node.id, "alias": now.config.get("alias") or node.name,
+                      "config": now.config, "fqn": list(node.fqn), "path": node.path, "package_name": node.package,
+                      "description": node.description, "tags": list(now.config.get("tags") or [])},
+            "project_name": self.project.name,
+            "invocation_id": self.started.strftime("%Y%m%dT%H%M%S%f"),
+            "run_started_at": self.started,
+            "dbt_version": "1.11.0",
+            "selected_resources": [],
+            "tojson": lambda value, default=None, sort_keys=False: json.dumps(value, sort_keys=sort_keys, default=str),
+            "fromjson": lambda text, default=None: json.loads(text),
+            "fromyaml": lambda text, default=None: yamlfile.parse(text, node.path),
+            "toyaml": lambda value, default=None, sort_keys=False: to_yaml(value, sort_keys=sort_keys),
+            "set": lambda values, default=None: set(values),
+            "set_strict": set,
+            "zip": lambda *columns, default=None: list(zip(*columns, strict=False)),
+            "zip_strict": lambda *columns: list(zip(*columns, strict=True)),
+            "local_md5": local_md5,
+            "context": {},
+        }  # fmt: skip
+        if not named and node.kind in ("model", "seed"):
+            names["this"] = self.relation(node, None if node.id not in self._open else self._partial(now))
+            names["schema"] = names["this"].schema
+        else:
+            names["schema"] = self.target.schema
+        names["builtins"] = {key: names[key] for key in ("ref", "source", "config", "var")}
+        return names
+
+    def _partial(self, now: Pass) -> Mapping[str, Any]:
+        """The config of a node that is being rendered: what its own ``config(...)`` says is known if it is constant."""
+        static = self._static_config(now.node) if "config(" in now.node.text.replace(" ", "") else {}
+        config = merge(now.config, static or {})
+        return {**config, "materialized": "table"} if config.get("materialized") == "ephemeral" else config
+
+    def _ref(self, now: Pass, names: tuple[str, ...], options: Mapping[str, Any]) -> Relation:
+        package, name = (names[0], names[1]) if len(names) == 2 else (None, names[0] if names else "")
+        found = self.find(name, package, now.node.package)
+        if found is None:
+            known = [node.name for node in self.project.of_kind("model", "seed")]
+            raise CuveeError(f"no model or seed is named {name!r}", hint=did_you_mean(str(name), known))
+        if not self.enabled(with_config(found, self.final_config(found))):
+            raise CuveeError(f"{name} is disabled", hint=f"enable it in {found.path}, or do not refer to it")
+        now.refs.append(found.id)
+        return self.relation(found)
+
+    def find(self, name: str, package: str | None, local: str) -> Node | None:
+        """The model or seed that a ref names, looked for at home first."""
+        for place in [package] if package else [local, *self.project.packages]:
+            for kind in ("model", "seed"):
+                if node := self.project.nodes.get(f"{kind}.{place}.{name}"):
+                    return node
+        return None
+
+    def _source(self, now: Pass, schema: str, table: str) -> Relation:
+        for place in [now.node.package, *self.project.packages]:
+            if node := self.project.nodes.get(f"source.{place}.{schema}.{table}"):
+                now.refs.append(node.id)
+                return self.relation(node)
+        known = [f"{node.source_name}.{node.name}" for node in self.project.of_kind("source")]
+        hint = did_you_mean(f"{schema}.{table}", known) or "declare it under sources: in a .yml file"
+        raise CuveeError(f"no source is named {schema}.{table}", hint=hint)
+
+    def _env_var(self, name: str, default: str | None = None) -> str:
+        value = os.environ.get(name)
+        self.env_vars[name] = value
+        if value is None and default is None:
+            raise CuveeError(f"the environment has no variable {name}", hint=f"env_var('{name}', 'a default')")
+        return value if value is not None else str(default)
+
+    def _log(self, message: Any, info: bool = False) -> str:
+        if info:
+            self.say(str(message))
+        return ""
+
+    def _query(self, now: Pass, sql: Any) -> Any:
+        if not now.execute:
+            return None
+        return Result(*self.database.query(str(sql)))
+
+    def _statement(self, now: Pass, name: str | None, kwargs: Mapping[str, Any]) -> str:
+        caller = kwargs.get("caller")
+        if caller is not None and now.execute:
+            result = Result(*self.database.query(str(caller())))
+            if name:
+                now.results[name] = {
+                    "table": result,
+                    "data": [list(row.values()) for row in result.rows],
+                    "response": "OK",
+                }
+        return ""
+
+
+class _Flat(dict[str, Any]):
+    """A scope as ``compile_expression`` wants it: a mapping that Jinja copies key by key."""
+
+    def __init__(self, scope: Any) -> None:
+        super().__init__({**dict.fromkeys(scope._session.library.macros), **scope._session.names})
+        for package in (scope._package, BUILTIN):
+            for name in scope._session.library.macros.get(package, {}):
+                self[name] = scope[name]
+        for package in scope._session.library.macros:
+            self[package] = scope._session.namespace(package)
+
+
+def _trimmed(text: Text) -> tuple[str, tuple[int, ...]]:
+    """The SQL without blank lines around it and without a final semicolon; the line map stays in step."""
+    sql = text.sql.rstrip().rstrip(";").rstrip()
+    body = sql.lstrip()
+    skipped = sql[: len(sql) - len(body)].count("\n")
+    return body, text.lines[skipped : skipped + body.count("\n") + 1]
+
+
+def _builtin_macros() -> tuple[MacroFile, ...]:
+    folder = resources.files("warehouse") / "macros"
+    return tuple(
+        MacroFile(BUILTIN, f"dbt/{file.name}", file.read_text(encoding="utf-8"))
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sql")
+    )

@@ -1,0 +1,233 @@
+"""Answer stores: the lake tables in which the answers of expensive functions are kept.
+
+A store belongs to one family of answers (``labels.eai``, ``counts.n_tokens``). One row is one answer: to one text,
+by one labeler, under one fingerprint. A text is named by its content address, which for a document is its
+``doc_id``. So an answer is never computed twice, whoever asked for it, and a changed prompt (another fingerprint)
+adds answers beside the old ones. Ingest writes published labels into the same tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from udfs.errors import CuveeError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from udfs.expensive import BoundFunction
+    from warehouse.lake import Commit, Lake, Staging
+
+#: The columns every store begins and ends with; the answer columns stand between.
+HEAD = (
+    pa.field("doc_id", pa.string(), nullable=False),
+    pa.field("labeler", pa.string(), nullable=False),
+    pa.field("fingerprint", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+)
+TAIL = (
+    pa.field("raw", pa.string()),
+    pa.field("tokens", pa.int64()),
+    pa.field("labelled_at", pa.timestamp("us", "UTC"), nullable=False),
+)
+
+_TYPES = {
+    pa.string(): "varchar",
+    pa.bool_(): "boolean",
+    pa.int8(): "tinyint",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "float",
+    pa.float64(): "double",
+    pa.binary(): "blob",
+    pa.date32(): "date",
+    pa.timestamp("us", "UTC"): "timestamptz",
+    pa.timestamp("us"): "timestamp",
+}
+
+
+class StoreError(CuveeError):
+    """A store's table and a function's answers do not fit each other."""
+
+
+def store_schema(columns: pa.Schema) -> pa.Schema:
+    """The schema of a store's Parquet files, given the answer columns."""
+    return pa.schema([*HEAD, *columns, *TAIL])
+
+
+def ensure(commit: Commit, store: str, columns: pa.Schema) -> None:
+    """Create the table of ``store`` (``schema.name``) if it is missing; add answer columns that are new.
+
+    A store in schema ``labels`` also gets a long view ``<name>_long``: doc_id, labeler, category, rank
+    (``primary`` or ``secondary``), code, fingerprint; one row per code given.
+
+    Raises StoreError if a column exists with another type.
+    """
+    schema, name = store.split(".")
+    wanted = {field.name: duckdb_type(field.type) for field in store_schema(columns)}
+    present = dict(
+        commit.sql(
+            "select column_name, data_type from duckdb_columns()"
+            " where database_name = 'lake' and schema_name = ? and table_name = ? order by column_index",
+            [schema, name],
+        ).fetchall()
+    )
+    if not present:
+        required = {field.name for field in (*HEAD, *TAIL) if not field.nullable}
+        body = ", ".join(
+            f"{_quote(column)} {kind}{' not null' if column in required else ''}" for column, kind in wanted.items()
+        )
+        commit.sql(f"create schema if not exists lake.{_quote(schema)}")
+        commit.sql(f"create table lake.{_quote(schema)}.{_quote(name)} ({body})")
+    new = [column for column in wanted if column not in present] if present else []
+    for column in new:
+        commit.sql(f"alter table lake.{_quote(schema)}.{_quote(name)} add column {_quote(column)} {wanted[column]}")
+    for column, kind in wanted.items():
+        if column in present and _same(present[column]) != _same(kind):
+            raise StoreError(f"{store}.{column} is {present[column]}, but its function answers {kind}")
+    if schema == "labels" and (not present or new):
+        types = {**present, **wanted}
+        categories = [name for name, kind in types.items() if _same(kind).startswith("struct(primaryvarchar")]
+        if categories:
+            _long_view(commit, schema, name, categories)
+
+
+def _long_view(commit: Commit, schema: str, name: str, categories: Sequence[str]) -> None:
+    """One row per code, for questions over all categories at once. Unqualified by catalog: any client may attach it."""
+    pairs = ", ".join(
+        f"{{'category': '{category}', 'rank': '{rank}', 'code': {_quote(category)}.{_quote(rank)}}}"
+        for category in categories
+        for rank in ("primary", "secondary")
+    )
+    commit.sql(
+        f"create or replace view lake.{_quote(schema)}.{_quote(name + '_long')} as"
+        f" select doc_id, labeler, answer.category, answer.rank, answer.code, fingerprint"
+        f" from {_quote(schema)}.{_quote(name)}, unnest([{pairs}]) as t(answer) where answer.code is not null"
+    )
+
+
+def exists(cursor: duckdb.DuckDBPyConnection, store: str) -> bool:
+    """Whether the lake has this store yet."""
+    schema, name = store.split(".")
+    row = cursor.execute(
+        "select count(*) from duckdb_tables() where database_name = 'lake' and schema_name = ? and table_name = ?",
+        [schema, name],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def missing(
+    cursor: duckdb.DuckDBPyConnection, inputs: str, function: BoundFunction, *, retry_errors: bool = False
+) -> str:
+    """A query for the keys of ``inputs`` (a table with a unique column ``key``) that the store does not answer.
+
+    With ``retry_errors``, an answer with status error counts for nothing.
+    """
+    if not exists(cursor, function.store):
+        return f"select key from {inputs}"
+    usable = " and answered.status <> 'error'" if retry_errors else ""
+    return (
+        f"select key from {inputs} anti join lake.{function.store} as answered"
+        f" on answered.doc_id = {inputs}.key and answered.fingerprint = '{function.fingerprint}'{usable}"
+    )
+
+
+@dataclass(slots=True)
+class Answers:
+    """Takes the answers of one function as they come and commits them to its store in portions.
+
+    A killed job has lost at most the portion it was collecting: ``every`` answers, or ``seconds`` worth.
+    """
+
+    lake: Lake
+    function: BoundFunction
+    author: str = "cuvee build"
+    every: int = 500
+    seconds: float = 30.0
+    errors: int = 0
+    _batches: list[pa.RecordBatch] = field(default_factory=list)
+    _rows: int = 0
+    _since: float = field(default_factory=monotonic)
+
+    def collect(self, answers: Iterable[pa.RecordBatch]) -> Iterator[int]:
+        """Store ``answers`` (see ``BoundFunction.answers``); yields how many have come, as they come."""
+        for batch in answers:
+            for start in range(0, batch.num_rows, self.every):
+                portion = batch.slice(start, self.every)
+                self._batches.append(portion)
+                self._rows += portion.num_rows
+                if self._rows >= self.every or monotonic() - self._since >= self.seconds:
+                    self.flush()
+                yield portion.num_rows
+        if self._rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit what was collected."""
+        table = self._store_rows(pa.Table.from_batches(self._batches))
+        with self.lake.staging() as staging:
+            files = [write_answers(staging, self.function.store, table)]
+            with self.lake.commit(f"answers: {self.function.labeler}", author=self.author) as commit:
+                ensure(commit, self.function.store, self.function.columns)
+                commit.add(self.function.store, files)
+        self._rows, self._batches, self._since = 0, [], monotonic()
+
+    def _store_rows(self, answers: pa.Table) -> pa.Table:
+        import pyarrow.compute as pc
+
+        n = answers.num_rows
+        self.errors += pc.sum(pc.equal(answers["status"], "error")).as_py() or 0
+        constants = {
+            "doc_id": answers["key"],
+            "labeler": pa.repeat(self.function.labeler, n),
+            "fingerprint": pa.repeat(self.function.fingerprint, n),
+            "labelled_at": pa.repeat(pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC")), n),
+        }
+        schema = store_schema(self.function.columns)
+        try:
+            return pa.table(
+                [constants[name] if name in constants else answers[name] for name in schema.names], schema=schema
+            )
+        except (KeyError, pa.ArrowInvalid, ValueError, TypeError) as error:
+            raise StoreError(f"{self.function.labeler} gave answers that are not what it declares: {error}") from error
+
+
+def write_answers(staging: Staging, store: str, rows: pa.Table) -> Path:
+    """Write store rows (schema ``store_schema``) to a staged Parquet file."""
+    import pyarrow.parquet as pq
+
+    path = staging.file(store)
+    pq.write_table(rows, path, compression="zstd")
+    return path
+
+
+def duckdb_type(kind: pa.DataType) -> str:
+    """DuckDB's name of an Arrow type.
+
+    >>> duckdb_type(pa.struct([("primary", pa.string())]))
+    'struct("primary" varchar)'
+    """
+    if pa.types.is_struct(kind):
+        return f"struct({', '.join(f'{_quote(field.name)} {duckdb_type(field.type)}' for field in kind)})"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"{duckdb_type(kind.value_type)}[]"
+    if kind in _TYPES:
+        return _TYPES[kind]
+    raise StoreError(f"an answer column of type {kind} has no place in a store")
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _same(kind: str) -> str:
+    """DuckDB writes types in capitals and quotes field names only when it must."""
+    return kind.lower().replace('"', "").replace("timestamp with time zone", "timestamptz").replace(" ", "")
