@@ -1,0 +1,142 @@
+"""cuvee ingest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from udfs.errors import CuveeError, UsageError
+from warehouse.cli.output import Output, lake_option, open_lake, output_options
+
+if TYPE_CHECKING:
+    from warehouse.ingest import Report
+
+#: So many files are listed one by one; of more, only those that need attention.
+_LISTED = 20
+
+_OUTCOMES = {
+    "unchanged": "already in the lake",
+    "touched": "already in the lake under another time of change",
+    "copy": "copies of files that are in the lake",
+    "elsewhere": "ingested by another process meanwhile",
+    "unreadable": "could not be opened",
+}
+
+
+class _Size(click.ParamType[int]):
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().lower().removesuffix("b")
+        factor = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}.get(text[-1:], 1)
+        try:
+            return int(float(text.rstrip("kmgt")) * factor)
+        except ValueError:
+            self.fail(f"{value!r} is no size; write 30MB or 2GB", param, ctx)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="PATH…")
+@click.option("--source", metavar="NAME", help="Source of all documents  [default: the record's, else the file's name]")
+@click.option("--text-field", default="text", show_default=True, metavar="F", help="Field of the text; a.b nests.")
+@click.option("--id-field", default="id", show_default=True, metavar="F", help="Field of the source's own id.")
+@click.option("--url-field", default="url", show_default=True, metavar="F", help="Field of the URL.")
+@click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read, with exit code 1.")
+@click.option("--environment", is_flag=True, help="Also read the files of the installed Python packages.")
+@click.option("--limit-bytes", type=_Size(), metavar="SIZE", help="With --environment: at most this much, e.g. 30MB.")
+@lake_option
+@output_options
+def ingest(
+    paths: tuple[str, ...],
+    source: str | None,
+    text_field: str,
+    id_field: str,
+    url_field: str,
+    strict: bool,
+    environment: bool,
+    limit_bytes: int | None,
+    lake_dir: Path | None,
+    out: Output,
+) -> None:
+    """Read documents from files, folders and globs into the lake.
+
+    JSONL and JSON (plain, gz, zst), Parquet, MDS folders, WARC, WET and ARC, text, Markdown and source files are told
+    by their content. Files that the lake has are not read again. Records that cannot be read go to raw.rejects.
+
+        cuvee ingest data/*.jsonl.gz papers/ --source papers
+    """
+    if not paths and not environment:
+        raise UsageError("nothing to ingest", hint="name files, folders or globs, or use --environment")
+    if limit_bytes is not None and not environment:
+        raise UsageError("--limit-bytes bounds --environment only")
+
+    from warehouse.ingest import Options, environment_inputs, find_inputs
+    from warehouse.ingest import ingest as run
+    from warehouse.ingest.records import source_name
+
+    if source is not None and source_name(source) is None:
+        raise UsageError(f"{source!r} cannot be a source", hint="it names a folder: up to 240 bytes, and not NULL")
+    lake = open_lake(lake_dir)
+    inputs = find_inputs(paths)
+    if environment:
+        out.note("looking through the installed packages")
+        inputs += environment_inputs(limit_bytes)
+    total = sum(entry.path.stat().st_size for entry in inputs if entry.path.is_file()) / 1e6
+    options = Options(source, text_field, id_field, url_field, strict)
+    with out.progress("ingesting", total, "MB") as progress:
+        report = run(lake, inputs, options, lambda size, name: progress.advance(size / 1e6, name))
+    _print(report, out)
+    if unreadable := [file for file in report.files if file.outcome == "unreadable"]:
+        raise CuveeError(f"{len(unreadable)} files could not be read; first {unreadable[0].path}: {unreadable[0].note}")
+
+
+def _print(report: Report, out: Output) -> None:
+    if out.as_json:
+        out.json(
+            {
+                "ingested": report.count("ingested"),
+                "known": report.count("unchanged", "touched", "copy", "elsewhere"),
+                "unreadable": report.count("unreadable"),
+                "occurrences": report.rows,
+                "documents": report.documents,
+                "rejected": report.rejected,
+                "reasons": dict(report.reasons.most_common()),
+                "files": [
+                    {
+                        "path": file.path,
+                        "outcome": file.outcome,
+                        "format": file.format,
+                        "rows": file.rows,
+                        "duplicates": file.duplicates,
+                        "rejected": file.rejected,
+                        "note": file.note,
+                    }
+                    for file in report.files
+                ],
+            }
+        )
+        return
+    ingested = [file for file in report.files if file.outcome == "ingested"]
+    if 0 < len(ingested) <= _LISTED:
+        out.rows(
+            ("file", "format", "records", "duplicates", "rejected"),
+            [(Path(file.path).name, file.format, file.rows, file.duplicates, file.rejected) for file in ingested],
+        )
+    for outcome, words in _OUTCOMES.items():
+        if count := report.count(outcome):
+            out.text(f"{count:,} file{'s' * (count != 1)}: {words}")
+    if report.reasons:
+        out.rows(("rejected", "reason"), [(count, reason) for reason, count in report.reasons.most_common(10)])
+    if ingested:
+        out.text(
+            f"{len(ingested):,} files ingested: {report.rows:,} records, {report.documents:,} new documents,"
+            f" {report.rejected:,} rejected"
+        )
+        if report.rejected:
+            out.note('what was rejected, and why: cuvee sql "select * from raw.rejects join raw.files using (file_id)"')
+    else:
+        out.text("nothing new")

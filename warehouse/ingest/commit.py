@@ -1,0 +1,211 @@
+"""Commits a unit: drops what the lake already has, then registers the unit's files in one transaction.
+
+Which texts are new is decided against a known snapshot, outside the lock. If someone else has committed by the time
+the lock is held, it is decided again; the third time while holding the lock, so that this ends. The join runs in DuckDB
+on the doc_ids alone and spills to disk: no set of all doc_ids is ever in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from warehouse import store
+from warehouse.ingest import essential_web
+from warehouse.ingest.unit import FileEntry, Unit, open_writer
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from warehouse.lake import Commit, Lake
+
+#: Memory for DuckDB's joins; more than that is spilled to the lake's staging folder.
+MEMORY = "300MB"
+
+FILES = pa.schema(
+    [
+        pa.field("file_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("checksum", pa.string(), nullable=False),
+        pa.field("format", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("duplicates", pa.int64(), nullable=False),
+        pa.field("rejected", pa.int64(), nullable=False),
+        pa.field("modified_ns", pa.int64(), nullable=False),
+        pa.field("ingested_at", pa.timestamp("us", "UTC"), nullable=False),
+    ]
+)
+
+
+class _OvertakenError(Exception):
+    """Someone else committed between the decision and the lock."""
+
+
+def commit_unit(lake: Lake, unit: Unit, message: str, author: str) -> list[FileEntry]:
+    """Commit a closed unit. Returns the entries of files that another process committed in the meantime."""
+    parts = _Parts(lake, unit)
+    for patient in (True, True, False):
+        snapshot = lake.snapshot()
+        parts.settle()
+        try:
+            _register(lake, parts, message, author, snapshot, patient)
+            break
+        except _OvertakenError:
+            continue
+    return parts.taken
+
+
+def _register(lake: Lake, parts: _Parts, message: str, author: str, snapshot: int, patient: bool) -> None:
+    with lake.commit(message, author=author) as commit:
+        if lake.snapshot() != snapshot:
+            if patient:
+                raise _OvertakenError
+            parts.settle()
+        parts.register(commit)
+
+
+@contextmanager
+def bounded_memory(lake: Lake) -> Iterator[None]:
+    """DuckDB joins within MEMORY for as long as this lasts."""
+    cursor = lake.cursor()
+    cursor.execute(f"set memory_limit = '{MEMORY}'")
+    try:
+        yield
+    finally:
+        cursor.execute("reset memory_limit")
+        cursor.close()
+
+
+class _Parts:
+    """The staged files of a unit. ``settle`` may run again and again: it drops what has become known since."""
+
+    def __init__(self, lake: Lake, unit: Unit) -> None:
+        self._lake = lake
+        self._staging = unit.staging
+        self._entries = {entry.file_id: entry for entry in unit.entries}
+        self._documents = list(unit.documents.files)
+        self._labels = list(unit.labels.files)
+        self._rejects = list(unit.rejects.files)
+        self._occurrences = list(unit.finished)
+        self.taken: list[FileEntry] = []
+
+    def settle(self) -> None:
+        """Drop files, texts and labels that the latest snapshot has."""
+        cursor = self._lake.cursor()
+        try:
+            self._drop_files(cursor)
+            if self._documents:
+                self._documents = self._drop_known(cursor, self._documents, "lake.raw.documents", count=True)
+            if self._labels:
+                known = None
+                if store.exists(cursor, essential_web.STORE):
+                    known = f"(from lake.{essential_web.STORE} where fingerprint = '{essential_web.FINGERPRINT}')"
+                self._labels = self._drop_known(cursor, self._labels, known)
+        finally:
+            cursor.close()
+
+    def register(self, commit: Commit) -> None:
+        """Add everything to the lake's tables."""
+        if not self._entries:
+            return
+        commit.add("raw.documents", self._documents)
+        commit.add("raw.occurrences", [path for _, path in self._occurrences])
+        commit.add("raw.rejects", self._rejects)
+        if self._labels:
+            store.ensure(commit, essential_web.STORE, essential_web.ANSWERS)
+            commit.add(essential_web.STORE, self._labels)
+        commit.add("raw.files", [self._files()])
+
+    def _files(self) -> Path:
+        path = self._staging.file("raw.files")
+        now = datetime.now(UTC)
+        rows: list[dict[str, Any]] = [
+            {name: now if name == "ingested_at" else getattr(entry, name) for name in FILES.names}
+            for entry in self._entries.values()
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=FILES), path, compression="zstd")
+        return path
+
+    def _drop_files(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Leave out files that another process has committed; their texts are known by now."""
+        known = cursor.execute(
+            "select file_id from lake.raw.files where file_id in (select unnest(?))", [list(self._entries)]
+        ).fetchall()
+        if not known:
+            return
+        gone = {file_id for (file_id,) in known}
+        self.taken += [self._entries.pop(file_id) for file_id in gone]
+        self._rejects = self._without(self._rejects, "file_id", gone)
+        kept: list[tuple[str, Path]] = []
+        for source, path in self._occurrences:
+            kept += [(source, new) for new in self._without([path], "file_id", gone, source=source)]
+        self._occurrences = kept
+        self._documents = self._without(self._documents, "first_file_id", gone)
+
+    def _without(self, files: list[Path], column: str, gone: set[str], **partition: str) -> list[Path]:
+        kept: list[Path] = []
+        for path in files:
+            ids = pq.read_table(path, columns=[column], partitioning=None).column(0).to_numpy(zero_copy_only=False)
+            kept += self._keep(path, ~np.isin(ids.astype(str), list(gone)), **partition)
+        return kept
+
+    def _drop_known(
+        self, cursor: duckdb.DuckDBPyConnection, files: list[Path], known: str | None, *, count: bool = False
+    ) -> list[Path]:
+        """Staged files without rows whose doc_id stands in ``known`` or in an earlier staged row."""
+        owner = "first_file_id" if count else "null"
+        names = [str(path) for path in files]
+        cursor.execute(
+            f"create or replace temp table staged as select filename, file_row_number as row, doc_id, {owner} as owner"
+            " from read_parquet(?, filename => true, file_row_number => true, hive_partitioning => false)",
+            [names],
+        )
+        rows = "select filename, row, owner from staged"
+        held = f"{rows} semi join {known} as known using (doc_id) union" if known else ""
+        drop = cursor.execute(
+            f"{held} {rows} qualify row_number() over (partition by doc_id order by filename, row) > 1"
+        ).to_arrow_table()
+        cursor.execute("drop table staged")
+        if not drop.num_rows:
+            return files
+        if count:
+            for pair in drop["owner"].value_counts().to_pylist():
+                self._entries[pair["values"]].duplicates += pair["counts"]
+        rows_of = {name: drop.filter(pc.equal(drop["filename"], name))["row"].to_numpy() for name in names}
+        return self._without_rows(files, rows_of)
+
+    def _without_rows(self, files: list[Path], rows_of: Mapping[str, NDArray[Any]]) -> list[Path]:
+        kept: list[Path] = []
+        for path in files:
+            keep = np.ones(pq.read_metadata(path).num_rows, dtype=bool)
+            keep[rows_of[str(path)]] = False
+            kept += self._keep(path, keep)
+        return kept
+
+    def _keep(self, path: Path, keep: NDArray[Any], **partition: str) -> list[Path]:
+        """The file with only the rows to keep: itself, a shorter copy, or none."""
+        if keep.all():
+            return [path]
+        if not keep.any():
+            return []
+        target = self._staging.file(path.parent.name if not partition else path.parent.parent.name, **partition)
+        with pq.ParquetFile(path) as file, open_writer(target, file.schema_arrow) as writer:
+            start = 0
+            for group in range(file.num_row_groups):
+                part = keep[start : start + file.metadata.row_group(group).num_rows]
+                start += len(part)
+                if part.any():
+                    rows = file.read_row_group(group)
+                    writer.write_table(rows if part.all() else rows.filter(pa.array(part)))
+        return [target]

@@ -1,0 +1,111 @@
+"""Splits a JSON file that is not one record a line into its values, without holding the file.
+
+A file that begins with ``[`` is an array and gives its elements; any other gives the values that stand in it one after
+the other. Values are cut by brackets and strings only: whether each is JSON is for the decoder to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+#: Stands before what was read of an array whose end is missing. It makes the piece no JSON.
+NOT_CLOSED = b"\0not closed\0"
+
+_IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_STRUCTURE = re.compile(rb'["\[\]{},]')
+_SPACE = b" \t\r\n"
+
+
+def values(stream: Iterable[bytes], limit: int, keep: int) -> Iterator[tuple[bytes, int]]:
+    """Each value's bytes and its size. A value larger than ``limit`` gives only its first ``keep`` bytes."""
+    splitter = _Splitter(limit, keep)
+    for block in stream:
+        yield from splitter.feed(block)
+    yield from splitter.finish()
+
+
+class _Splitter:
+    def __init__(self, limit: int, keep: int) -> None:
+        self._limit, self._keep = limit, keep
+        self._value = bytearray()
+        self._size = 0
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._array: bool | None = None  # unknown until the first character
+        self._closed = False
+        self._elements = 0
+
+    def feed(self, block: bytes) -> Iterator[tuple[bytes, int]]:
+        at = done = 0
+        if self._array is None:
+            start = block.lstrip(b"\xef\xbb\xbf" + _SPACE)
+            if not start:
+                return
+            self._array = start.startswith(b"[")
+            done = at = len(block) - len(start) + self._array
+        while at < len(block):
+            if self._escaped:
+                self._escaped = False
+                at += 1
+                continue
+            if self._in_string:
+                found = _IN_STRING.match(block, at)
+                assert found is not None
+                at = found.end()
+                if at < len(block):
+                    self._in_string = block[at : at + 1] != b'"'
+                    # Else a backslash is the block's last byte, and what it escapes begins the next block.
+                    self._escaped = self._in_string
+                    at += 1
+                continue
+            token = _STRUCTURE.search(block, at)
+            if token is None:
+                break
+            at = token.end()
+            symbol = token.group()
+            if symbol == b'"':
+                self._in_string = True
+            elif symbol in (b"[", b"{"):
+                self._depth += 1
+            elif symbol == b",":
+                if self._array and not self._closed and self._depth == 0:
+                    self._take(block[done : at - 1])
+                    done = at
+                    self._elements += 1
+                    yield self._give()
+            elif self._depth == 0 and self._array and not self._closed and symbol == b"]":
+                self._take(block[done : at - 1])
+                done = at
+                self._closed = True
+                if self._elements or self._value.strip(_SPACE):
+                    yield self._give()
+            elif self._depth:
+                self._depth -= 1
+                if self._depth == 0 and not self._array:
+                    self._take(block[done:at])
+                    done = at
+                    yield self._give()
+        self._take(block[done:])
+
+    def finish(self) -> Iterator[tuple[bytes, int]]:
+        if self._array and not self._closed:
+            self._value[:0] = NOT_CLOSED
+            self._size += len(NOT_CLOSED)
+            yield self._give()
+        elif self._value.strip(_SPACE):
+            yield self._give()
+
+    def _take(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size <= self._limit:
+            self._value += piece
+        else:
+            self._value = (self._value or bytearray(piece))[: self._keep]
+
+    def _give(self) -> tuple[bytes, int]:
+        value, size = bytes(self._value.strip(_SPACE)), self._size
+        self._value, self._size = bytearray(), 0
+        # An empty element, as in [1,,2], is no blank line: it must not pass for one.
+        return (value, size) if size > self._limit else (value or b",", len(value))

@@ -1,0 +1,255 @@
+"""Ingest: inputs to committed files.
+
+Each file is told by its content, read batch by batch and staged; a file is committed whole. Files that fit into memory
+share a unit of commit, a larger one has its own. Nothing is in the lake before its unit's commit, everything after.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from warehouse.ingest import known as known_files
+from warehouse.ingest.arc import read_arc
+from warehouse.ingest.commit import bounded_memory, commit_unit
+from warehouse.ingest.environment import read_package_file
+from warehouse.ingest.formats import Detected, detect
+from warehouse.ingest.inputs import Input, path_text
+from warehouse.ingest.jsonl import read_json, read_jsonl
+from warehouse.ingest.known import KnownFiles, Stamp
+from warehouse.ingest.mds import read_mds
+from warehouse.ingest.parquet import empty, read_parquet
+from warehouse.ingest.records import Batch, Options, Rejects
+from warehouse.ingest.text import read_text
+from warehouse.ingest.unit import FileEntry, Unit
+from warehouse.ingest.warc import read_warc
+
+if TYPE_CHECKING:
+    from warehouse.lake import Lake, Staging
+
+#: A file whose rows take more than this is a unit of its own.
+SMALL = 32 << 20
+
+#: The shared unit is committed at this size, number of files or age, whichever comes first.
+UNIT_BYTES = 512 << 20
+UNIT_FILES = 20_000
+UNIT_SECONDS = 60.0
+
+#: As much of a file that is no document is kept with its rejection.
+_HEAD = 4 << 10
+
+AUTHOR = "cuvee ingest"
+
+_READERS = {
+    "jsonl": read_jsonl,
+    "json": read_json,
+    "parquet": read_parquet,
+    "warc": read_warc,
+    "arc": read_arc,
+    "mds": read_mds,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What became of one input.
+
+    ``outcome`` is ingested, unchanged, touched, copy (of ``note``), elsewhere (another process ingested it meanwhile),
+    or unreadable (for the reason in ``note``; it is not in the lake, and the next run tries again).
+    """
+
+    path: str
+    outcome: str
+    format: str | None = None
+    rows: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    note: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of all inputs, in the order in which they were done."""
+
+    files: list[FileReport] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def count(self, *outcomes: str) -> int:
+        """Number of files with one of these outcomes."""
+        return sum(file.outcome in outcomes for file in self.files)
+
+    @property
+    def rows(self) -> int:
+        """Occurrences that were added."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def documents(self) -> int:
+        """Documents that were added."""
+        return sum(file.rows - file.duplicates for file in self.files)
+
+    @property
+    def rejected(self) -> int:
+        """Records that went to raw.rejects."""
+        return sum(file.rejected for file in self.files)
+
+
+def ingest(
+    lake: Lake, inputs: Sequence[Input], options: Options, advance: Callable[[float, str], None] = lambda *_: None
+) -> Report:
+    """Read every input that the lake does not have and commit it.
+
+    ``advance`` is told the bytes of each finished input and its name. Under ``options.strict`` the first record that
+    cannot be read raises StrictError: what was complete before it is committed, nothing of its file is.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(bounded_memory(lake))
+        run = _Run(lake, stack.enter_context(lake.staging()), options, KnownFiles(lake, inputs, options))
+        try:
+            for entry in inputs:
+                size = run.take(entry)
+                advance(size, entry.path.name)
+        finally:
+            run.finish()
+        return run.report
+
+
+class _Run:
+    def __init__(self, lake: Lake, staging: Staging, options: Options, known: KnownFiles) -> None:
+        self._lake, self._staging, self._options, self._known = lake, staging, options, known
+        self._shared = Unit(staging)
+        self._touched: list[tuple[int, str]] = []
+        self.report = Report()
+
+    def take(self, entry: Input) -> int:
+        """Ingest one input unless it is known; returns its size in bytes."""
+        path = path_text(entry.path)
+        try:
+            stamp = Stamp.of(entry)
+            if self._known.unchanged(entry, stamp):
+                self.report.files.append(FileReport(path, "unchanged"))
+                return stamp.bytes
+            checksum = known_files.checksum(entry)
+            file_id = known_files.file_id(path, checksum, self._options)
+            if self._known.touched(entry, file_id):
+                self._touched.append((stamp.modified_ns, file_id))
+                self.report.files.append(FileReport(path, "touched"))
+                return stamp.bytes
+            kind = _detect(entry)
+            many = kind.format not in ("text", "empty", "unknown")
+            if many and (twin := self._known.copy_of(checksum)) is not None:
+                self.report.files.append(FileReport(path, "copy", kind.format, note=twin))
+                return stamp.bytes
+            source = self._options.source or _source(entry, kind.format)
+            row = FileEntry(file_id, path, stamp.bytes, checksum, kind.format, source, stamp.modified_ns)
+            self._read(entry, kind, row, stamp)
+        except OSError as error:
+            self.report.files.append(FileReport(path, "unreadable", note=error.strerror or str(error)))
+            return 0
+        self._known.remember(path, checksum, file_id, source)
+        return stamp.bytes
+
+    def finish(self) -> None:
+        """Commit what is complete."""
+        self._commit(self._shared)
+        if self._touched:
+            with self._lake.commit(f"note {len(self._touched)} touched files", author=AUTHOR) as commit:
+                for modified_ns, file_id in self._touched:
+                    commit.sql("update raw.files set modified_ns = ? where file_id = ?", [modified_ns, file_id])
+
+    def _read(self, entry: Input, kind: Detected, row: FileEntry, stamp: Stamp) -> None:
+        batches = _open(entry, kind, row.source, self._options)
+        head: list[Batch] = []
+        size = 0
+        for batch in batches:
+            head.append(batch)
+            size += batch.size
+            if size > SMALL:
+                unit = Unit(self._staging)
+                try:
+                    for part in itertools.chain(_drained(head), batches):
+                        unit.add(row, part)
+                        self._note(part)
+                    self._check(entry, stamp)
+                except BaseException:
+                    unit.discard()
+                    raise
+                unit.entries.append(row)
+                return self._commit(unit)
+        self._check(entry, stamp)
+        for part in head:
+            self._shared.add(row, part)
+            self._note(part)
+        self._shared.entries.append(row)
+        if (
+            self._shared.size >= UNIT_BYTES
+            or len(self._shared.entries) >= UNIT_FILES
+            or monotonic() - self._shared.started >= UNIT_SECONDS
+        ):
+            self._commit(self._shared)
+            self._shared = Unit(self._staging)
+        return None
+
+    def _note(self, batch: Batch) -> None:
+        self.report.reasons.update(_general(reject.reason) for reject in batch.rejects)
+
+    @staticmethod
+    def _check(entry: Input, stamp: Stamp) -> None:
+        """The checksum was taken before the file was read: both must be of the same bytes."""
+        if Stamp.of(entry) != stamp:
+            raise OSError("it changed while it was read; run again")
+
+    def _commit(self, unit: Unit) -> None:
+        unit.close()
+        if not unit.entries:
+            return
+        names = [entry.path.rsplit("/", 1)[-1] for entry in unit.entries]
+        message = f"ingest {names[0]}" if len(names) == 1 else f"ingest {len(names)} files: {names[0]}, …"
+        taken = commit_unit(self._lake, unit, message, AUTHOR)
+        elsewhere = {entry.file_id for entry in taken}
+        for entry in unit.entries:
+            if entry.file_id in elsewhere:
+                self.report.files.append(FileReport(entry.path, "elsewhere", entry.format))
+            else:
+                counts = (entry.rows, entry.duplicates, entry.rejected)
+                self.report.files.append(FileReport(entry.path, "ingested", entry.format, *counts))
+
+
+def _detect(entry: Input) -> Detected:
+    if entry.is_mds:
+        return Detected("mds")
+    return Detected("text") if entry.package is not None else detect(entry.path)
+
+
+def _source(entry: Input, kind: str) -> str:
+    return entry.folder_source if kind in ("text", "empty", "unknown") else entry.source
+
+
+def _open(entry: Input, kind: Detected, source: str, options: Options) -> Iterator[Batch]:
+    if entry.package is not None:
+        return read_package_file(entry.package, options)
+    if kind.format == "text":
+        return read_text(entry.path, source, options, name=entry.name)
+    if kind.format in _READERS:
+        return _READERS[kind.format](entry.path, source, options)
+    rejects = Rejects(entry.path, options.strict)
+    if kind.reason:
+        with entry.path.open("rb") as handle:
+            rejects.add(0, kind.reason, handle.read(_HEAD))
+    return iter([empty(rejects)])
+
+
+def _drained(batches: list[Batch]) -> Iterator[Batch]:
+    """The batches, each released as it is taken."""
+    while batches:
+        yield batches.pop(0)
+
+
+def _general(reason: str) -> str:
+    """A reason without what differs from record to record, for counting."""
+    return reason.split(" at offset ")[0].split(" (the first ")[0].split(": byte 0x")[0]
