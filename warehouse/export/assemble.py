@@ -1,0 +1,192 @@
+"""An export's folder: units' shards linked in order, which sample holds which documents, and the manifest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from udfs.errors import CuveeError
+from warehouse.export import manifest as manifests
+from warehouse.export.manifest import Component, Manifest, Stream
+from warehouse.export.mixture import Level, Mixture
+from warehouse.export.packing import Packing, Tokens
+from warehouse.export.plan import Plan
+from warehouse.export.store import DOCUMENTS, Unit, link, stored
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What names an export."""
+
+    export_id: str
+    tokenizer: str | None
+    seed: int
+
+
+def assemble(
+    mixture: Mixture, packing: Packing, plan: Plan, units: Mapping[str, Unit], identity: Identity, out: Path
+) -> Manifest:
+    """Build the export in a hidden folder beside ``out`` and put it in place; an older one there gives way.
+
+    Raises CuveeError if the mixture does not fill a single sequence.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in out.parent.glob(f".{out.name}.*.cuvee"):
+        shutil.rmtree(leftover)  # of an export that was killed: no other runs now
+    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.cuvee")
+    draft.mkdir()
+    try:
+        members = {level: [units[part.key] for part in plan.parts if part.level == level] for level in mixture.levels}
+        streams = [_link_stream(draft, level, members[level]) for level in mixture.levels]
+        _write_samples(draft / manifests.SAMPLES, members)
+        manifest = _manifest(mixture, packing, identity, streams, manifests.checksum(draft / manifests.SAMPLES))
+        (draft / manifests.STREAMS).write_text(streams_yaml(manifest, out), encoding="utf-8")
+        manifest.write(draft)
+        _put_in_place(draft, out)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return manifest
+
+
+def streams_yaml(manifest: Manifest, out: Path) -> str:
+    """The `streams:` block of a recipe. ``repeat`` is a whole number, so Streaming chooses nothing at random."""
+    import yaml
+
+    streams = {
+        stream.path.replace("/", "-"): {"local": str(out / stream.path), "repeat": stream.repeat}
+        for stream in manifest.streams
+    }
+    return yaml.safe_dump({"streams": streams}, sort_keys=False, allow_unicode=True)
+
+
+def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
+    """One MDS folder over the shards of its units, renumbered.
+
+    Streaming cannot open a dataset without samples, so a stream whose documents fill no sequence gets no folder; it is
+    only counted.
+    """
+    entries: list[dict[str, Any]] = []
+    folder = draft / level.path
+    folder.mkdir(parents=True)
+    for unit in units:
+        for entry in unit.shards():
+            source = unit.file(entry)
+            name = f"shard.{len(entries):05}.mds"
+            for key in ("raw_data", "zip_data"):
+                if entry[key]:
+                    ending = entry[key]["basename"].partition(".mds")[2]
+                    entry[key] = {**entry[key], "basename": name + ending}
+            link(source, folder / stored(entry)["basename"])
+            entries.append(entry)
+    index = folder / "index.json"
+    index.write_text(json.dumps({"shards": entries, "version": 2}, sort_keys=True))
+    checksum = manifests.checksum(index)
+    if not entries:
+        shutil.rmtree(folder)
+    return Stream(
+        component=level.component,
+        path=level.path,
+        repeat=level.repeat,
+        samples=sum(unit.samples for unit in units),
+        tokens=sum(unit.tokens for unit in units),
+        documents=sum(unit.documents for unit in units),
+        dropped_tokens=sum(unit.dropped_tokens for unit in units),
+        checksum=checksum,
+    )
+
+
+def samples_schema() -> pa.Schema:
+    """Columns of samples.parquet."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    return pa.schema(
+        [("sample_id", number), ("component", text), ("stream", text), ("doc_id", text), ("n_tokens", number)]
+    )
+
+
+def _write_samples(path: Path, members: Mapping[Level, list[Unit]]) -> None:
+    """A row per document in a sample. Samples count over the streams, each once, in the manifest's order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = 0
+    with pq.ParquetWriter(path, samples_schema(), compression="zstd") as writer:
+        for level, units in members.items():
+            for unit in units:
+                held = pq.read_table(unit.folder / DOCUMENTS)
+                rows = held.num_rows
+                columns = [
+                    pa.array(held["sample"].to_numpy() + first),
+                    pa.repeat(level.component, rows),
+                    pa.repeat(level.path, rows),
+                    held["doc_id"],
+                    held["n_tokens"],
+                ]
+                table = pa.table(columns, samples_schema().names)
+                writer.write_table(table.cast(samples_schema()))
+                first += unit.samples
+
+
+def _manifest(
+    mixture: Mixture, packing: Packing, identity: Identity, streams: list[Stream], samples_checksum: str
+) -> Manifest:
+    whole = sum(amount.tokens for amount in mixture.components.values())
+    components = {}
+    for name, amount in mixture.components.items():
+        own = [stream for stream in streams if stream.component == name]
+        components[name] = Component(
+            documents=amount.documents,
+            copies=amount.copies,
+            tokens=amount.tokens,
+            share=amount.tokens / whole if whole else 0.0,
+            exported_tokens=sum(stream.tokens * stream.repeat for stream in own),
+            dropped_tokens=sum(stream.dropped_tokens * stream.repeat for stream in own),
+        )
+    tokens = packing if isinstance(packing, Tokens) else None
+    filled = tuple(stream for stream in streams if stream.samples)
+    if not filled:
+        length = tokens.sequence_length if tokens else 0
+        raise CuveeError(
+            f"no component of {mixture.name} fills one sequence of {length:,} tokens", hint="choose a smaller length"
+        )
+    return Manifest(
+        export_id=identity.export_id,
+        mixture=mixture.name,
+        fingerprint=mixture.fingerprint,
+        snapshot_id=mixture.snapshot_id,
+        format="tokens" if tokens else "text",
+        column="input_ids" if tokens else "text",
+        tokenizer=identity.tokenizer,
+        tokenizer_fingerprint=tokens.tokenizer.fingerprint if tokens else None,
+        vocab_size=tokens.tokenizer.vocab_size if tokens else None,
+        end_of_text=tokens.tokenizer.end_of_text if tokens else None,
+        sequence_length=tokens.sequence_length if tokens else None,
+        seed=identity.seed,
+        components=components,
+        streams=filled,
+        sql=mixture.sql,
+        samples_checksum=samples_checksum,
+        exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _put_in_place(draft: Path, out: Path) -> None:
+    """Rename the draft to ``out``; an older export of the same mixture gives way."""
+    if out.exists() and any(out.iterdir()):
+        old = draft.with_name(draft.name.replace(".cuvee", ".old.cuvee"))
+        out.rename(old)
+        draft.rename(out)
+        shutil.rmtree(old)
+    else:
+        draft.rename(out)  # replaces an empty folder

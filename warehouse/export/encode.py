@@ -1,0 +1,256 @@
+"""Write the missing units: read texts by row group, prepare them, gather them by unit, pack and write each unit.
+
+Text is read once and in file order. What a unit needs waits in memory, and beyond ``MEMORY`` bytes in spill files,
+until everything is read; then units are written, two at a time. No text is sorted but inside a unit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from udfs.errors import CuveeError
+from warehouse.export.packing import Packing, Tokens
+from warehouse.export.plan import Part, Plan, place_documents
+from warehouse.export.store import Options, ShardStore, Unit
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+#: Bytes of prepared documents that wait in memory.
+MEMORY = 384 << 20
+#: Bytes of text that are read at a time.
+CHUNK = 32 << 20
+#: Reading and encoding run in Arrow's C++ without the GIL. More threads would also hold more in flight.
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Rows of one file that some unit needs, ascending; a row stands once per unit."""
+
+    rows: NDArray[Any]
+    parts: NDArray[Any]
+    ranks: NDArray[Any]
+    tokens: NDArray[Any]
+
+    def between(self, first: int, last: int) -> Needed:
+        """Those with first <= row < last."""
+        import numpy as np
+
+        begin, end = np.searchsorted(self.rows, [first, last])
+        return Needed(*(column[begin:end] for column in (self.rows, self.parts, self.ranks, self.tokens)))
+
+
+def write_units(
+    cursor: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    packing: Packing,
+    options: Options,
+    store: ShardStore,
+    scratch: Path,
+    advance: Callable[[int], None],
+) -> dict[str, Unit]:
+    """Write every missing unit of a plan into the store; ``scratch`` is a folder on the store's file system.
+
+    ``advance`` is told of documents read. Gives the units by key.
+    """
+    parts = {part.number: part for part in plan.missing.values()}
+    spill = Spill(scratch / "spill")
+    files = place_documents(cursor, plan)
+    with ThreadPoolExecutor(THREADS) as pool:
+
+        def prepared(chunk: Chunk) -> list[tuple[int, pa.RecordBatch]]:
+            return list(_by_part(chunk, packing.prepare(chunk.texts)))
+
+        def read(task: Callable[[], Chunk]) -> Any:
+            # The tokenizer uses all cores by itself: chunks are tokenized below while the next are being read.
+            return task() if isinstance(packing, Tokens) else prepared(task())
+
+        for found in _ahead(pool, (partial(read, task) for task in _chunks(cursor, files))):
+            pieces = prepared(found) if isinstance(found, Chunk) else found
+            for part, batch in pieces:
+                spill.add(part, batch)
+            advance(sum(batch.num_rows for _, batch in pieces))
+
+        def write(part: Part) -> tuple[str, Unit]:
+            documents = spill.take(part.number)
+            if documents.num_rows != part.documents:
+                raise CuveeError(
+                    f"{documents.num_rows} documents where the plan has {part.documents}: did the lake's files change?"
+                )
+            draft = scratch / f"unit-{part.number}"
+            return part.key, store.write(part.key, draft, packing, options, part.level.component, documents)
+
+        written = dict(_ahead(pool, (partial(write, part) for part in parts.values())))
+    return {**plan.done, **written}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Texts that were read, each once, and who needs them: ``which`` points from each need to its text."""
+
+    ids: pa.Array
+    texts: pa.Array
+    which: NDArray[Any]
+    needed: Needed
+
+
+def _chunks(cursor: duckdb.DuckDBPyConnection, files: list[str]) -> Iterator[Callable[[], Chunk]]:
+    """Tasks that each read about ``CHUNK`` bytes of text, in file order."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    for number, path in enumerate(files):
+        found = cursor.execute(
+            "select row, part, rank, n_tokens from temp.needed where file = ? order by row, part", [number]
+        ).fetchnumpy()
+        columns: list[Any] = [np.asarray(found[name]) for name in ("row", "part", "rank", "n_tokens")]
+        needed = Needed(*columns)
+        if not len(needed.rows):
+            continue
+        try:
+            footer = pq.read_metadata(path)
+        except OSError as error:
+            raise CuveeError(f"cannot read {path}: {error}", hint="cuvee lake check tells what is damaged") from error
+        first = 0
+        for group in range(footer.num_row_groups):
+            rows, size = footer.row_group(group).num_rows, footer.row_group(group).total_byte_size
+            inside = needed.between(first, first + rows)
+            if len(inside.rows):
+                yield from _group_chunks(path, group, first, rows, size, inside)
+            first += rows
+
+
+def _group_chunks(
+    path: str, group: int, first: int, rows: int, size: int, needed: Needed
+) -> Iterator[Callable[[], Chunk]]:
+    """A row group as one task, or as several that read it in turn if it is large."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if size <= CHUNK:
+        yield lambda: _chunk(pq.ParquetFile(path).read_row_group(group, columns=["doc_id", "text"]), first, needed)
+        return
+    batch_size = max(1, rows * CHUNK // size)
+    file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+    begin = first
+    for batch in file.iter_batches(batch_size, row_groups=[group], columns=["doc_id", "text"]):
+        inside = needed.between(begin, begin + batch.num_rows)
+        if len(inside.rows):
+            yield partial(_chunk, pa.Table.from_batches([batch]), begin, inside)
+        begin += batch.num_rows
+
+
+def _chunk(table: pa.Table, first: int, needed: Needed) -> Chunk:
+    import numpy as np
+    import pyarrow as pa
+
+    rows, which = np.unique(needed.rows - first, return_inverse=True)
+    if len(rows) < table.num_rows:
+        table = table.take(pa.array(rows))
+    ids = table["doc_id"].cast(pa.large_string()).combine_chunks()
+    texts = table["text"].cast(pa.large_string()).combine_chunks()
+    return Chunk(_one(ids), _one(texts), which, needed)
+
+
+def _by_part(chunk: Chunk, payload: pa.Array) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut prepared documents into one batch per unit."""
+    import numpy as np
+    import pyarrow as pa
+
+    needed = chunk.needed
+    if len(needed.rows) == len(chunk.ids) and (needed.parts == needed.parts[0]).all():
+        order = np.arange(len(needed.rows))
+    else:
+        order = np.argsort(needed.parts, kind="stable")
+        taken = pa.array(chunk.which[order])
+        payload, chunk = payload.take(taken), Chunk(chunk.ids.take(taken), chunk.texts, chunk.which, needed)
+    columns = [pa.array(needed.ranks[order]), chunk.ids, pa.array(needed.tokens[order]), payload]
+    batch = pa.record_batch(columns, ["rank", "doc_id", "n_tokens", "payload"])
+    parts = needed.parts[order]
+    bounds = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]
+    for begin, end in itertools.pairwise(bounds):
+        yield int(parts[begin]), batch.slice(begin, end - begin)
+
+
+class Spill:
+    """Batches by unit, in memory up to ``MEMORY`` bytes and beyond that appended to a file per unit."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._waiting: dict[int, list[pa.RecordBatch]] = {}
+        self._bytes = 0
+
+    def add(self, part: int, batch: pa.RecordBatch) -> None:
+        """Keep a batch for a unit."""
+        self._waiting.setdefault(part, []).append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes > MEMORY:
+            for key, batches in self._waiting.items():
+                self._append(key, batches)
+            self._waiting, self._bytes = {}, 0
+
+    def take(self, part: int) -> pa.RecordBatch:
+        """All documents of a unit in its order; they are forgotten here."""
+        import pyarrow as pa
+
+        batches = [*self._stored(part), *self._waiting.pop(part, [])]
+        table = pa.Table.from_batches(batches).sort_by("rank").drop_columns(["rank"])
+        return pa.RecordBatch.from_arrays(
+            [_one(column.combine_chunks()) for column in table.columns], table.schema.names
+        )
+
+    def _append(self, part: int, batches: list[pa.RecordBatch]) -> None:
+        """Append a complete IPC stream: a file may hold several, one after the other."""
+        import pyarrow as pa
+
+        with (self._folder / f"{part}.arrows").open("ab") as file, pa.ipc.new_stream(file, batches[0].schema) as stream:
+            for batch in batches:
+                stream.write_batch(batch)
+
+    def _stored(self, part: int) -> list[pa.RecordBatch]:
+        import pyarrow as pa
+
+        path = self._folder / f"{part}.arrows"
+        if not path.exists():
+            return []
+        batches: list[pa.RecordBatch] = []
+        with pa.memory_map(str(path)) as file:
+            while file.tell() < file.size():
+                batches.extend(pa.ipc.open_stream(file))
+        path.unlink()  # the mapping keeps the bytes until the batches are gone
+        return batches
+
+
+def _one(column: Any) -> pa.Array:
+    """A chunked column of at most one chunk as an array."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.ChunkedArray):
+        return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    return column
+
+
+def _ahead(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], Any]]) -> Iterator[Any]:
+    """Results of tasks in order, with a few running ahead."""
+    running: deque[Future[Any]] = deque()
+    try:
+        for task in tasks:
+            running.append(pool.submit(task))
+            if len(running) > THREADS:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()

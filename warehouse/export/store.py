@@ -1,0 +1,184 @@
+"""The store of shards: ``<lake>/shards``, one folder per unit, named by everything that decided its bytes.
+
+    shards/3f/3f9c…/
+        index.json           an MDS index over the unit's shards
+        documents.parquet    sample, doc_id, n_tokens
+        unit.json            counts
+        shard.00000.mds …
+
+A unit is the documents of one component, stream and hash bucket. It is written elsewhere and renamed into place, so a
+unit that is there is complete, and an interrupted export keeps the units it finished. Units never change; exports link
+their shards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from warehouse.export.packing import Packing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Version of what is below: raising it makes every unit a new one.
+VERSION = 1
+DOCUMENTS = "documents.parquet"
+COUNTS = "unit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How shards are written; part of their identity."""
+
+    compression: str | None = None
+    size_limit: int = 1 << 26
+    hashes: tuple[str, ...] = ("sha256",)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A finished unit. ``tokens`` and ``dropped_tokens`` count it once."""
+
+    folder: Path
+    samples: int
+    tokens: int
+    dropped_tokens: int
+    documents: int
+
+    def shards(self) -> list[dict[str, Any]]:
+        """The entries of its index."""
+        entries: list[dict[str, Any]] = json.loads((self.folder / "index.json").read_bytes())["shards"]
+        return entries
+
+    def file(self, entry: Mapping[str, Any]) -> Path:
+        """The file of an entry."""
+        return self.folder / str(stored(entry)["basename"])
+
+
+class ShardStore:
+    """The units of a lake."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextlib.contextmanager
+    def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the store: one export or collection at a time, for two exports would write the same units.
+
+        ``waiting`` is called if another process holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        self.root.mkdir(exist_ok=True)
+        lock = FileLock(self.root / "export.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def get(self, key: str) -> Unit | None:
+        """The unit, if it is there and its files have the sizes that its index says.
+
+        A damaged unit (files cut short by a power failure) is removed: it will be written again.
+        """
+        folder = self._folder(key)
+        try:
+            unit = Unit(folder, **json.loads((folder / COUNTS).read_bytes()))
+            if all(unit.file(entry).stat().st_size == stored(entry)["bytes"] for entry in unit.shards()):
+                return unit
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    def write(
+        self, key: str, draft: Path, packing: Packing, options: Options, component: str, documents: pa.RecordBatch
+    ) -> Unit:
+        """Encode a unit into the folder ``draft`` and move it into the store.
+
+        ``documents`` (doc_id, n_tokens, payload) are in the unit's order.
+        """
+        import pyarrow.parquet as pq
+
+        from warehouse import mds
+
+        packed = packing.pack(documents, component)
+        with mds.Writer(
+            draft,
+            packing.columns,
+            compression=options.compression,
+            hashes=options.hashes,
+            size_limit=options.size_limit,
+        ) as writer:
+            writer.write(packed.samples)
+        pq.write_table(_table(packed.documents), draft / DOCUMENTS, compression="zstd")
+        folder = self._folder(key)
+        unit = Unit(folder, packed.samples.num_rows, packed.tokens, packed.dropped_tokens, documents.num_rows)
+        counts = {name: value for name, value in asdict(unit).items() if name != "folder"}
+        (draft / COUNTS).write_text(json.dumps(counts))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft.rename(folder)
+        return unit
+
+    def collect(self) -> tuple[int, int]:
+        """Remove units whose shards no export links. Gives how many, and their bytes."""
+        units = freed = 0
+        for counts in self.root.glob(f"*/*/{COUNTS}"):
+            files = list(counts.parent.iterdir())
+            if all(file.stat().st_nlink == 1 for file in files):
+                units += 1
+                freed += sum(file.stat().st_size for file in files)
+                shutil.rmtree(counts.parent)
+        return units, freed
+
+    def _folder(self, key: str) -> Path:
+        return self.root / key[:2] / key
+
+
+def unit_key(packing: Packing, options: Options, component: str, seed: int, digest: str) -> str:
+    """The name of a unit: 32 hex digits over its documents (``digest``, with ``seed`` for their order) and options.
+
+    A text sample carries its component, a token sequence does not: there components share equal units.
+    """
+    identity = {
+        "version": VERSION,
+        "documents": digest,
+        "seed": seed,
+        "component": component if "component" in packing.columns else None,
+        **packing.identity,
+        **asdict(options),
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the file system cannot link."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def stored(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The file of an index entry that is on disk: the compressed one if there is one."""
+    file: Mapping[str, Any] = entry["zip_data"] or entry["raw_data"]
+    return file
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_batches([batch])

@@ -1,0 +1,214 @@
+"""An export: freeze the mixture, write the units that are missing, link them into a folder, tell the lake."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from udfs.errors import CuveeError, UsageError
+from warehouse.export import manifest as manifests
+from warehouse.export.assemble import Identity, assemble
+from warehouse.export.encode import write_units
+from warehouse.export.manifest import Manifest
+from warehouse.export.mixture import Mixture, freeze
+from warehouse.export.packing import Packing
+from warehouse.export.plan import Plan, make_plan
+from warehouse.export.store import Options, ShardStore
+from warehouse.lake import Lake
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be exported, how, and to where. ``tokenizer`` is the name under which the lake knows it.
+
+    ``seed`` orders documents; with the seed of the mixture, exports that differ in a share have most shards in common.
+    """
+
+    mixture: str
+    out: Path
+    packing: Packing
+    tokenizer: str | None = None
+    seed: int = 17
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export did. ``written`` of its ``units`` were new to the store; ``changed`` is False if all was there."""
+
+    manifest: Manifest
+    folder: Path
+    changed: bool
+    units: int
+    written: int
+
+
+class Watcher:
+    """Is told how an export gets on; the command line shows it. This one keeps silent."""
+
+    def note(self, line: str) -> None:
+        """Say something."""
+
+    @contextlib.contextmanager
+    def reading(self, documents: int) -> Iterator[Callable[[int], None]]:
+        """While documents are read and encoded; the function is told how many more are done."""
+        yield lambda count: None
+
+
+def export(lake: Lake, request: Request, watcher: Watcher | None = None) -> Exported:
+    """Export a mixture to MDS.
+
+    Exporting the same thing to the same folder again does nothing. A folder that holds an older export of the same
+    mixture is replaced, anything else that is not empty is refused. If the process is killed, the units it finished
+    stay in the store, and the next export goes on from there.
+
+    Raises UsageError (unknown mixture, foreign folder), MixtureError, and CuveeError where the disk is too small.
+    """
+    watcher = watcher or Watcher()
+    out = request.out.absolute()
+    _check_target(out, request.mixture)
+    store = ShardStore(lake.root / "shards")
+    with store.lock(lambda: watcher.note("another export is running; waiting for it")), contextlib.ExitStack() as stack:
+        cursor = stack.enter_context(contextlib.closing(lake.reader()))
+        cursor.execute("set memory_limit = '1GB'")
+        cursor.execute("begin transaction")
+        mixture = freeze(cursor, request.mixture, request.seed)
+        plan = make_plan(cursor, mixture, request.packing, request.options, store, request.seed)
+        identity = Identity(_export_id(mixture, request, plan), request.tokenizer, request.seed)
+        units = {part.key for part in plan.parts}
+        if present := _present(out, identity.export_id):
+            changed = _register(lake, present, out)
+            return Exported(present, out, changed, len(units), 0)
+        finished = dict(plan.done)
+        if plan.missing:
+            _check_disk(lake.root, sum(part.bytes for part in plan.missing.values()))
+            staging = stack.enter_context(lake.staging())
+            with watcher.reading(sum(part.documents for part in plan.missing.values())) as advance:
+                finished = write_units(cursor, plan, request.packing, request.options, store, staging.folder, advance)
+        manifest = assemble(mixture, request.packing, plan, finished, identity, out)
+        _register(lake, manifest, out)
+        return Exported(manifest, out, True, len(units), len(plan.missing))
+
+
+def _export_id(mixture: Mixture, request: Request, plan: Plan) -> str:
+    """Everything that decides what a reader of the export sees."""
+    levels = [[level.path, level.repeat] for level in mixture.levels]
+    keys = [part.key for part in plan.parts]
+    identity = [mixture.name, mixture.fingerprint, request.packing.identity, request.seed, levels, keys]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _check_target(out: Path, mixture: str) -> None:
+    """Refuse a folder with anything in it but an export of the same mixture."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        other = Manifest.read(out).mixture
+    except UsageError as error:
+        raise UsageError(f"{out} is not empty and no export", hint="choose another --out, or remove it") from error
+    if other != mixture:
+        raise UsageError(f"{out} holds an export of {other}", hint="choose another --out, or remove it")
+
+
+def _present(out: Path, export_id: str) -> Manifest | None:
+    """The export that is in the folder, if it is this one and none of its files is missing or of another size."""
+    from warehouse.mds import Index
+
+    try:
+        manifest = Manifest.read(out)
+        if manifest.export_id != export_id or manifests.checksum(out / manifests.SAMPLES) != manifest.samples_checksum:
+            return None
+        for stream in manifest.streams:
+            folder = out / stream.path
+            if manifests.checksum(folder / "index.json") != stream.checksum:
+                return None
+            for shard in Index.read(folder).shards:
+                file = shard.raw if shard.path.name == shard.raw.basename else shard.zipped
+                if file is None or shard.path.stat().st_size != file.bytes:
+                    return None
+        return manifest
+    except (CuveeError, OSError):
+        return None
+
+
+def _check_disk(folder: Path, size: int) -> None:
+    """Room for the shards, and as much again for what is spilled before they are written."""
+    needed = 2 * size + (64 << 20)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CuveeError(
+            f"{folder} has {free >> 20:,} MiB free; this export may need {needed >> 20:,} MiB while it runs",
+            hint="free some space (cuvee export gc removes shards that no export uses), or export less",
+        )
+
+
+def _register(lake: Lake, manifest: Manifest, out: Path) -> bool:
+    """Tell the lake of an export and pin the snapshot it read, in one commit. False if that is already its last word.
+
+    The newest row of a mixture is the one that training takes, so an export that replaces a newer one gets a new row.
+    """
+    last = (
+        lake.cursor()
+        .execute(
+            "select export_id, path from exports.exports where mixture = ? order by exported_at desc limit 1",
+            [manifest.mixture],
+        )
+        .fetchone()
+    )
+    if last == (manifest.export_id, str(out)):
+        return False
+    holder = f"export {manifest.mixture} {manifest.export_id[:8]}"
+    extra = {"export_id": manifest.export_id}
+    with (
+        lake.staging() as staging,
+        lake.commit(f"export {manifest.mixture}", author="cuvee export", extra=extra) as commit,
+    ):
+        known = commit.sql("select 1 from exports.samples where export_id = ? limit 1", [manifest.export_id])
+        if not known.fetchone():
+            file = staging.file("exports.samples")
+            _write_rows(out / manifests.SAMPLES, manifest.export_id, file)
+            commit.add("exports.samples", [file])
+        commit.sql(
+            "insert into exports.exports values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                manifest.export_id,
+                manifest.mixture,
+                manifest.fingerprint,
+                manifest.snapshot_id,
+                manifest.format,
+                manifest.tokenizer,
+                manifest.sequence_length,
+                manifest.samples,
+                manifest.tokens,
+                str(out),
+                json.dumps(asdict(manifest), ensure_ascii=False),
+                datetime.now(UTC),
+            ],
+        )
+        pinned = "select 1 from cuvee.pins where snapshot_id = ? and holder = ?"
+        if not commit.sql(pinned, [manifest.snapshot_id, holder]).fetchone():
+            commit.pin(holder, manifest.snapshot_id)
+    return True
+
+
+def _write_rows(samples: Path, export_id: str, target: Path) -> None:
+    """The rows of exports.samples: those of samples.parquet with the export's id in place of the stream."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = pq.ParquetFile(samples)
+    text, number = pa.string(), pa.int64()
+    schema = pa.schema(
+        [("export_id", text), ("sample_id", number), ("component", text), ("doc_id", text), ("n_tokens", number)]
+    )
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        for batch in source.iter_batches(1 << 16):
+            named = dict(zip(batch.schema.names, batch.columns, strict=True))
+            named["export_id"] = pa.repeat(pa.scalar(export_id, text), batch.num_rows)
+            writer.write_batch(pa.record_batch([named[name] for name in schema.names], schema=schema))

@@ -1,0 +1,129 @@
+"""index.json: which shards a folder has, and what the columns of each are."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from warehouse.mds.error import MDSError
+
+FILE = "index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a shard, relative to the folder of the index, with its size and hashes by algorithm."""
+
+    basename: str
+    bytes: int
+    hashes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard. ``columns`` are (name, encoding) in stored order; ``zipped`` is None for an uncompressed shard."""
+
+    folder: Path
+    columns: tuple[tuple[str, str], ...]
+    samples: int
+    raw: File
+    zipped: File | None
+    compression: str | None
+
+    @property
+    def path(self) -> Path:
+        """The file that is there: the raw one if both are."""
+        raw = self.folder / self.raw.basename
+        return raw if self.zipped is None or raw.exists() else self.folder / self.zipped.basename
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The shards of one folder, in order."""
+
+    folder: Path
+    shards: tuple[Shard, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Index:
+        """Read ``folder/index.json``. Raises MDSError."""
+        path = folder / FILE
+        try:
+            content = json.loads(path.read_bytes())
+        except (ValueError, OSError) as error:
+            raise MDSError(f"cannot read the index: {error}", path=path) from error
+        if not _is_index(content):
+            raise MDSError("not an MDS index: no list of shards", path=path)
+        return cls(folder, tuple(_shard(folder, path, number, entry) for number, entry in enumerate(content["shards"])))
+
+
+def find(root: Path) -> list[Path]:
+    """The MDS folders at and below ``root``, sorted, so that reading them all reads every shard once.
+
+    An index that merges the folders below it is left out in favour of those folders: they tell the sources apart, and
+    the official merge writes wrong paths for folders more than one level down. A folder with shards whose index cannot
+    be parsed is included; reading it says what is wrong.
+    """
+    kept: dict[Path, set[Path]] = {}
+    for folder, _, files in sorted(os.walk(root), key=lambda entry: -len(Path(entry[0]).parts)):
+        here = Path(folder)
+        if FILE not in files:
+            continue
+        try:
+            content = json.loads((here / FILE).read_bytes())
+        except (ValueError, OSError):
+            if any(".mds" in name for name in files):
+                kept[here] = {here / FILE}
+            continue
+        if not _is_index(content):
+            continue
+        below = [other for other in kept if here in other.parents]
+        covered = set().union(*(kept[other] for other in below))
+        try:
+            own = {shard.path for shard in Index.read(here).shards}
+        except MDSError:
+            own = {here / FILE}
+        present = {path for path in own if path.exists()} if below else own
+        if present - covered or not below:
+            for other in below:
+                if kept[other] <= present:
+                    del kept[other]
+            kept[here] = present
+    return sorted(kept)
+
+
+def _is_index(content: object) -> bool:
+    return isinstance(content, dict) and "version" in content and isinstance(content.get("shards"), list)
+
+
+def _shard(folder: Path, path: Path, number: int, entry: Any) -> Shard:
+    """One entry of the index. Raises MDSError for what no reader could use."""
+    try:
+        version, form = entry["version"], entry["format"]
+        if version != 2 or form != "mds":
+            raise MDSError(
+                f"shard {number}: version {version} of format {form!r}; only MDS version 2 is known", path=path
+            )
+        names, encodings = entry["column_names"], entry["column_encodings"]
+        if len(names) != len(encodings) or not all(isinstance(text, str) for text in (*names, *encodings)):
+            raise MDSError(f"shard {number}: {len(names)} column names for {len(encodings)} encodings", path=path)
+        return Shard(
+            folder=folder,
+            columns=tuple(zip(names, encodings, strict=True)),
+            samples=int(entry["samples"]),
+            raw=_file(path, number, entry["raw_data"]),
+            zipped=_file(path, number, entry["zip_data"]) if entry.get("zip_data") else None,
+            compression=entry.get("compression"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MDSError(f"shard {number}: {type(error).__name__}: {error}", path=path) from error
+
+
+def _file(path: Path, number: int, entry: Any) -> File:
+    name = PurePosixPath(entry["basename"])
+    if name.is_absolute() or ".." in name.parts:
+        raise MDSError(f"shard {number}: {name} lies outside the folder", path=path)
+    return File(str(name), int(entry["bytes"]), dict(entry.get("hashes") or {}))
