@@ -1,0 +1,98 @@
+"""Saving and finding a run's states.
+
+    <run>/checkpoints/ba000000000200.pt
+
+The content is Composer's own. The file is written aside and renamed, so a name is a whole checkpoint: Composer's saver
+writes in place and then replaces a ``latest`` link in two steps, and a process killed in between leaves no way back.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from composer.core import Callback, State
+from composer.loggers import Logger
+from composer.utils import dist
+from composer.utils.checkpoint import save_checkpoint
+
+
+class Saver(Callback):
+    """Saves the state every ``every`` batches, at the end, and when the user or the system asks the process to stop.
+
+    Ctrl-C and SIGTERM let the current batch finish, save, and end training with KeyboardInterrupt; a second one stops
+    at once.
+    """
+
+    def __init__(self, folder: Path, every: int | None, last: int, keep: int | None = None) -> None:
+        self._folder = folder
+        self._every = every
+        self._last = last
+        self._keep = keep
+        self._stop = False
+        self._handlers: dict[int, Any] = {}
+
+    def fit_start(self, state: State, logger: Logger) -> None:
+        """Take over the signals that mean stop."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # only the main thread may handle signals
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._asked)
+
+    def batch_checkpoint(self, state: State, logger: Logger) -> None:
+        """Save if it is time."""
+        batch = int(state.timestamp.batch)
+        if self._stop or batch == self._last or (self._every and batch % self._every == 0):
+            save(state, self._folder, self._keep)
+        if self._stop:
+            raise KeyboardInterrupt
+
+    def fit_end(self, state: State, logger: Logger) -> None:
+        """Give the signals back: what follows training can be stopped at any point."""
+        self.close(state, logger)
+        if self._stop:
+            raise KeyboardInterrupt
+
+    def close(self, state: State, logger: Logger) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+
+
+def save(state: State, folder: Path, keep: int | None = None) -> None:
+    """Write the state as the checkpoint of its batch; of the older ones, only the last ``keep`` stay, if given."""
+    path = folder / _name(int(state.timestamp.batch))
+    aside = path.with_suffix(".part")
+    save_checkpoint(state, str(aside))
+    if dist.get_global_rank() == 0:
+        aside.rename(path)
+        for _, old in saved(folder)[: -keep or None] if keep else ():
+            old.unlink()
+    dist.barrier()
+
+
+def saved(folder: Path) -> list[tuple[int, Path]]:
+    """All checkpoints of a run with their batches, oldest first."""
+    return [(int(path.stem.removeprefix("ba")), path) for path in sorted(folder.glob("ba*.pt"))]
+
+
+def learning_rate(checkpoint: Path) -> float:
+    """The learning rate that the checkpoint's next batch would have been trained with."""
+    content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
+    optimizers = content["state"]["optimizers"]
+    (optimizer,) = optimizers.values()
+    return float(optimizer["param_groups"][0]["lr"])
+
+
+def _name(batch: int) -> str:
+    return f"ba{batch:012}.pt"

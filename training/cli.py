@@ -1,0 +1,94 @@
+"""cuvee anneal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from warehouse.cli.output import Output, lake_option, open_lake, output_options
+
+
+@click.command()
+@click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for checkpoints and logs  [default: runs/<name of the recipe>]",
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Print tokens, steps, epochs and FLOPs; train nothing.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: anneal.tokens=200k")
+@lake_option
+@output_options
+def anneal(
+    recipe_path: Path,
+    folder: Path | None,
+    only_plan: bool,
+    settings: tuple[str, ...],
+    lake_dir: Path | None,
+    out: Output,
+) -> None:
+    """Train a trunk and anneal it on mixtures, each beside a control, and compare them on held-out documents.
+
+    Mixtures are read from their latest exports. The same command continues what was stopped, and does nothing but
+    print the table when all is done.
+
+        cuvee anneal training/recipes/demo.yaml --plan
+    """
+    from training import exports, results
+    from training.anneal import anneal as train
+    from training.anneal import runs
+    from training.recipe import read_recipe
+
+    recipe = read_recipe(recipe_path, settings)
+    lake = open_lake(lake_dir)
+    found = exports.find(lake, recipe)
+    sweep = runs(recipe, found)
+    if only_plan:
+        from training.plan import plan
+
+        _show_plan(plan(recipe, sweep, found, results.finished(lake, [run.run_id for run in sweep])), out)
+        return
+    train(recipe, lake, found, folder or Path("runs") / recipe.name, out)
+    columns, rows = results.table(recipe, sweep, found, results.losses(lake, [run.run_id for run in sweep]))
+    out.rows(columns, rows, title=f"{recipe.name}: held-out loss, nats per token")
+    out.note(
+        f"losses and differences are means over {len(recipe.seeds)} seeds (orders of the data); a difference compares"
+        " runs with the same seed, and its spread is the largest less the smallest"
+    )
+
+
+def _show_plan(planned: object, out: Output) -> None:
+    from training.plan import Plan
+
+    assert isinstance(planned, Plan)
+    if out.as_json:
+        out.json(asdict(planned))
+        return
+    counts = planned.parameters
+    out.text(f"{counts.total:,} parameters, {counts.without_embeddings:,} without the embeddings")
+    out.rows(
+        ("run", "mixture", "tokens", "steps", "passes", "FLOPs", "without embeddings", "status"),
+        [
+            (
+                run.run,
+                run.mixture,
+                f"{run.tokens:,}",
+                run.steps,
+                run.passes,
+                f"{run.flops:.2e}",
+                f"{run.flops_without_embeddings:.2e}",
+                run.status,
+            )
+            for run in planned.runs
+        ],
+        title="runs; a pass is once through the export",
+    )
+    out.rows(
+        ("arm", "component", "share", "tokens", "epochs"),
+        [(one.arm, one.component, one.share, f"{one.tokens:,}", one.epochs) for one in planned.components],
+        title="what each arm reads",
+    )

@@ -1,0 +1,219 @@
+"""YAML into frozen dataclasses: every value knows where it stands, so every mistake has a file, line and column.
+
+The dataclass says what a value must be, not YAML: ``3e-3`` is a float where a float is asked for, although YAML 1.1
+(and PyYAML) reads it as text, and ``600k`` is a count. A dataclass field is a key; without a default it is required.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from udfs.errors import Location, UsageError, did_you_mean
+
+_SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+
+
+class RecipeError(UsageError):
+    """A recipe that says something it cannot mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Limits of a number; ``above`` and ``below`` exclude themselves."""
+
+    above: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def broken_by(self, number: float) -> str | None:
+        """What the number should have been, or None if it is fine."""
+        if self.above is not None and number <= self.above:
+            return f"more than {self.above:g}"
+        if self.at_least is not None and number < self.at_least:
+            return f"at least {self.at_least:g}"
+        if self.at_most is not None and number > self.at_most:
+            return f"at most {self.at_most:g}"
+        if self.below is not None and number >= self.below:
+            return f"less than {self.below:g}"
+        return None
+
+
+Count = Annotated[int, Range(at_least=1)]
+Amount = Annotated[int, Range(at_least=0)]
+Positive = Annotated[float, Range(above=0)]
+Fraction = Annotated[float, Range(at_least=0, at_most=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A YAML value with its place: text, None, a list of nodes, or a mapping from key to node."""
+
+    value: str | list[Node] | dict[str, Node] | None
+    where: Location
+
+    def at(self, path: str) -> Location:
+        """Where the value at a dotted path stands; the nearest existing parent if it is not written down."""
+        node = self
+        for key in path.split("."):
+            if not isinstance(node.value, dict) or key not in node.value:
+                break
+            node = node.value[key]
+        return node.where
+
+    def with_value(self, path: str, value: Node) -> Node:
+        """A copy in which the value at a dotted path is another one; missing mappings on the way are made."""
+        key, _, rest = path.partition(".")
+        here = dict(self.value) if isinstance(self.value, dict) else {}
+        here[key] = here.get(key, Node({}, value.where)).with_value(rest, value) if rest else value
+        return replace(self, value=here)
+
+
+def parse(text: str, name: str) -> Node:
+    """Parse YAML. Raises RecipeError with the place of a syntax error, a repeated key or a key that is no text."""
+    import yaml
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = Location(name, mark.line + 1, mark.column + 1) if mark else Location(name)
+        raise RecipeError(f"not valid YAML: {error.problem or error.context}", where=where) from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"not valid YAML: {error}", where=Location(name)) from error
+    return _node(root, name) if root else Node(None, Location(name))
+
+
+def load(path: Path, settings: tuple[str, ...] = ()) -> Node:
+    """Read a YAML file and put ``settings`` (``key.key=value``, the value in YAML) over it.
+
+    Raises RecipeError, and UsageError if the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the recipe {path} is not UTF-8") from error
+    root = parse(text, str(path))
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not all(key.split(".")):
+            raise UsageError(f"--set {setting}: expected key=value", hint="for example: --set anneal.tokens=200k")
+        root = root.with_value(key, _relocate(parse(value, "--set"), Location(f"--set {setting}")))
+    return root
+
+
+T = TypeVar("T")
+
+
+def read(node: Node, kind: type[T], name: str = "the recipe") -> T:
+    """Build the dataclass ``kind`` from a mapping. Raises RecipeError."""
+    if not isinstance(node.value, dict):
+        raise RecipeError(f"{name} must be a mapping of keys", where=node.where)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    for key, child in node.value.items():
+        if key not in known:
+            raise RecipeError(f"unknown key {key!r} in {name}", where=child.where, hint=did_you_mean(key, known))
+    for key, field in known.items():
+        if field.default is MISSING and field.default_factory is MISSING and key not in node.value:
+            raise RecipeError(f"{name} lacks {key!r}", where=node.where)
+    prefix = "" if name == "the recipe" else f"{name}."
+    return kind(**{key: _value(child, hints[key], f"{prefix}{key}") for key, child in node.value.items()})
+
+
+def _value(node: Node, hint: Any, name: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return None if node.value is None else _value(node, arguments[0], name)
+    if origin is Annotated:
+        number = _value(node, arguments[0], name)
+        if wanted := arguments[1].broken_by(number):
+            raise RecipeError(f"{name} must be {wanted}, not {node.value}", where=node.where)
+        return number
+    if origin is tuple and isinstance(node.value, list):
+        return tuple(_value(item, arguments[0], f"{name}[{index}]") for index, item in enumerate(node.value))
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(node.value, dict):
+        return {key: _value(item, arguments[1], f"{name}.{key}") for key, item in node.value.items()}
+    if is_dataclass(hint) and isinstance(hint, type):
+        return read(node, hint, name)
+    if origin is Literal and node.value in arguments:
+        return node.value
+    if isinstance(node.value, str) and hint in _SCALARS:
+        try:
+            return _SCALARS[hint][1](node.value)
+        except ValueError:
+            pass
+    if origin is Literal:
+        close = did_you_mean(node.value, arguments) if isinstance(node.value, str) else None
+        wanted = f"one of {', '.join(arguments)}"
+    else:
+        close = None
+        wanted = {tuple: "a list", None: _SCALARS.get(hint, ("",))[0]}.get(origin, "a mapping")
+    raise RecipeError(f"{name} must be {wanted}, not {_shown(node)}", where=node.where, hint=close)
+
+
+def _count(text: str) -> int:
+    """A whole number: 600000, 600_000, 6e5, 600k, 1.7T."""
+    text = text.strip().replace("_", "")
+    factor = _SUFFIXES.get(text[-1:].lower(), 1)
+    number = float(text[:-1] if factor > 1 else text) * factor
+    if number != round(number):
+        raise ValueError(text)
+    return int(text) if factor == 1 and text.lstrip("+-").isdigit() else round(number)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+_SCALARS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    str: ("text", str),
+    int: ("a whole number", _count),
+    float: ("a number", float),
+    bool: ("true or false", _truth),
+}
+
+
+def _shown(node: Node) -> str:
+    if isinstance(node.value, str):
+        return repr(node.value)
+    if node.value is None:
+        return "nothing"
+    return "a list" if isinstance(node.value, list) else "a mapping"
+
+
+def _node(node: Any, name: str) -> Node:
+    import yaml
+
+    where = Location(name, node.start_mark.line + 1, node.start_mark.column + 1)
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Node] = {}
+        for key, child in node.value:
+            place = Location(name, key.start_mark.line + 1, key.start_mark.column + 1)
+            if not isinstance(key, yaml.ScalarNode):
+                raise RecipeError("a key must be text", where=place)
+            if key.value in mapping:
+                raise RecipeError(f"the key {key.value!r} stands here twice", where=place)
+            mapping[key.value] = replace(_node(child, name), where=place)
+        return Node(mapping, where)
+    if isinstance(node, yaml.SequenceNode):
+        return Node([_node(child, name) for child in node.value], where)
+    return Node(None if node.tag == "tag:yaml.org,2002:null" else node.value, where)
+
+
+def _relocate(node: Node, where: Location) -> Node:
+    value = node.value
+    if isinstance(value, dict):
+        return Node({key: _relocate(child, where) for key, child in value.items()}, where)
+    if isinstance(value, list):
+        return Node([_relocate(child, where) for child in value], where)
+    return Node(value, where)

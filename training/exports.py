@@ -1,0 +1,117 @@
+"""Which exports a recipe reads: the latest one of each mixture, and whether they fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.recipe import Recipe
+from udfs.errors import CuveeError, UsageError
+from warehouse.export.manifest import Manifest, Stream
+from warehouse.lake import Lake
+
+
+class ExportMismatchError(UsageError):
+    """Exports of one recipe that were not made for each other, or not for training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A mixture on disk, as token sequences."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens per sample."""
+        return self.manifest.sequence_length or 0
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return self.manifest.vocab_size or 0
+
+    def streams(self, component: str | None = None) -> tuple[Stream, ...]:
+        """The streams of one component, or all, in the manifest's order; empty ones left out."""
+        return tuple(
+            stream
+            for stream in self.manifest.streams
+            if stream.samples and (component is None or stream.component == component)
+        )
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Components that have samples, in the manifest's order."""
+        return tuple(dict.fromkeys(stream.component for stream in self.streams()))
+
+    def samples(self, component: str | None = None) -> int:
+        """Samples in an epoch, repeats counted."""
+        return sum(stream.samples * stream.repeat for stream in self.streams(component))
+
+    def share(self, component: str) -> float:
+        """A component's part of the samples in an epoch: all samples have the same number of tokens."""
+        return self.samples(component) / self.samples()
+
+    def distinct_samples(self, component: str) -> int:
+        """Samples of a component, each counted once: ``more`` is a prefix of ``all``, so the largest stream."""
+        return max((stream.samples for stream in self.streams(component)), default=0)
+
+
+def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
+    """The latest export of every mixture of a recipe, by the mixture's name.
+
+    Raises UsageError where one is missing, with the command that makes it, and ExportMismatchError where they do not
+    fit: text instead of tokens, different tokenizers or sequence lengths, a batch that is no whole number of sequences.
+    """
+    rows = lake.reader().execute("select mixture, path from exports.exports order by exported_at").fetchall()
+    latest = {str(mixture): Path(path) for mixture, path in rows}
+    exports = {mixture: _read(mixture, latest.get(mixture)) for mixture in recipe.mixtures}
+    first, *others = exports.values()
+    for export in others:
+        for what in ("tokenizer_fingerprint", "sequence_length"):
+            ours, theirs = getattr(first.manifest, what), getattr(export.manifest, what)
+            if ours != theirs:
+                raise ExportMismatchError(
+                    f"{first.manifest.mixture} and {export.manifest.mixture} were exported with different"
+                    f" {'tokenizers' if 'tokenizer' in what else 'sequence lengths'}:"
+                    f" {_named(first.manifest, what)} and {_named(export.manifest, what)}",
+                    hint=f"export one of them again: {_command(export.manifest.mixture)}",
+                )
+    if recipe.batch_tokens % first.sequence_length:
+        raise ExportMismatchError(
+            f"batch_tokens {recipe.batch_tokens:,} is no whole number of sequences of {first.sequence_length:,} tokens"
+        )
+    return exports
+
+
+def _read(mixture: str, folder: Path | None) -> Export:
+    if folder is None:
+        raise UsageError(f"the mixture {mixture} has not been exported", hint=f"export it: {_command(mixture)}")
+    try:
+        manifest = Manifest.read(folder)
+    except UsageError as error:
+        raise UsageError(
+            f"the export of {mixture} was in {folder} and is not there any more",
+            hint=f"export it again: {_command(mixture)}",
+        ) from error
+    if manifest.format != "tokens" or not manifest.sequence_length or not manifest.vocab_size:
+        raise ExportMismatchError(
+            f"the latest export of {mixture} holds {manifest.format}, and training reads tokens",
+            hint=f"export it as tokens: {_command(mixture)}",
+        )
+    export = Export(folder, manifest)
+    if not export.streams():
+        raise CuveeError(f"the export of {mixture} in {folder} holds no samples")
+    return export
+
+
+def _named(manifest: Manifest, what: str) -> str:
+    if what == "tokenizer_fingerprint":
+        return f"{manifest.tokenizer} ({(manifest.tokenizer_fingerprint or 'none')[:8]})"
+    return f"{getattr(manifest, what)}"
+
+
+def _command(mixture: str) -> str:
+    return f"cuvee export {mixture} --out exports/{mixture}"

@@ -1,0 +1,198 @@
+"""Recipes: what is trained, on which mixtures, for how many tokens, and how it is judged.
+
+A recipe trains one trunk and anneals it: from the trunk's last checkpoint, every arm decays the learning rate over
+the same number of tokens, each on its own mixture, once per seed. One arm is the control, on the unchanged mixture:
+decay alone already lowers the loss, so an arm without a control shows nothing (OLMo 2, arXiv 2501.00656, gained 4.4
+points from it).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from training.configuration import Amount, Count, Fraction, Node, Positive, Range, RecipeError, load, read
+from udfs.errors import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of an Ettin-architecture model. ``intermediate`` is the width of one branch of the gated MLP."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    sliding_window: int = 128
+    global_every: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A named size of the Ettin suite, or sizes of one's own. Heads are 64 wide in the whole suite."""
+
+    size: str | None = None
+    layers: Count | None = None
+    hidden: Count | None = None
+    intermediate: Count | None = None
+    heads: Count | None = None
+    sliding_window: Count = 128
+    global_every: Count = 3
+
+    def sizes(self) -> Sizes:
+        """The sizes, those of the suite where one is named."""
+        named = suite()[self.size] if self.size else None
+        return Sizes(
+            layers=self.layers or (named.layers if named else 0),
+            hidden=self.hidden or (named.hidden if named else 0),
+            intermediate=self.intermediate or (named.intermediate if named else 0),
+            heads=self.heads or (named.heads if named else 0),
+            sliding_window=self.sliding_window,
+            global_every=self.global_every,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """The run that all arms start from: linear warmup over ``warmup`` tokens, then a constant learning rate.
+
+    ``seed`` draws the first weights and the order of the data.
+    """
+
+    mixture: str
+    tokens: Count
+    learning_rate: Positive
+    warmup: Amount = 0
+    schedule: Literal["constant"] = "constant"
+    seed: Amount = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Anneal:
+    """How every arm decays: from the trunk's current learning rate to ``final_fraction`` of it over ``tokens``."""
+
+    tokens: Count
+    schedule: Literal["linear", "one_minus_sqrt"] = "linear"
+    final_fraction: Fraction = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Held-out documents: a mixture too. ``samples`` limits how many sequences per component are read.
+
+    Measured at the end of every run, and every ``every`` tokens if that is given.
+    """
+
+    mixture: str
+    every: Count | None = None
+    samples: Count | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """AdamW with decoupled weight decay: the decay follows the schedule but not the peak learning rate."""
+
+    name: Literal["decoupled_adamw"] = "decoupled_adamw"
+    betas: tuple[Annotated[float, Range(at_least=0, below=1)], ...] = (0.9, 0.98)
+    eps: Positive = 1e-6
+    weight_decay: Annotated[float, Range(at_least=0)] = 0.0
+    clip_norm: Positive | None = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """How often a run's state is saved, in tokens; the end is always saved. ``keep``: how many, None = all."""
+
+    every: Count | None = None
+    keep: Count | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A recipe. The tokenizer and the sequence length are the exports' own."""
+
+    name: str
+    model: Model
+    trunk: Trunk
+    anneal: Anneal
+    arms: Mapping[str, str]
+    control: str
+    evaluation: Evaluation
+    batch_tokens: Count
+    seeds: tuple[Amount, ...] = (1, 2)
+    microbatch: Count | None = None
+    optimizer: Optimizer = Optimizer()
+    precision: Literal["fp32", "amp_bf16"] = "fp32"
+    checkpoints: Checkpoints = Checkpoints()
+
+    @property
+    def mixtures(self) -> tuple[str, ...]:
+        """Every mixture the recipe reads, each once; the held-out one last."""
+        return tuple(dict.fromkeys((self.trunk.mixture, *self.arms.values(), self.evaluation.mixture)))
+
+
+@cache
+def suite() -> Mapping[str, Sizes]:
+    """The sizes of the Ettin suite by name (Seq vs Seq, arXiv 2507.11412, from its released configurations)."""
+    with (resources.files("training") / "sizes.csv").open(encoding="utf-8") as lines:
+        return {
+            row["name"]: Sizes(int(row["layers"]), int(row["hidden"]), int(row["intermediate"]), int(row["heads"]))
+            for row in csv.DictReader(lines)
+        }
+
+
+def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
+    """Read and check a recipe; ``settings`` are ``key=value`` pairs that go over it.
+
+    Raises RecipeError (file, line, column, and the nearest known name) for anything it cannot mean.
+    """
+    node = load(path, settings)
+    recipe = read(node, Recipe)
+    _check_model(recipe.model, node)
+    _check_arms(recipe, node)
+    return recipe
+
+
+def _check_model(model: Model, node: Node) -> None:
+    if model.size is not None and model.size not in suite():
+        raise RecipeError(
+            f"no model size {model.size!r}", where=node.at("model.size"), hint=did_you_mean(model.size, suite())
+        )
+    sizes = model.sizes()
+    for key in ("layers", "hidden", "intermediate", "heads"):
+        if not getattr(sizes, key):
+            raise RecipeError(
+                f"model lacks {key!r}", where=node.at("model"), hint=f"or name a size: {', '.join(suite())}"
+            )
+    if sizes.hidden % sizes.heads or (sizes.hidden // sizes.heads) % 2:
+        raise RecipeError(
+            f"hidden {sizes.hidden} over {sizes.heads} heads gives no even head width", where=node.at("model.heads")
+        )
+
+
+def _check_arms(recipe: Recipe, node: Node) -> None:
+    if recipe.control not in recipe.arms:
+        raise RecipeError(
+            f"the control {recipe.control!r} is none of the arms",
+            where=node.at("control"),
+            hint=did_you_mean(recipe.control, recipe.arms),
+        )
+    for name, what in (("name", recipe.name), *((f"arms.{arm}", arm) for arm in recipe.arms)):
+        if not what or not all(letter.isalnum() or letter in "-_." for letter in what) or what.startswith("."):
+            raise RecipeError(f"{what!r} names a folder: letters, digits, - _ . only", where=node.at(name))
+    if "trunk" in recipe.arms:
+        raise RecipeError("an arm cannot be called 'trunk'", where=node.at("arms.trunk"))
+    if not recipe.seeds or len(set(recipe.seeds)) < len(recipe.seeds):
+        raise RecipeError("seeds must be different numbers, at least one", where=node.at("seeds"))
+    if len(recipe.optimizer.betas) != 2:
+        raise RecipeError("optimizer.betas must be two numbers", where=node.at("optimizer.betas"))
+    for key, tokens in (("trunk.tokens", recipe.trunk.tokens), ("anneal.tokens", recipe.anneal.tokens)):
+        if tokens < recipe.batch_tokens:
+            raise RecipeError(f"{key} is less than one batch ({recipe.batch_tokens:,} tokens)", where=node.at(key))
+    if recipe.trunk.warmup > recipe.trunk.tokens:
+        raise RecipeError("trunk.warmup is longer than the trunk", where=node.at("trunk.warmup"))

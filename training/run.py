@@ -1,0 +1,160 @@
+"""One run under Composer's Trainer: build the model, load what it starts from, train, evaluate.
+
+A run's folder holds
+
+    run.json             what this run is (see training.anneal)
+    batches/*.parquet    the samples of each batch
+    metrics/*.parquet    losses and learning rates
+    checkpoints/*.pt     Composer checkpoints
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from composer import Evaluator, Trainer
+from composer.algorithms import GradientClipping
+from composer.optim import DecoupledAdamW
+from composer.utils import dist, reproducibility
+from torch import nn
+
+from training import checkpoints, data, schedules
+from training.exports import Export
+from training.measurements import Measurements, Meter
+from training.models import build
+from training.objectives import CausalLanguageModel
+from training.provenance import Provenance
+from training.recipe import Recipe
+from training.schedules import Schedule
+from warehouse.cli.output import Progress
+
+#: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, the place in the data (the mixture
+#: is another one), what callbacks and metrics remember, the random state. Weights and optimizer state remain.
+NOT_INHERITED = [
+    "state/timestamp",
+    "state/schedulers",
+    "state/dataset_state",
+    "state/callbacks",
+    "state/train_metrics",
+    "state/eval_metrics",
+    "state/rank_zero_seed",
+    "rng",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one run trains. ``parent`` is the trunk's folder, None for the trunk itself."""
+
+    folder: Path
+    export: Export
+    held_out: Export
+    steps: int
+    seed: int
+    parent: Path | None
+
+
+def train(job: Job, recipe: Recipe, progress: Progress) -> None:
+    """Train a run to its end and evaluate it, from its own last checkpoint if it has one.
+
+    Equal inputs on the same machine with the same number of threads give equal weights, interrupted or not.
+    """
+    saved = checkpoints.saved(job.folder / "checkpoints")
+    length = job.export.sequence_length
+    sequences = recipe.batch_tokens // length
+    reproducibility.seed_all(recipe.trunk.seed)
+    model = CausalLanguageModel(
+        build(recipe.model.sizes(), job.export.vocabulary, length, end_of_text=job.export.manifest.end_of_text or 0)
+    )
+    optimizer = _optimizer(model, recipe)
+    per_rank = sequences // dist.get_world_size()
+    train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed)
+    measurements = Measurements(job.folder / "metrics")
+    start = saved[-1][1] if saved else _last(job.parent) if job.parent else None
+    trainer = Trainer(
+        model=model,
+        optimizers=optimizer,
+        schedulers=schedules.scheduler(optimizer, _schedule(job, recipe), recipe.batch_tokens),
+        step_schedulers_every_batch=True,
+        train_dataloader=train_data,
+        max_duration=f"{job.steps}ba",
+        eval_dataloader=_evaluators(job, recipe),
+        eval_interval=f"{max(1, recipe.evaluation.every // recipe.batch_tokens)}ba" if recipe.evaluation.every else 0,
+        algorithms=[GradientClipping("norm", recipe.optimizer.clip_norm)] if recipe.optimizer.clip_norm else [],
+        callbacks=[
+            Provenance(job.folder / "batches"),
+            measurements,
+            Meter(progress, job.steps * recipe.batch_tokens),
+            checkpoints.Saver(
+                job.folder / "checkpoints",
+                every=max(1, recipe.checkpoints.every // recipe.batch_tokens) if recipe.checkpoints.every else None,
+                last=job.steps,
+                keep=recipe.checkpoints.keep,
+            ),
+        ],
+        run_name=job.folder.name,
+        load_path=str(start) if start else None,
+        load_ignore_keys=None if saved else NOT_INHERITED,
+        load_progress_bar=False,
+        progress_bar=False,
+        device_train_microbatch_size=min(recipe.microbatch or per_rank, per_rank),
+        precision=recipe.precision,
+        seed=recipe.trunk.seed,
+    )
+    close: Callable[[], None] = trainer.close
+    progress.advance(int(trainer.state.timestamp.token))
+    try:
+        if trainer.state.timestamp.batch < job.steps:
+            trainer.fit()
+        trainer.eval()
+        measurements.flush()
+    finally:
+        close()
+        for spec in (train_data, *(evaluator.dataloader for evaluator in trainer.state.evaluators)):
+            data.close(spec)
+
+
+def _schedule(job: Job, recipe: Recipe) -> Schedule:
+    if job.parent is None:
+        return schedules.of_trunk(recipe.trunk)
+    start = checkpoints.learning_rate(_last(job.parent)) / recipe.trunk.learning_rate
+    return schedules.of_anneal(recipe.anneal, start, job.steps * recipe.batch_tokens)
+
+
+def _last(parent: Path) -> Path:
+    """The checkpoint that an anneal starts from."""
+    return checkpoints.saved(parent / "checkpoints")[-1][1]
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> DecoupledAdamW:
+    """Weight decay for matrices only: norms and biases are left alone, as in Ettin."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    settings = recipe.optimizer
+    first, second = settings.betas
+    groups: list[dict[Any, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    return DecoupledAdamW(
+        groups,
+        lr=recipe.trunk.learning_rate,
+        betas=(first, second),
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _evaluators(job: Job, recipe: Recipe) -> list[Evaluator]:
+    batch = min(recipe.microbatch or 16, 16)
+    limit = recipe.evaluation.samples
+    return [
+        Evaluator(
+            label=component,
+            dataloader=data.evaluation_data(job.held_out, component, batch_size=batch),
+            metric_names=["loss"],
+            subset_num_batches=math.ceil(limit / batch) if limit else -1,
+        )
+        for component in job.held_out.components
+    ]
