@@ -32,7 +32,7 @@ check: $(VENV)/.dev
 	mypy
 
 bench: $(VENV)/.dev
-	python tests/benchmarks/run.py
+	@for each in tests/benchmarks/*.py; do echo "python $$each"; python $$each || exit 1; done
 
 clean:
 	rm -rf lake exports runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

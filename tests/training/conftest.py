@@ -1,0 +1,17 @@
+"""Fixtures of the tests of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.tiny_sweep import RECIPE
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    """A recipe of 5 runs of 16 batches each, with a checkpoint every 4; an epoch has 11 batches or 10."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path

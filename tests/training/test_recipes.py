@@ -1,0 +1,87 @@
+"""Recipes: what they may say, and how a mistake is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.configuration import RecipeError
+from training.recipe import read_recipe
+from udfs.errors import UsageError
+
+SHIPPED = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
+
+
+def change(recipe_file: Path, old: str, new: str) -> Path:
+    text = recipe_file.read_text()
+    assert old in text
+    recipe_file.write_text(text.replace(old, new))
+    return recipe_file
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    assert read_recipe(path).name == path.stem
+
+
+def test_numbers_are_read_by_what_is_asked_for(recipe_file: Path) -> None:
+    recipe = read_recipe(
+        recipe_file, ("trunk.learning_rate=8e-4", "trunk.tokens=600k", "anneal.tokens=1.5M", "optimizer.eps=1e-8")
+    )
+    assert recipe.trunk.learning_rate == 0.0008
+    assert (recipe.trunk.tokens, recipe.anneal.tokens, recipe.batch_tokens) == (600_000, 1_500_000, 512)
+    assert recipe.optimizer.eps == 1e-8
+    assert read_recipe(recipe_file, ("trunk.tokens=1.7T", "seeds=[3]")).trunk.tokens == 1_700_000_000_000
+
+
+def test_set_replaces_whole_mappings_and_lists(recipe_file: Path) -> None:
+    recipe = read_recipe(recipe_file, ("arms={control: baseline}", "seeds=[4, 5, 6]", "evaluation.samples=3"))
+    assert recipe.arms == {"control": "baseline"}
+    assert recipe.seeds == (4, 5, 6)
+    assert recipe.evaluation.samples == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "words"),
+    [
+        ("warmup: 1024", "warm_up: 1024", "3:42", ["unknown key 'warm_up'", "did you mean warmup?"]),
+        ("batch_tokens: 512", "batch_token: 512", "9:1", ["unknown key 'batch_token'", "did you mean batch_tokens?"]),
+        ("tokens: 8192, warmup", "tokens: lots, warmup", "3:28", ["trunk.tokens must be a whole number", "'lots'"]),
+        ("learning_rate: 3e-3", "learning_rate: -3e-3", "3:56", ["trunk.learning_rate must be more than 0"]),
+        ("schedule: linear", "schedule: linaer", "4:24", ["linear, one_minus_sqrt", "did you mean linear?"]),
+        ("control: control", "control: contrl", "6:1", ["none of the arms", "did you mean control?"]),
+        ("seeds: [1, 2]", "seeds: [1, 1]", "7:1", ["different numbers"]),
+        ("seeds: [1, 2]", "seeds: 1", "7:1", ["seeds must be a list"]),
+        ("layers: 2, ", "", "2:1", ["model lacks 'layers'", "17m"]),
+        ("layers: 2", "size: 17mm", "2:9", ["no model size '17mm'", "did you mean 17m"]),
+        ("heads: 1", "heads: 3", "2:50", ["no even head width"]),
+        ("name: tiny", "name: ../tiny", "1:1", ["names a folder"]),
+        ("batch_tokens: 512", "batch_tokens: 512\nbatch_tokens: 256", "10:1", ["stands here twice"]),
+        ("seeds: [1, 2]", "seeds: [1, 2", None, ["not valid YAML"]),
+        ("evaluation: {mixture: held_out}", "", "1:1", ["lacks 'evaluation'"]),
+        ("warmup: 1024", "warmup: 10k", "3:42", ["longer than the trunk"]),
+        ("tokens: 8192, schedule", "tokens: 100, schedule", "4:10", ["less than one batch (512 tokens)"]),
+    ],
+)
+def test_mistakes_are_located(recipe_file: Path, old: str, new: str, place: str | None, words: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(change(recipe_file, old, new))
+    message = str(caught.value)
+    assert str(recipe_file) in message
+    if place:
+        assert f"{recipe_file}:{place}: " in message
+    for word in words:
+        assert word in message
+
+
+def test_a_mistake_in_set_names_the_option(recipe_file: Path) -> None:
+    with pytest.raises(RecipeError, match=r"--set anneal.tokns=5: unknown key 'tokns' in anneal"):
+        read_recipe(recipe_file, ("anneal.tokns=5",))
+    with pytest.raises(UsageError, match="expected key=value"):
+        read_recipe(recipe_file, ("anneal.tokens",))
+
+
+def test_a_missing_recipe_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the recipe"):
+        read_recipe(tmp_path / "none.yaml")
