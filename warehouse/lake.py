@@ -109,15 +109,13 @@ class Lake:
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A new connection in which the lake is attached as ``lake`` and its schemas need no prefix."""
         cursor = self._database.cursor()
-        cursor.execute("use lake")
-        cursor.execute("set TimeZone = 'UTC'")
+        cursor.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false")
         return cursor
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own that can read the lake but change nothing in it."""
         connection = self._connect(read_only=True)
-        connection.execute("use lake")
-        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false")
         return connection
 
     @cached_property

@@ -15,8 +15,8 @@
     Rows: doc_id, component, copies (1 or more), n_tokens.
 
     Let D be the tokens a component has and T its target. Every document gets floor(T / D) copies, and the documents
-    first in order get one more, cut where the total comes nearest to T (at a tie, the shorter cut). So the same seed
-    with more tokens gives a superset. All arithmetic is on integers: shares are in units of 1e-9, epochs of 1e-6, and
+    first in order get one more, cut where the total comes nearest to T (at a tie, the fewer tokens; documents without
+    tokens are in if they come before T). So the same seed with more tokens gives a superset. All arithmetic is on integers: shares are in units of 1e-9, epochs of 1e-6, and
     fractions are compared crosswise, so no result depends on rounding, on threads or on the order of rows.
 #}
 {%- macro mixture(pool, shares, tokens, seed=17, max_epochs=1, shortfall='fail') -%}
@@ -39,7 +39,7 @@ mixture_copies as (
         mixture_order.doc_id,
         mixture_order.component,
         mixture_order.n_tokens,
-        -- The cut after this document is nearer to the target than the cut before it.
+        -- The cut after this document is nearer to the target than the cut before it: its middle lies before the target.
         mixture_target.whole_epochs + case
             when (2 * mixture_order.tokens_so_far - mixture_order.n_tokens) * mixture_target.divisor
                 < 2 * mixture_target.part_of_an_epoch
@@ -51,6 +51,11 @@ mixture_copies as (
 select doc_id, component, cast(copies as bigint) as copies, cast(n_tokens as bigint) as n_tokens
 from mixture_copies
 where copies >= 1
+union all
+-- Never a row: it makes a shortfall fail even where no component has a document and the join above is skipped.
+select cast(null as varchar), component, cast(null as bigint), cast(null as bigint)
+from mixture_target
+where target < 0
 {%- endmacro -%}
 
 {#  mixture_report(mixture=ref('baseline'), …the same arguments…): asked against got, one row per component.

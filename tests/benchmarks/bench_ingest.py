@@ -1,8 +1,8 @@
-"""Ingest beside its peers, on the same real text in one run: JSONL, gzipped JSONL and Parquet of about 300 MB.
+"""Ingest beside its peers, on the same real text in one run: JSONL, gzipped JSONL and Parquet of about 600 MB.
 
-    python tests/benchmarks/bench_ingest.py [--megabytes 300] [--rounds 3]
+    python tests/benchmarks/bench_ingest.py [--megabytes 600] [--rounds 3]
 
-Peers: datatrove (its reader to its Parquet writer) and DuckDB (a bare ``COPY (FROM read_json(…)) TO … (FORMAT parquet)``,
+Peers: datatrove (its reader to its Parquet writer) and DuckDB (a bare ``COPY (FROM read_json(…)) TO …`` to Parquet,
 which neither hashes, nor folds duplicates, nor keeps what it cannot read). Each is a process of its own, started for
 each measurement; the order changes from round to round and the best round counts. datatrove runs from an environment
 of its own: ``CUVEE_PEERS``, else ``tests/benchmarks/.venv-peers``, which is made if it is missing.
@@ -22,6 +22,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +113,7 @@ def peers_python() -> Path:
     if not python.exists():
         print(f"making the peers' environment in {PEERS}", file=sys.stderr)
         venv.create(PEERS, with_pip=True)
+    if subprocess.run([python, "-c", "import datatrove"], check=False, capture_output=True).returncode:
         subprocess.run([python, "-m", "pip", "install", "-q", "datatrove[io]"], check=True)
     return python
 
@@ -140,13 +142,14 @@ def measure(name: str, source: Path) -> tuple[float, int]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=300)
+    parser.add_argument("--megabytes", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     tools = ["cuvee", "duckdb", "datatrove"]
     peers_python()
     with tempfile.TemporaryDirectory() as folder:
-        inputs = write_inputs(Path(folder), arguments.megabytes)
+        with ProcessPoolExecutor(1) as pool:  # a child's largest size is at least that of the process it was born from
+            inputs = pool.submit(write_inputs, Path(folder), arguments.megabytes).result()
         megabytes = inputs[0].stat().st_size / 1e6
         print(f"{'input':16}{'tool':12}{'seconds':>8}{'MB/s':>8}{'RSS MB':>8}   cuvee is")
         for source in inputs:
@@ -158,7 +161,9 @@ def main() -> None:
             for name in tools:
                 seconds, resident = best[name]
                 ratio = "" if name == "cuvee" else f"   {seconds / best['cuvee'][0]:.2f}x as fast"
-                print(f"{source.name:16}{name:12}{seconds:8.2f}{megabytes / seconds:8.0f}{resident:8}{ratio}", flush=True)
+                print(
+                    f"{source.name:16}{name:12}{seconds:8.2f}{megabytes / seconds:8.0f}{resident:8}{ratio}", flush=True
+                )
 
 
 if __name__ == "__main__":

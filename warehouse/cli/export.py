@@ -153,15 +153,22 @@ def verify(folder: Path, out: Output) -> None:
 
     cuvee export verify exports/baseline
     """
+    from warehouse.export.manifest import Manifest
     from warehouse.export.verify import verify as verify_export
 
-    found = verify_export(folder)
+    total = sum(stream.samples for stream in Manifest.read(folder).streams)
+    with out.progress("verify", total, "samples") as progress:
+        found = verify_export(folder, progress.advance)
     if out.as_json:
-        out.json({"samples": found.samples, "tokens": found.tokens, "faults": found.faults})
+        counts = {"samples": found.samples, "tokens": found.tokens}
+        out.json({**counts, "read_by_streaming": found.official, "faults": found.faults})
     else:
         for fault in found.faults:
             out.text(fault)
-        out.text(f"{found.samples:,} samples, {found.tokens:,} tokens, {len(found.faults)} faults")
+        reader = (
+            "read by Streaming and by Cuvée" if found.official else "read by Cuvée alone: Streaming is not installed"
+        )
+        out.text(f"{found.samples:,} samples, {found.tokens:,} tokens, {len(found.faults)} faults; {reader}")
     if found.faults:
         raise CuveeError(f"{folder} is not what its manifest says", hint="write it again: cuvee export")
 

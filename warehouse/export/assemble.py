@@ -77,9 +77,10 @@ def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
     """
     entries: list[dict[str, Any]] = []
     folder = draft / level.path
-    folder.mkdir(parents=True)
+    index = folder / "index.json"
     for unit in units:
         for entry in unit.shards():
+            folder.mkdir(parents=True, exist_ok=True)
             source = unit.file(entry)
             name = f"shard.{len(entries):05}.mds"
             for key in ("raw_data", "zip_data"):
@@ -88,11 +89,8 @@ def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
                     entry[key] = {**entry[key], "basename": name + ending}
             link(source, folder / stored(entry)["basename"])
             entries.append(entry)
-    index = folder / "index.json"
-    index.write_text(json.dumps({"shards": entries, "version": 2}, sort_keys=True))
-    checksum = manifests.checksum(index)
-    if not entries:
-        shutil.rmtree(folder)
+    if entries:
+        index.write_text(json.dumps({"shards": entries, "version": 2}, sort_keys=True))
     return Stream(
         component=level.component,
         path=level.path,
@@ -101,7 +99,7 @@ def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
         tokens=sum(unit.tokens for unit in units),
         documents=sum(unit.documents for unit in units),
         dropped_tokens=sum(unit.dropped_tokens for unit in units),
-        checksum=checksum,
+        checksum=manifests.checksum(index) if entries else "",
     )
 
 

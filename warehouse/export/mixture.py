@@ -125,8 +125,19 @@ def _find(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str | None
     if len(found) > 1:
         places = " or ".join(sorted(f"{row[0]}.{row[1]}" for row in found))
         raise UsageError(f"{name!r} is in several schemas", hint=f"say {places}")
+    sql = found[0][2] or _built_from(cursor, f"{found[0][0]}.{found[0][1]}")
     quoted = ".".join('"' + part.replace('"', '""') + '"' for part in ("lake", *found[0][:2]))
-    return quoted, found[0][2]
+    return quoted, sql
+
+
+def _built_from(cursor: duckdb.DuckDBPyConnection, relation: str) -> str | None:
+    """The query that the builder made a table from."""
+    row = cursor.execute(
+        "select sql from cuvee.nodes where lower(relation) = lower(?) and status = 'built'"
+        " order by built_at desc limit 1",
+        [relation],
+    ).fetchone()
+    return str(row[0]) if row else None
 
 
 def _check(cursor: duckdb.DuckDBPyConnection, name: str) -> None:

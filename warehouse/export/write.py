@@ -20,7 +20,7 @@ from warehouse.export.mixture import Mixture, freeze
 from warehouse.export.packing import Packing
 from warehouse.export.plan import Plan, make_plan
 from warehouse.export.store import Options, ShardStore
-from warehouse.lake import Lake
+from warehouse.lake import Commit, Lake
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,36 +165,37 @@ def _register(lake: Lake, manifest: Manifest, out: Path) -> bool:
         return False
     holder = f"export {manifest.mixture} {manifest.export_id[:8]}"
     extra = {"export_id": manifest.export_id}
-    with (
-        lake.staging() as staging,
-        lake.commit(f"export {manifest.mixture}", author="cuvee export", extra=extra) as commit,
-    ):
-        known = commit.sql("select 1 from exports.samples where export_id = ? limit 1", [manifest.export_id])
+    with lake.staging() as staging:
+        files = []
+        known = lake.cursor().execute("select 1 from exports.samples where export_id = ? limit 1", [manifest.export_id])
         if not known.fetchone():
-            file = staging.file("exports.samples")
-            _write_rows(out / manifests.SAMPLES, manifest.export_id, file)
-            commit.add("exports.samples", [file])
-        commit.sql(
-            "insert into exports.exports values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                manifest.export_id,
-                manifest.mixture,
-                manifest.fingerprint,
-                manifest.snapshot_id,
-                manifest.format,
-                manifest.tokenizer,
-                manifest.sequence_length,
-                manifest.samples,
-                manifest.tokens,
-                str(out),
-                json.dumps(asdict(manifest), ensure_ascii=False),
-                datetime.now(UTC),
-            ],
-        )
-        pinned = "select 1 from cuvee.pins where snapshot_id = ? and holder = ?"
-        if not commit.sql(pinned, [manifest.snapshot_id, holder]).fetchone():
-            commit.pin(holder, manifest.snapshot_id)
+            files.append(staging.file("exports.samples"))
+            _write_rows(out / manifests.SAMPLES, manifest.export_id, files[0])
+        with lake.commit(f"export {manifest.mixture}", author="cuvee export", extra=extra) as commit:
+            commit.add("exports.samples", files)
+            _add_row(commit, manifest, out)
+            pinned = "select 1 from cuvee.pins where snapshot_id = ? and holder = ?"
+            if not commit.sql(pinned, [manifest.snapshot_id, holder]).fetchone():
+                commit.pin(holder, manifest.snapshot_id)
     return True
+
+
+def _add_row(commit: Commit, manifest: Manifest, out: Path) -> None:
+    row = [
+        manifest.export_id,
+        manifest.mixture,
+        manifest.fingerprint,
+        manifest.snapshot_id,
+        manifest.format,
+        manifest.tokenizer,
+        manifest.sequence_length,
+        manifest.samples,
+        manifest.tokens,
+        str(out),
+        json.dumps(asdict(manifest), ensure_ascii=False),
+        datetime.now(UTC),
+    ]
+    commit.sql(f"insert into exports.exports values ({', '.join('?' * len(row))})", row)
 
 
 def _write_rows(samples: Path, export_id: str, target: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,31 +170,23 @@ class JsonRows:
         if not columns or not n:
             return _as_json(pa.nulls(n, pa.string()))
         try:
-            self._database.register(
-                "columns", pa.table({"row": pa.StructArray.from_arrays(list(columns.values()), names=list(columns))})
-            )
-            query = "select to_json(row)::varchar as body, json_valid(to_json(row)::varchar) as good from columns"
-            made = self._database.execute(query).to_arrow_table().combine_chunks()
+            row = pa.StructArray.from_arrays([_finite(column) for column in columns.values()], names=list(columns))
+            self._database.register("columns", pa.table({"row": row}))
+            made = self._database.execute("select to_json(row)::varchar as body from columns").to_arrow_table()
         except (self._duckdb.Error, NotImplementedError):
-            return _as_json(self._slowly(columns, range(n)))
-        bodies = _plain(made["body"], pa.string())
-        bad = np.flatnonzero(~made["good"].to_numpy(zero_copy_only=False))
-        if len(bad):
-            # NaN and infinities, which JSON lacks, are null here.
-            mask = np.zeros(n, dtype=bool)
-            mask[bad] = True
-            bodies = pc.replace_with_mask(bodies, pa.array(mask), self._slowly(columns, bad))
-        return _as_json(bodies)
+            return _as_json(self._slowly(columns, n))
+        return _as_json(_plain(made["body"], pa.string()))
 
     @staticmethod
-    def _slowly(columns: dict[str, pa.Array], rows: Sequence[int] | NDArray[Any] | range) -> pa.Array:
+    def _slowly(columns: dict[str, pa.Array], n: int) -> pa.Array:
+        """The same in Python, for types that DuckDB does not read from Arrow."""
         made = [
             orjson.dumps(
-                {name: column[int(row)].as_py() for name, column in columns.items()},
+                {name: column[row].as_py() for name, column in columns.items()},
                 default=_jsonable,
                 option=orjson.OPT_NON_STR_KEYS,
             )
-            for row in rows
+            for row in range(n)
         ]
         return pa.array(made, pa.binary()).cast(pa.string())
 
@@ -252,7 +244,7 @@ def _children(struct: pa.StructArray) -> dict[str, pa.Array]:
 def _struct(fields: dict[str, pa.Array], like: pa.StructArray) -> pa.Array:
     if not fields:
         return pa.nulls(len(like))
-    return pa.StructArray.from_arrays(list(fields.values()), names=list(fields), mask=like.is_null())
+    return pa.StructArray.from_arrays(list(fields.values()), names=list(fields), mask=_nulls(like))
 
 
 def _flattened(columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
@@ -265,6 +257,32 @@ def _flattened(columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
     clash = {name: column for name, column in fields.items() if name in others}
     flat = {**fields, **others}
     return {**flat, "metadata": _struct(clash, inner)} if clash else flat
+
+
+def _finite(column: pa.Array) -> pa.Array:
+    """NaN and infinities, which JSON lacks, become null. Raises NotImplementedError where floats hide in a map."""
+    kind = column.type
+    if pa.types.is_floating(kind):
+        column = column.cast(pa.float32()) if pa.types.is_float16(kind) else column
+        return pc.if_else(pc.is_finite(column), column, None)
+    if pa.types.is_struct(kind) and kind.num_fields:
+        children = {name: _finite(child) for name, child in _children(column).items()}
+        return _struct(children, column)
+    if pa.types.is_list(kind) and _has_floats(kind):
+        return pa.ListArray.from_arrays(column.offsets, _finite(column.values), mask=_nulls(column))
+    if _has_floats(kind):
+        raise NotImplementedError
+    return column
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    inner = [kind.field(index).type for index in range(kind.num_fields)]
+    return bool(pa.types.is_floating(kind) or any(_has_floats(each) for each in inner))
+
+
+def _nulls(column: pa.Array) -> pa.Array | None:
+    """Which rows are null, in the form that goes with sliced offsets: none, or an array that begins at 0."""
+    return column.is_null() if column.null_count else None
 
 
 def _url(columns: dict[str, pa.Array], name: str, n: int) -> pa.Array:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from warehouse.ingest.bytestream import compression, head
+from warehouse.ingest.bytestream import head
 
 HEAD = 64 << 10
 
@@ -52,10 +52,9 @@ def detect(path: Path) -> Detected:
         raw = handle.read(8)
     if not raw:
         return Detected("empty")
-    start = head(path, HEAD)
+    start, damage = head(path, HEAD)
     if not start:
-        kind = compression(raw)
-        return Detected("unknown", f"{kind} stream without content") if kind else Detected("empty")
+        return Detected("unknown", damage.message) if damage else Detected("empty")
     return detect_content(start, plain_name(path))
 
 

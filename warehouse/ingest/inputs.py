@@ -1,7 +1,8 @@
 """Which files a request means: paths, globs and folders to a list of inputs.
 
-A folder is searched with all its subfolders, without hidden files and folders (``.git``) and ``__pycache__``. An MDS
-folder is one input; the shards in it are none of their own. Symbolic links to files are followed, to folders not.
+A folder is searched with all its subfolders, without hidden files and folders (``.git``), ``__pycache__`` and lakes.
+An MDS folder is one input; the shards in it are none of their own. Symbolic links to files are followed, those to
+folders are not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from udfs.errors import UsageError, did_you_mean
 from warehouse.ingest import mds
 from warehouse.ingest.environment import SOURCE, PackageFile, package_files
+from warehouse.lake import CATALOG
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
@@ -100,6 +102,9 @@ def _walk(root: Path) -> Iterator[Input]:
     yield from (_mds(folder) for folder in shard_folders)
     for folder, folders, files in os.walk(root):
         here = Path(folder)
+        if CATALOG in files:
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
         for name in sorted(files):
             path = here / name

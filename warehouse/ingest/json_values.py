@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-#: Stands before what was read of an array whose end is missing. It makes the piece no JSON.
+#: These stand before what was read of an array whose end is missing, and before what follows an array's end. They
+#: make the piece no JSON.
 NOT_CLOSED = b"\0not closed\0"
+AFTER_END = b"\0after the end\0"
 
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _STRUCTURE = re.compile(rb'["\[\]{},]')
@@ -90,11 +92,13 @@ class _Splitter:
         self._take(block[done:])
 
     def finish(self) -> Iterator[tuple[bytes, int]]:
-        if self._array and not self._closed:
-            self._value[:0] = NOT_CLOSED
-            self._size += len(NOT_CLOSED)
-            yield self._give()
-        elif self._value.strip(_SPACE):
+        if not self._array:
+            mark = b""
+        else:
+            mark = AFTER_END if self._closed else NOT_CLOSED
+        if self._value.strip(_SPACE) or mark == NOT_CLOSED:
+            self._value[:0] = mark
+            self._size += len(mark)
             yield self._give()
 
     def _take(self, piece: bytes) -> None:

@@ -15,7 +15,7 @@ import orjson
 
 from warehouse.ingest.bytestream import DamagedStreamError, ahead, blocks
 from warehouse.ingest.giant import GIANT, decode_giant
-from warehouse.ingest.json_values import NOT_CLOSED, values
+from warehouse.ingest.json_values import AFTER_END, NOT_CLOSED, values
 from warehouse.ingest.records import MAX_RECORD, RAW_LIMIT, Batch, Options, RecordBuilder, utf8_length
 
 BOM = b"\xef\xbb\xbf"
@@ -154,6 +154,8 @@ def explain(raw: bytes, error: orjson.JSONDecodeError) -> str:
     """Why bytes are not a record, in words."""
     if raw.startswith(NOT_CLOSED):
         return "bad JSON: the array is not closed"
+    if raw.startswith(AFTER_END):
+        return "bad JSON: content after the end of the array"
     try:
         utf8_length(raw)
     except UnicodeDecodeError as fault:

@@ -80,13 +80,9 @@ class KnownFiles:
             for row in self._paths.get(path_text(entry.path), ())
         )
 
-    def touched(self, entry: Input, file: str) -> bool:
+    def touched(self, path: str, file: str) -> bool:
         """Whether the file with this id was read before, at another time of change."""
-        return any(row.file_id == file for row in self._paths.get(path_text(entry.path), ()))
-
-    def has_path(self, entry: Input) -> bool:
-        """Whether a file with this path was read before, whatever its content."""
-        return path_text(entry.path) in self._paths
+        return any(row.file_id == file for row in self._paths.get(path, ()))
 
     def copy_of(self, checksum: str) -> str | None:
         """The path of a file with the same content that was read the same way; None if there is none."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from udfs.errors import CuveeError
 from warehouse.ingest import known as known_files
 from warehouse.ingest.arc import read_arc
 from warehouse.ingest.commit import bounded_memory, commit_unit
@@ -123,6 +125,7 @@ class _Run:
     def __init__(self, lake: Lake, staging: Staging, options: Options, known: KnownFiles) -> None:
         self._lake, self._staging, self._options, self._known = lake, staging, options, known
         self._shared = Unit(staging)
+        self._pool = ThreadPoolExecutor(1)
         self._touched: list[tuple[int, str]] = []
         self.report = Report()
 
@@ -134,58 +137,68 @@ class _Run:
             if self._known.unchanged(entry, stamp):
                 self.report.files.append(FileReport(path, "unchanged"))
                 return stamp.bytes
-            checksum = known_files.checksum(entry)
-            file_id = known_files.file_id(path, checksum, self._options)
-            if self._known.touched(entry, file_id):
-                self._touched.append((stamp.modified_ns, file_id))
-                self.report.files.append(FileReport(path, "touched"))
-                return stamp.bytes
+            # The checksum decides whether the file is new; its beginning is read meanwhile, as if it were.
+            waiting = self._pool.submit(known_files.checksum, entry)
             kind = _detect(entry)
-            many = kind.format not in ("text", "empty", "unknown")
-            if many and (twin := self._known.copy_of(checksum)) is not None:
-                self.report.files.append(FileReport(path, "copy", kind.format, note=twin))
-                return stamp.bytes
             source = self._options.source or _source(entry, kind.format)
+            start = _Start(_open(entry, kind, source, self._options))
+            checksum = waiting.result()
+            file_id = known_files.file_id(path, checksum, self._options)
+            if (known := self._is_known(path, kind, stamp, checksum, file_id)) is not None:
+                self.report.files.append(known)
+                return stamp.bytes
             row = FileEntry(file_id, path, stamp.bytes, checksum, kind.format, source, stamp.modified_ns)
-            self._read(entry, kind, row, stamp)
+            self._add(entry, row, start, stamp)
         except OSError as error:
             self.report.files.append(FileReport(path, "unreadable", note=error.strerror or str(error)))
             return 0
         self._known.remember(path, checksum, file_id, source)
         return stamp.bytes
 
+    def _is_known(self, path: str, kind: Detected, stamp: Stamp, checksum: str, file_id: str) -> FileReport | None:
+        if self._known.touched(path, file_id):
+            self._touched.append((stamp.modified_ns, file_id))
+            return FileReport(path, "touched", kind.format)
+        many = kind.format not in ("text", "empty", "unknown")
+        if many and (twin := self._known.copy_of(checksum)) is not None:
+            return FileReport(path, "copy", kind.format, note=twin)
+        return None
+
     def finish(self) -> None:
         """Commit what is complete."""
+        self._pool.shutdown(cancel_futures=True)
         self._commit(self._shared)
         if self._touched:
             with self._lake.commit(f"note {len(self._touched)} touched files", author=AUTHOR) as commit:
                 for modified_ns, file_id in self._touched:
                     commit.sql("update raw.files set modified_ns = ? where file_id = ?", [modified_ns, file_id])
 
-    def _read(self, entry: Input, kind: Detected, row: FileEntry, stamp: Stamp) -> None:
-        batches = _open(entry, kind, row.source, self._options)
-        head: list[Batch] = []
-        size = 0
-        for batch in batches:
-            head.append(batch)
-            size += batch.size
-            if size > SMALL:
-                unit = Unit(self._staging)
-                try:
-                    for part in itertools.chain(_drained(head), batches):
-                        unit.add(row, part)
-                        self._note(part)
-                    self._check(entry, stamp)
-                except BaseException:
-                    unit.discard()
-                    raise
-                unit.entries.append(row)
-                return self._commit(unit)
+    def _add(self, entry: Input, row: FileEntry, start: _Start, stamp: Stamp) -> None:
+        if start.error is not None:
+            raise start.error
+        if not start.whole:
+            unit = Unit(self._staging)
+            try:
+                for part in itertools.chain(start.drain(), start.rest):
+                    unit.add(row, part)
+                    self._note(part)
+                self._check(entry, stamp)
+            except BaseException:
+                unit.discard()
+                raise
+            unit.entries.append(row)
+            return self._commit(unit)
         self._check(entry, stamp)
-        for part in head:
-            self._shared.add(row, part)
-            self._note(part)
-        self._shared.entries.append(row)
+        try:
+            for part in start.batches:
+                self._shared.add(row, part)
+                self._note(part)
+            self._shared.entries.append(row)
+        except BaseException:
+            # Rows of half a file must not be committed with the files before it: these are read again next time.
+            self._shared.discard()
+            self._shared = Unit(self._staging)
+            raise
         if (
             self._shared.size >= UNIT_BYTES
             or len(self._shared.entries) >= UNIT_FILES
@@ -220,6 +233,31 @@ class _Run:
                 self.report.files.append(FileReport(entry.path, "ingested", entry.format, *counts))
 
 
+class _Start:
+    """The first batches of a file, up to SMALL bytes; all of them if ``whole``. An error is kept for later."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.batches: list[Batch] = []
+        self.rest = batches
+        self.whole = False
+        self.error: Exception | None = None
+        size = 0
+        try:
+            for batch in batches:
+                self.batches.append(batch)
+                size += batch.size
+                if size > SMALL:
+                    return
+        except (CuveeError, OSError) as error:
+            self.error = error
+        self.whole = True
+
+    def drain(self) -> Iterator[Batch]:
+        """The batches, each released as it is taken."""
+        while self.batches:
+            yield self.batches.pop(0)
+
+
 def _detect(entry: Input) -> Detected:
     if entry.is_mds:
         return Detected("mds")
@@ -242,12 +280,6 @@ def _open(entry: Input, kind: Detected, source: str, options: Options) -> Iterat
         with entry.path.open("rb") as handle:
             rejects.add(0, kind.reason, handle.read(_HEAD))
     return iter([empty(rejects)])
-
-
-def _drained(batches: list[Batch]) -> Iterator[Batch]:
-    """The batches, each released as it is taken."""
-    while batches:
-        yield batches.pop(0)
 
 
 def _general(reason: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from udfs.errors import CuveeError
 from warehouse.ingest import essential_web
 from warehouse.ingest.records import DOCUMENTS, OCCURRENCES, Batch, Reject
 from warehouse.lake import Staging
@@ -236,7 +237,10 @@ class Unit:
 
     def _drain(self, allowed: int) -> None:
         while len(self._pending) > allowed:
-            self._pending.pop(0).result()
+            try:
+                self._pending.pop(0).result()
+            except OSError as error:
+                raise CuveeError(f"cannot write to the lake: {error}") from error
 
 
 def _reject_rows(entry: FileEntry, rejects: Any) -> pa.Table:

@@ -121,11 +121,7 @@ class Writer:
 
     def _flush(self) -> None:
         sizes = np.concatenate([part for part, _ in self._pending])
-        offsets = np.concatenate([[0], np.cumsum(sizes)]) + 4 + 4 * (len(sizes) + 1) + len(self._config_data)
-        if offsets[-1] >= 1 << 32:
-            raise MDSError(f"a shard of {offsets[-1]:,} bytes; offsets are 32 bits", hint="set a size limit")
-        head = np.uint32(len(sizes)).tobytes() + offsets.astype("<u4").tobytes() + self._config_data
-        parts: list[Any] = [head, *(data for _, data in self._pending)]
+        parts: list[Any] = [head(sizes, self._config_data), *(data for _, data in self._pending)]
         name = f"shard.{len(self._shards):05}.mds"
         raw = self._file(name, parts)
         zipped = None
@@ -145,6 +141,14 @@ class Writer:
     def _file(self, name: str, parts: list[Any]) -> dict[str, Any]:
         size = sum(memoryview(part).nbytes for part in parts)
         return {"basename": name, "bytes": size, "hashes": files.hashes_of(self._hashes, parts)}
+
+
+def head(sizes: NDArray[Any], config: bytes) -> bytes:
+    """What stands before the samples of a shard. Raises MDSError if they are 4 GiB or more together."""
+    offsets = np.concatenate([[0], np.cumsum(sizes)]) + 4 + 4 * (len(sizes) + 1) + len(config)
+    if offsets[-1] >= 1 << 32:
+        raise MDSError(f"a shard of {offsets[-1]:,} bytes; offsets are 32 bits", hint="set a size limit")
+    return np.uint32(len(sizes)).tobytes() + offsets.astype("<u4").tobytes() + config
 
 
 def encode(batch: pa.RecordBatch, columns: list[tuple[str, encodings.Encoding]]) -> tuple[NDArray[Any], NDArray[Any]]:

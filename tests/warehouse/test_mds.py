@@ -1,0 +1,497 @@
+"""MDS: byte for byte what Streaming's MDSWriter writes, every encoding read back, damage told with shard and sample."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from udfs.errors import UsageError
+from warehouse import mds
+from warehouse.mds.encodings import DTYPES
+
+TEXTS = ["", "a", "naïve 東京 \U0001f37e", "x" * 5000, '{"not": "json"}', "line\nline", "\x00"]
+
+
+def official(folder: Path, columns: dict[str, str], samples: list[dict[str, Any]], **options: Any) -> None:
+    from streaming import MDSWriter
+
+    with MDSWriter(columns=columns, out=str(folder), **options) as writer:
+        for sample in samples:
+            writer.write(sample)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def assert_identical(
+    tmp_path: Path,
+    columns: dict[str, str],
+    samples: list[dict[str, Any]],
+    batches: list[pa.RecordBatch],
+    **options: Any,
+) -> None:
+    official(tmp_path / "theirs", columns, samples, **options)
+    with mds.Writer(tmp_path / "ours", columns, **options) as writer:
+        for batch in batches:
+            writer.write(batch)
+    theirs, ours = files(tmp_path / "theirs"), files(tmp_path / "ours")
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        assert ours[name] == theirs[name], name
+
+
+def rows(batches: list[pa.RecordBatch]) -> list[dict[str, Any]]:
+    return [row for batch in batches for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize("size_limit", [None, 1 << 26, 6000, 900])
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_text_is_identical_however_it_is_cut(tmp_path: Path, size_limit: int | None, batch_size: int) -> None:
+    samples = [{"id": str(number), "text": TEXTS[number % len(TEXTS)] * (number % 4)} for number in range(100)]
+    batches = pa.Table.from_pylist(samples).to_batches(max_chunksize=batch_size)
+    columns = {"text": "str", "id": "str"}
+    assert_identical(tmp_path, columns, samples, batches, size_limit=size_limit, hashes=["sha1", "xxh64"])
+
+
+@pytest.mark.parametrize("compression", ["zstd", "zstd:1", "zstd:19", "bz2:3", "br:5", "snappy"])
+def test_compressed_shards_are_identical(tmp_path: Path, compression: str) -> None:
+    samples = [{"text": TEXTS[number % len(TEXTS)] + str(number)} for number in range(60)]
+    batch = pa.RecordBatch.from_pylist(samples)
+    assert_identical(
+        tmp_path, {"text": "str"}, samples, [batch], compression=compression, size_limit=20_000, hashes=["sha256"]
+    )
+
+
+def test_gzip_differs_by_nothing_but_the_time_in_its_head(tmp_path: Path) -> None:
+    samples = [{"text": text} for text in TEXTS]
+    official(tmp_path / "theirs", {"text": "str"}, samples, compression="gz:6")
+    for name in ("ours", "again"):
+        with mds.Writer(tmp_path / name, {"text": "str"}, compression="gz:6") as writer:
+            writer.write(pa.RecordBatch.from_pylist(samples))
+    theirs, ours = files(tmp_path / "theirs"), files(tmp_path / "ours")
+    assert gzip.decompress(ours["shard.00000.mds.gz"]) == gzip.decompress(theirs["shard.00000.mds.gz"])
+    assert ours == files(tmp_path / "again")
+    assert ours["index.json"] == theirs["index.json"]
+
+
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+def test_every_number_is_identical(tmp_path: Path, dtype: str) -> None:
+    if dtype.startswith("float"):
+        values = np.array([0, -1.5, 3.25, np.inf, -np.inf, np.nan, 65504], dtype)
+    else:
+        limits = np.iinfo(dtype)
+        values = np.array([limits.min, 0, 1, limits.max], dtype)
+    samples = [{"a": value, "b": "x" * row} for row, value in enumerate(values)]
+    batch = pa.record_batch({"a": pa.array(values), "b": [sample["b"] for sample in samples]})
+    assert_identical(tmp_path, {"a": dtype, "b": "str"}, samples, [batch])
+    (read,) = mds.read(tmp_path / "ours")
+    assert read["a"].type == pa.from_numpy_dtype(values.dtype)
+    np.testing.assert_array_equal(read["a"].to_numpy(zero_copy_only=False), values)
+
+
+def test_int_takes_any_integer_and_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    samples = [{"n": value} for value in (-(1 << 63), 0, (1 << 63) - 1)]
+    assert_identical(tmp_path, {"n": "int"}, samples, [pa.RecordBatch.from_pylist(samples)])
+    small = pa.record_batch({"n": pa.array([1, 300], pa.int16())})
+    with mds.Writer(tmp_path / "wide", {"n": "int"}) as writer:
+        writer.write(small)
+    with pytest.raises(mds.MDSError, match="'n' as uint8"), mds.Writer(tmp_path / "narrow", {"n": "uint8"}) as writer:
+        writer.write(small)
+
+
+def test_numbers_as_text_are_identical_and_read_back_unrounded(tmp_path: Path) -> None:
+    samples = [
+        {"i": number, "f": value, "d": Decimal(text)}
+        for number, value, text in [(0, 0.1, "1.10"), (-(1 << 60), 1e300, "-0.05"), (7, -2.0, "123456789.12")]
+    ]
+    batch = pa.record_batch(
+        {
+            "i": [sample["i"] for sample in samples],
+            "f": [sample["f"] for sample in samples],
+            "d": pa.array([str(sample["d"]) for sample in samples]),
+        }
+    )
+    assert_identical(tmp_path, {"i": "str_int", "f": "str_float", "d": "str_decimal"}, samples, [batch])
+    assert rows(list(mds.read(tmp_path / "ours")))[1] == {"d": "-0.05", "f": "1e+300", "i": str(-(1 << 60))}
+    decimals = pa.record_batch({"d": pa.array([Decimal("1.10"), Decimal("-0.05")])})
+    with mds.Writer(tmp_path / "decimals", {"d": "str_decimal"}) as writer:
+        writer.write(decimals)
+    assert [row["d"] for row in rows(list(mds.read(tmp_path / "decimals")))] == ["1.10", "-0.05"]
+
+
+def test_json_is_identical_from_values_and_from_text(tmp_path: Path) -> None:
+    values = [{"a": 1, "b": [1.5, None]}, {"a": 2, "b": []}, {"a": -1, "b": [0.0]}]
+    samples = [{"m": value} for value in values]
+    assert_identical(tmp_path, {"m": "json"}, samples, [pa.RecordBatch.from_pylist(samples)])
+    texts = pa.record_batch({"m": [json.dumps(value) for value in values]})
+    with mds.Writer(tmp_path / "texts", {"m": "json"}) as writer:
+        writer.write(texts)
+    assert files(tmp_path / "texts") == files(tmp_path / "ours")
+    assert [json.loads(row["m"]) for row in rows(list(mds.read(tmp_path / "ours")))] == values
+
+
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+def test_fixed_arrays_are_identical(tmp_path: Path, dtype: str) -> None:
+    values = np.arange(5 * 2 * 3).astype(dtype).reshape(5, 2, 3)
+    flat = values.reshape(5, 6)
+    samples = [{"a": flat[row], "b": values[row], "c": row} for row in range(5)]
+    two = pa.FixedSizeListArray.from_arrays(pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 3), 2)
+    one = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), 6)
+    batch = pa.record_batch({"a": one, "b": two, "c": np.arange(5)})
+    columns = {"a": f"ndarray:{dtype}:6", "b": f"ndarray:{dtype}:2,3", "c": "int"}
+    assert_identical(tmp_path, columns, samples, [batch.slice(0, 2), batch.slice(2)])
+    (read,) = mds.read(tmp_path / "ours")
+    assert read["a"].to_pylist() == one.to_pylist()
+    assert read["b"].to_pylist() == two.to_pylist()
+
+
+@pytest.mark.parametrize("encoding", ["ndarray:uint16", "ndarray"])
+def test_lists_of_any_length_are_identical(tmp_path: Path, encoding: str) -> None:
+    lengths = [1, 255, 256, 3, 65535, 65536, 2]
+    samples = [{"t": np.arange(length).astype(np.uint16), "u": f"{length}"} for length in lengths]
+    lists = pa.array([sample["t"] for sample in samples], pa.list_(pa.uint16()))
+    batch = pa.record_batch({"t": lists, "u": [sample["u"] for sample in samples]})
+    assert_identical(tmp_path, {"t": encoding, "u": "str"}, samples, [batch.slice(0, 3), batch.slice(3)])
+    (read,) = mds.read(tmp_path / "ours")
+    assert read["t"].type == pa.large_list(pa.uint16())
+    assert read["t"].to_pylist() == lists.to_pylist()
+
+
+def test_arrays_of_mixed_shapes_read_as_structs_and_write_back_the_same(tmp_path: Path) -> None:
+    samples = [
+        {"a": np.arange(6, dtype=np.int32).reshape(2, 3)},
+        {"a": np.arange(4, dtype=np.float64)},
+        {"a": np.ones((1, 1, 300), np.uint8)},
+    ]
+    official(tmp_path / "theirs", {"a": "ndarray"}, samples)
+    (read,) = mds.read(tmp_path / "theirs")
+    first = read["a"][0].as_py()
+    assert (first["dtype"], first["shape"]) == ("int32", [2, 3])
+    assert first["values"] == samples[0]["a"].tobytes()
+    with mds.Writer(tmp_path / "ours", {"a": "ndarray"}) as writer:
+        writer.write(read)
+    assert files(tmp_path / "ours") == files(tmp_path / "theirs")
+
+
+def test_images_and_bytes_are_payloads_as_stored(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = Image.new("RGB", (3, 2), (10, 20, 30))
+    columns = {"png": "png", "pil": "pil", "many": "list[png]", "raw": "bytes"}
+    samples = [{"png": image, "pil": image, "many": [image, image], "raw": b"\x00\xff"} for _ in range(2)]
+    official(tmp_path / "theirs", columns, samples)
+    (read,) = mds.read(tmp_path / "theirs")
+    assert read["png"][0].as_py().startswith(b"\x89PNG")
+    assert read["raw"][1].as_py() == b"\x00\xff"
+    with mds.Writer(tmp_path / "ours", columns) as writer:
+        writer.write(read)
+    assert files(tmp_path / "ours") == files(tmp_path / "theirs")
+
+
+def test_reads_what_the_official_writer_wrote(shared_data: Path) -> None:
+    root = shared_data / "mds" / "streaming-writer"
+    expected = json.loads((root / "expected_order.json").read_text())
+    folders = mds.find(root)
+    assert [folder.name for folder in folders] == ["text_plain", "text_zstd_sha1_xxh64"]
+    for folder in folders:
+        found = rows(list(mds.read(folder)))
+        assert [{"id": row["id"], "n_chars": row["n_chars"]} for row in found] == expected
+        assert all(len(row["text"]) == row["n_chars"] for row in found)
+
+
+def test_a_first_sample_over_the_limit_makes_no_empty_shard(tmp_path: Path) -> None:
+    batch = pa.record_batch({"text": ["x" * 1000, "y"]})
+    with mds.Writer(tmp_path / "out", {"text": "str"}, size_limit=600) as writer:
+        writer.write(batch)
+    assert [shard.samples for shard in mds.Index.read(tmp_path / "out").shards] == [1, 1]
+
+
+def test_large_shards_are_read_in_bounded_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = [{"text": f"{number} " + "x" * 300} for number in range(100)]
+    with mds.Writer(tmp_path / "out", {"text": "str"}, compression="zstd") as writer:
+        writer.write(pa.RecordBatch.from_pylist(samples))
+    monkeypatch.setattr("warehouse.mds.reader.BATCH", 1000)
+    monkeypatch.setattr("warehouse.mds.files.IN_MEMORY", 1000)
+    batches = list(mds.read(tmp_path / "out"))
+    assert len(batches) > 30
+    assert rows(batches) == samples
+
+
+# Finding folders
+
+
+def dataset(folder: Path, texts: list[str]) -> None:
+    with mds.Writer(folder, {"text": "str"}) as writer:
+        writer.write(pa.record_batch({"text": texts}))
+
+
+def merge(root: Path, folders: list[Path], keep: int = 99) -> None:
+    shards = []
+    for folder in folders:
+        for shard in json.loads((folder / "index.json").read_text())["shards"]:
+            path = folder / shard["raw_data"]["basename"]
+            parts = path.relative_to(root).parts[-keep:]
+            shards.append({**shard, "raw_data": {**shard["raw_data"], "basename": "/".join(parts)}})
+    (root / "index.json").write_text(json.dumps({"version": 2, "shards": shards}))
+
+
+@pytest.mark.parametrize("keep", [99, 2])
+def test_merged_indexes_do_not_read_shards_twice(tmp_path: Path, keep: int) -> None:
+    """keep=2 is what the official merge writes for nested folders: paths that are wrong."""
+    leaves = [tmp_path / "train" / source for source in ("books/0", "books/1", "web/0")]
+    for number, leaf in enumerate(leaves):
+        dataset(leaf, [f"text {number}"])
+    merge(tmp_path / "train", leaves, keep)
+    assert mds.find(tmp_path) == leaves
+    assert [row["text"] for folder in mds.find(tmp_path) for row in rows(list(mds.read(folder)))] == [
+        "text 0",
+        "text 1",
+        "text 2",
+    ]
+
+
+def test_a_merged_index_without_indexes_below_is_read(tmp_path: Path) -> None:
+    leaves = [tmp_path / "a" / "b", tmp_path / "c"]
+    for leaf in leaves:
+        dataset(leaf, [leaf.name])
+    merge(tmp_path, leaves)
+    for leaf in leaves:
+        (leaf / "index.json").unlink()
+    assert mds.find(tmp_path) == [tmp_path]
+    assert [row["text"] for row in rows(list(mds.read(tmp_path)))] == ["b", "c"]
+
+
+def test_other_tools_index_files_are_no_mds(tmp_path: Path) -> None:
+    for name, content in {"web": '{"pages": []}', "list": "[1]", "broken": "{"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.json").write_text(content)
+    assert mds.find(tmp_path) == []
+
+
+# Damage
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    with mds.Writer(folder, {"text": "str", "meta": "json", "n": "int"}, size_limit=2000, hashes=["sha1"]) as writer:
+        writer.write(
+            pa.record_batch(
+                {"text": [f"text {n} " + "é" * n for n in range(60)], "meta": ['{"a": 1}'] * 60, "n": range(60)}
+            )
+        )
+    assert len(mds.Index.read(folder).shards) > 2
+    return folder
+
+
+def rehash(folder: Path) -> None:
+    """Make the index fit the shards again, hashes left out, so that only the damage inside is left to find."""
+    index = json.loads((folder / "index.json").read_text())
+    for shard in index["shards"]:
+        path = folder / shard["raw_data"]["basename"]
+        shard["raw_data"].update(bytes=path.stat().st_size, hashes={})
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def read_error(folder: Path, **options: Any) -> mds.MDSError:
+    with pytest.raises(mds.MDSError) as caught:
+        list(mds.read(folder, **options))
+    return caught.value
+
+
+def test_a_flipped_bit_is_found_by_the_hash(healthy: Path) -> None:
+    shard = healthy / "shard.00001.mds"
+    data = bytearray(shard.read_bytes())
+    data[-3] ^= 1
+    shard.write_bytes(data)
+    error = read_error(healthy)
+    assert error.path == shard
+    assert "sha1" in error.message
+    assert "damaged" in error.message
+
+
+def test_truncation_and_absence_name_the_shard(healthy: Path) -> None:
+    shard = healthy / "shard.00001.mds"
+    shard.write_bytes(shard.read_bytes()[:-10])
+    assert "truncated" in read_error(healthy).message
+    shard.unlink()
+    error = read_error(healthy)
+    assert error.path == shard
+    assert "No such file" in error.message
+
+
+def test_bad_utf8_and_bad_json_name_the_sample(healthy: Path) -> None:
+    shard = healthy / "shard.00000.mds"
+    intact = shard.read_bytes()
+    shard.write_bytes(intact.replace("text 7 é".encode(), b"text 7 \xff\xfe"))
+    rehash(healthy)
+    error = read_error(healthy)
+    assert (error.path, error.sample) == (shard, 7)
+    assert "UTF-8" in error.message
+    head, middle, tail = intact.partition(b'{"a": 1}' + (3).to_bytes(8, "little"))
+    shard.write_bytes(head + middle.replace(b"}", b"]") + tail)
+    error = read_error(healthy)
+    assert (error.path, error.sample) == (shard, 3)
+    assert "JSON" in error.message
+
+
+def test_wrong_offsets_and_sizes_name_the_sample(healthy: Path) -> None:
+    shard = healthy / "shard.00000.mds"
+    rehash(healthy)
+    intact = shard.read_bytes()
+    data = bytearray(intact)
+    data[4 + 4 * 5 : 4 + 4 * 6] = (1 << 30).to_bytes(4, "little")
+    shard.write_bytes(data)
+    error = read_error(healthy)
+    assert (error.path, error.sample) == (shard, 4)
+    data = bytearray(intact)
+    begin = int.from_bytes(intact[4 + 4 * 2 : 4 + 4 * 3], "little")
+    data[begin : begin + 4] = (77).to_bytes(4, "little")
+    shard.write_bytes(data)
+    error = read_error(healthy)
+    assert (error.path, error.sample) == (shard, 2)
+    assert "its columns need" in error.message
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(position=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.integers(0, 40))
+def test_damage_is_an_error_or_harmless_but_never_a_crash(
+    healthy: Path, tmp_path_factory: pytest.TempPathFactory, position: int, value: int, cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "data"
+    shutil.copytree(healthy, folder)
+    shard = folder / "shard.00000.mds"
+    data = bytearray(shard.read_bytes())
+    data[position % len(data)] = value
+    shard.write_bytes(data[: len(data) - cut])
+    rehash(folder)
+    try:
+        list(mds.read(folder))
+    except mds.MDSError as error:
+        assert error.path is not None
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gz", "bz2", "br", "snappy"])
+def test_damaged_compression_names_the_shard(tmp_path: Path, compression: str) -> None:
+    with mds.Writer(tmp_path / "out", {"text": "str"}, compression=compression) as writer:
+        writer.write(pa.record_batch({"text": TEXTS}))
+    (shard,) = (tmp_path / "out").glob("*.mds.*")
+    data = bytearray(shard.read_bytes())
+    data[: len(data) // 2] = bytes(len(data) // 2)
+    shard.write_bytes(data)
+    assert read_error(tmp_path / "out").path == shard
+
+
+def test_indexes_that_cannot_be_used_say_why(healthy: Path) -> None:
+    index = healthy / "index.json"
+    good = json.loads(index.read_text())
+
+    def broken(**changes: Any) -> str:
+        index.write_text(json.dumps({**good, "shards": [{**good["shards"][0], **changes}]}))
+        return str(read_error(healthy))
+
+    assert "version 3" in broken(version=3)
+    assert "'csv'" in broken(format="csv")
+    assert "pkl is refused" in broken(column_encodings=["pkl", "int", "str"])
+    assert "ndarray:complex64" in broken(column_encodings=["ndarray:complex64", "int", "str"])
+    assert "outside" in broken(raw_data={**good["shards"][0]["raw_data"], "basename": "../secret"})
+    assert "samples" in broken(samples=7)
+    index.write_text("{")
+    assert "cannot read the index" in str(read_error(healthy))
+    assert mds.find(healthy) == [healthy]
+
+
+# Refusals when writing
+
+
+@pytest.mark.parametrize(
+    ("encoding", "column", "message"),
+    [
+        ("str", pa.array(["a", None]), "sample 1: column 'x' is NULL"),
+        ("str", pa.array([1, 2]), "type int64"),
+        ("ndarray:uint16:2", pa.array([[1, 2]], pa.list_(pa.int64(), 2)), "holds int64"),
+        ("ndarray:uint16:2", pa.array([[1, 2], [1]], pa.list_(pa.uint16())), "sample 1: column 'x': shape (1,)"),
+        ("ndarray:uint16", pa.array([[1], []], pa.list_(pa.uint16())), "sample 1: column 'x': an empty array"),
+        ("ndarray:uint16", pa.array([[1, None]], pa.list_(pa.uint16())), "NULL inside"),
+        ("int", pa.array([b"12345678", b"1234567"]), "sample 1: column 'x': 7 bytes"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(tmp_path: Path, encoding: str, column: pa.Array, message: str) -> None:
+    with mds.Writer(tmp_path / "out", {"x": encoding}) as writer:
+        with pytest.raises(mds.MDSError) as caught:
+            writer.write(pa.record_batch({"x": column}))
+        assert message in str(caught.value)
+
+
+def test_options_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    for options, message in [
+        ({"compression": "zst"}, "did you mean zstd"),
+        ({"compression": "zstd:99"}, "levels of zstd"),
+        ({"hashes": ["sha999"]}, "no hash"),
+        ({"size_limit": "5gb"}, "less than 4 GiB"),
+        ({"size_limit": "many"}, "not a size"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            mds.Writer(tmp_path / "out", {"x": "str"}, **options)
+    with pytest.raises(UsageError, match="no encoding 'string'"):
+        mds.Writer(tmp_path / "out", {"x": "string"})
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "file").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        mds.Writer(tmp_path / "out", {"x": "str"})
+
+
+# Round trip
+
+NUMBERS = {
+    "int": st.integers(-(1 << 63), (1 << 63) - 1),
+    "uint16": st.integers(0, (1 << 16) - 1),
+    "int8": st.integers(-128, 127),
+    "float32": st.floats(width=32, allow_nan=False),
+    "float64": st.floats(allow_nan=False),
+}
+VALUES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
+    "str": (pa.large_string(), st.text(st.characters(exclude_categories=("Cs",)))),
+    "bytes": (pa.large_binary(), st.binary()),
+    "json": (pa.large_string(), st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps)),
+    "ndarray:int32": (pa.large_list(pa.int32()), st.lists(st.integers(-9, 9), min_size=1, max_size=300)),
+    "ndarray:uint8:3": (pa.list_(pa.uint8(), 3), st.lists(st.integers(0, 255), min_size=3, max_size=3)),
+    **{
+        name: (pa.from_numpy_dtype(np.dtype("int64" if name == "int" else name)), values)
+        for name, values in NUMBERS.items()
+    },
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    encodings = data.draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4))
+    count = data.draw(st.integers(1, 30))
+    columns = {f"c{number}": encoding for number, encoding in enumerate(encodings)}
+    arrays = {
+        name: pa.array(data.draw(st.lists(VALUES[encoding][1], min_size=count, max_size=count)), VALUES[encoding][0])
+        for name, encoding in columns.items()
+    }
+    batch = pa.record_batch(arrays)
+    options = {
+        "compression": data.draw(st.sampled_from([None, "zstd", "gz", "snappy"])),
+        "size_limit": data.draw(st.sampled_from([None, 500, 5000])),
+    }
+    cut = data.draw(st.integers(0, count))
+    folder = tmp_path_factory.mktemp("mds") / "out"
+    with mds.Writer(folder, columns, **options) as writer:
+        writer.write(batch.slice(0, cut))
+        writer.write(batch.slice(cut))
+    assert rows(list(mds.read(folder))) == rows([batch])
