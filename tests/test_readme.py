@@ -98,7 +98,7 @@ def test_the_demo_runs_at_a_smaller_size(tmp_path: Path) -> None:
     smaller = {
         "24MB": "2MB",
         "8192": "2048",
-        "demo.yaml": "demo.yaml --set trunk.tokens=60k --set anneal.tokens=40k --set evaluation.samples=8",
+        "demo.yaml": "demo.yaml --set trunk.tokens=40k --set anneal.tokens=20k --set evaluation.samples=8",
     }
     last = ""
     for command in shown[1].splitlines():

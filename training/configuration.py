@@ -6,6 +6,7 @@ The dataclass says what a value must be, not YAML: ``3e-3`` is a float where a f
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -33,6 +34,8 @@ class Range:
 
     def broken_by(self, number: float) -> str | None:
         """What the number should have been, or None if it is fine."""
+        if not math.isfinite(number):
+            return "a finite number"
         if self.above is not None and number <= self.above:
             return f"more than {self.above:g}"
         if self.at_least is not None and number < self.at_least:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 from importlib import import_module, metadata
+from typing import NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -84,19 +87,37 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: a user's mistake ends in one clear message, 1 for a failure and 2 for wrong usage."""
+    interrupted = False
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    # DuckDB turns a KeyboardInterrupt inside a query into an error of its own: remember what it was.
+    signal.signal(signal.SIGINT, interrupt)
     try:
         code = cli(standalone_mode=False)  # click returns the code of ctx.exit() in this mode
         sys.exit(code if isinstance(code, int) else 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
-        sys.exit(130)
-    except CuveeError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _stop("stopped", 130)
     except BrokenPipeError:
         # The reader (head, less) has gone. Python would complain once more when it flushes at exit.
         sys.stderr.close()
         sys.exit(141)
+    except Exception as error:
+        if interrupted:
+            _stop("stopped", 130)
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(error.exit_code)
+        if isinstance(error, CuveeError):
+            _stop(f"error: {error}", error.exit_code)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS):
+            _stop(f"error: {error}", 1)
+        raise
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(code)

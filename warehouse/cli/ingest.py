@@ -34,9 +34,12 @@ class _Size(click.ParamType[int]):
         text = str(value).strip().lower().removesuffix("b")
         factor = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}.get(text[-1:], 1)
         try:
-            return int(float(text.rstrip("kmgt")) * factor)
-        except ValueError:
+            size = int(float(text.rstrip("kmgt")) * factor)
+        except (ValueError, OverflowError):
+            size = 0
+        if size < 1:
             self.fail(f"{value!r} is no size; write 30MB or 2GB", param, ctx)
+        return size
 
 
 @click.command()

@@ -116,7 +116,12 @@ def compact(lake_dir: Path | None, out: Output) -> None:
 
 @lake.command()
 @click.option("--version", "versions", type=int, multiple=True, metavar="N", help="A snapshot to forget; repeatable.")
-@click.option("--older-than", type=float, metavar="DAYS", help="Forget snapshots older than this many days.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(0, 1_000_000),
+    metavar="DAYS",
+    help="Forget snapshots older than this many days.",
+)
 @output_options
 @click.pass_obj
 def expire(lake_dir: Path | None, versions: tuple[int, ...], older_than: float | None, out: Output) -> None:

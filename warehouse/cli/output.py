@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 import click
 
+from udfs.errors import UsageError
 from warehouse.lake import Lake
 
 lake_option = click.option(
@@ -71,6 +73,8 @@ class Output:
         """Print a result with named columns: a table, or a JSON list of objects."""
         rows = [tuple(row) for row in rows]
         if self.as_json:
+            if twice := [column for column in columns if list(columns).count(column) > 1]:
+                raise UsageError(f"two columns are called {twice[0]}", hint="tell them apart with AS")
             self.json([dict(zip(columns, row, strict=True)) for row in rows])
             return
         from rich import box
@@ -87,7 +91,7 @@ class Output:
 
     def json(self, value: object) -> None:
         """Print a value as JSON. Dates and other foreign types become text."""
-        click.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+        click.echo(json.dumps(_finite(value), indent=2, default=_foreign, ensure_ascii=False, allow_nan=False))
 
     def text(self, line: str) -> None:
         """Print a line of the result. Silent under --json: there the result is one JSON value."""
@@ -166,9 +170,24 @@ class _Lines:
             click.echo(f"{self._what}: {self._done:,.0f}{of} {self._unit} {note or ''}".rstrip(), err=True)
 
 
+def _finite(value: object) -> object:
+    """A value in which what JSON has no number for (NaN, infinities) is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _foreign(value: object) -> str:
+    """A value of a type that JSON does not know, as text; bytes as hex digits."""
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    return str(value)
+    # A cell of many lines would be padded to its longest on each: off a terminal that made 71 MB of 0.9 MB of text.
+    return str(value) if sys.stdout.isatty() else str(value).replace("\n", "\\n")

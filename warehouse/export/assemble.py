@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError
+from udfs.errors import CuveeError, UsageError
 from warehouse.export import manifest as manifests
 from warehouse.export.manifest import Component, Manifest, Stream
 from warehouse.export.mixture import Level, Mixture
@@ -39,11 +39,14 @@ def assemble(
 
     Raises CuveeError if the mixture does not fill a single sequence.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in out.parent.glob(f".{out.name}.*.cuvee"):
-        shutil.rmtree(leftover)  # of an export that was killed: no other runs now
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.cuvee")
-    draft.mkdir()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in out.parent.glob(f".{out.name}.*.cuvee"):
+            shutil.rmtree(leftover)  # of an export that was killed: no other runs now
+        draft.mkdir()
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}", hint="choose another --out") from error
     try:
         members = {level: [units[part.key] for part in plan.parts if part.level == level] for level in mixture.levels}
         streams = [_link_stream(draft, level, members[level]) for level in mixture.levels]

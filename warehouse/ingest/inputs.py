@@ -73,6 +73,8 @@ def _expand(text: str) -> list[Path]:
     path = _absolute(text)
     if not path.exists():
         raise UsageError(f"no such file or folder: {text}", hint=_near(path))
+    if not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{text} is a pipe or a device", hint="write it to a file first: a file is read twice")
     return [path]
 
 
