@@ -148,8 +148,8 @@ def head(sizes: NDArray[Any], config: bytes) -> bytes:
     offsets = np.concatenate([[0], np.cumsum(sizes)]) + 4 + 4 * (len(sizes) + 1) + len(config)
     if offsets[-1] >= 1 << 32:
         raise MDSError(f"a shard of {offsets[-1]:,} bytes; offsets are 32 bits", hint="set a size limit")
-    count: bytes = np.uint32(len(sizes)).tobytes()
-    return count + offsets.astype("<u4").tobytes() + config
+    numbers: bytes = np.concatenate([[len(sizes)], offsets]).astype("<u4").tobytes()
+    return numbers + config
 
 
 def encode(batch: pa.RecordBatch, columns: list[tuple[str, encodings.Encoding]]) -> tuple[NDArray[Any], NDArray[Any]]:
