@@ -213,6 +213,18 @@ def test_lands_in_the_lake_with_its_snapshot_pinned(blended: Lake, bpe: Tokenize
     assert listed == sorted(tuple(row.values()) for row in table.to_pylist())
 
 
+def test_manifest_has_the_query_of_a_view_and_of_a_built_table(blended: Lake, tmp_path: Path) -> None:
+    with blended.commit("as the builder does") as commit:
+        commit.sql("create view seen as select * from main.blend where component = 'code'")
+        commit.sql(
+            "insert into cuvee.nodes"
+            " select 'model.a.blend', 'main.blend', 'table', 'built', 'f', '{}', sql, 1, 1, now() - interval (age) day"
+            " from (values ('select 1 as old', 1), ('select 2 as new', 0)) as builds(sql, age)"
+        )
+    assert run(blended, tmp_path / "table", Text()).manifest.sql == "select 2 as new"
+    assert "component = 'code'" in (run(blended, tmp_path / "view", Text(), mixture="seen").manifest.sql or "")
+
+
 def test_a_changed_share_writes_the_cut_bucket_only(
     blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
