@@ -92,7 +92,7 @@ def test_the_demo_runs_at_a_smaller_size(tmp_path: Path) -> None:
     folder = newcomer(tmp_path)
     project = folder / "sql" / "dbt_project.yml"
     text = project.read_text().replace("baseline_tokens: 1000000", "baseline_tokens: 150000")
-    project.write_text(text.replace("anneal_tokens: 400000", "anneal_tokens: 60000"))
+    project.write_text(text.replace("anneal_tokens: 300000", "anneal_tokens: 60000"))
     shown = re.search(r"<!-- demo:begin -->\n```sh\n(.*?)```", README, re.DOTALL)
     assert shown
     smaller = {
