@@ -19,7 +19,7 @@ from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA
 from warehouse import lineage, store
 from warehouse.calls import NotYetError, calls
-from warehouse.graph import SqlError, Step
+from warehouse.graph import SqlError, Step, located
 from warehouse.rewrite import MISSING, Rewritten, Stage, rewrite
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def answered(opened: Opened, step: Step, cursor: duckdb.DuckDBPyConnection, watc
         yield step
         return
     rewritten = rewrite(step, opened.functions, cursor, models(opened), opened.renderer.target.schema)
+    _bind(replace(step, sql=rewritten.sql, lines=()), cursor)
     asked_again: set[int] = set()
     while True:
         cursor.execute("begin transaction")
@@ -126,6 +127,14 @@ def answered(opened: Opened, step: Step, cursor: duckdb.DuckDBPyConnection, watc
         for stage in rewritten.stages:
             for table in (stage.answers, stage.inputs, stage.missing):
                 cursor.execute(f"drop table if exists {table}")
+
+
+def _bind(step: Step, cursor: duckdb.DuckDBPyConnection) -> None:
+    """Find a wrong column or field before an answer is paid for. Raises SqlError."""
+    try:
+        cursor.execute(f"describe {step.sql}")
+    except _duckdb_error() as error:
+        raise located(step, error) from error
 
 
 def _look_up(

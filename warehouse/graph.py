@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
@@ -350,6 +352,7 @@ def _judge() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
+_UNKNOWN_FUNCTION = re.compile(r"Function with name \"?(\w+)\"? does not exist")
 _DUCKDB_LINE = re.compile(r"LINE (\d+): (.*)\n( *)\^")
 
 
@@ -360,7 +363,19 @@ def located(step: Step, error: Exception) -> SqlError:
     message = text[: found.start()].strip() if found else text.strip()
     where = step.locate(int(found[1])) if found else Location(step.node.path)
     shown = step.excerpt(where) or (f"{found[0]}" if found else None)
-    return SqlError(message, where=where, hint=shown)
+    hints = [hint for hint in (shown, unknown_function(text)) if hint]
+    return SqlError(message, where=where, hint="\n  ".join(hints) or None)
+
+
+def unknown_function(message: str) -> str | None:
+    """Which expensive function may be meant, where DuckDB says that it does not know one."""
+    found = _UNKNOWN_FUNCTION.search(message)
+    if found is None:
+        return None
+    from udfs.registry import Resources, expensive_functions
+
+    near = get_close_matches(found[1].lower(), expensive_functions(Resources(Path(), Path())))
+    return f"did you mean {near[0]}?" if near else None
 
 
 def table_names(tree: exp.Expr, schema: str) -> Iterator[str]:

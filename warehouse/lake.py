@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 CATALOG = "catalog.sqlite"
 
 
+class LakeError(CuveeError):
+    """A lake cannot be created or used where it is."""
+
+
 class LakeNotFoundError(UsageError):
     """There is no lake where one was looked for."""
 
@@ -73,12 +77,15 @@ class Lake:
     def create(cls, root: Path) -> Lake:
         """Create a lake in ``root``, or open the one that is there already; nothing in it is ever replaced."""
         lake = cls(root)
-        for folder in (lake.root, lake.data, lake.root / "staging", lake.root / "tokenizers"):
-            folder.mkdir(parents=True, exist_ok=True)
-        # WAL must be set before DuckLake's first ATTACH: with SQLite's rollback journal 30 of 40 concurrent
-        # commits failed with "database is locked". The mode persists in the file.
-        with contextlib.closing(sqlite3.connect(lake.catalog)) as catalog:
-            catalog.execute("pragma journal_mode = wal")
+        try:
+            for folder in (lake.root, lake.data, lake.root / "staging", lake.root / "tokenizers"):
+                folder.mkdir(parents=True, exist_ok=True)
+            # WAL must be set before DuckLake's first ATTACH: with SQLite's rollback journal 30 of 40 concurrent
+            # commits failed with "database is locked". The mode persists in the file.
+            with contextlib.closing(sqlite3.connect(lake.catalog)) as catalog:
+                catalog.execute("pragma journal_mode = wal")
+        except (OSError, sqlite3.Error) as error:
+            raise LakeError(f"cannot create a lake in {root}: {error}") from error
         with lake.commit("create the lake", author="cuvee init") as commit:
             for statement in _statements((resources.files("warehouse") / "tables.sql").read_text()):
                 if not (statement.startswith("alter") and _has_tables(commit)):
@@ -96,7 +103,13 @@ class Lake:
         for candidate in candidates:
             if (candidate / CATALOG).is_file():
                 lake = cls(candidate)
-                lake._follow_move()
+                try:
+                    lake._follow_move()
+                except (OSError, sqlite3.Error) as error:
+                    raise LakeError(
+                        f"cannot use the lake in {candidate}: {error}",
+                        hint=f"it must be writable, even to read; a copy that is not: {lake.attach_statement}",
+                    ) from error
                 return lake
         where = f"in {named}" if named else f"in {Path.cwd()} or any folder above it"
         raise LakeNotFoundError(f"no lake {where}", hint="create one with: cuvee init")

@@ -17,6 +17,8 @@ from warehouse.graph import Graph, Step
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
 
+_KINDS = ("model", "seed", "source", "test", "data_test")
+
 
 class SelectionError(UsageError):
     """A selection cannot be understood."""
@@ -97,6 +99,8 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
             step.kind == "test" and value in ("data", "generic" if step.node.test else "singular")
         ),
     }
+    if name == "resource_type" and value not in _KINDS:
+        raise SelectionError(f"there is no resource type {value!r}", hint=did_you_mean(value, _KINDS))
     if name not in tests:
         raise SelectionError(f"{term!r}: there is no selection method {name!r}", hint=did_you_mean(name, tests))
     found = {key for key, step in graph.steps.items() if tests[name](step)}

@@ -7,7 +7,7 @@ calls) called it, so a file's macros are bound to a context the first time one o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NoReturn
@@ -18,9 +18,10 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
 
-from udfs.errors import CuveeError, Location
+from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.project import MacroFile
 
+_UNKNOWN = re.compile(r"'(\w+)' is undefined")
 _PREFIX = (
     "cuvee_macro__"  # so that even macros of one file call each other through the context, where return() is caught
 )
@@ -245,7 +246,7 @@ def render(session: Session, source: str, path: str, package: str, first_line: i
     except MacroReturn as result:
         raise TemplateError("return() stands outside a macro", where=Location(path)) from result
     except Exception as error:
-        raise_located(error, library.sources | {path: source}, path)
+        raise_located(error, library.sources | {path: source}, path, context.parent)
     return Text("".join(chunk for chunk, _ in chunks), tuple(_source_lines(chunks, source)))
 
 
@@ -273,8 +274,8 @@ def syntax_error(error: jinja2.TemplateSyntaxError, path: str, source: str) -> T
     return TemplateError(str(error.message), where=Location(path, error.lineno), hint=excerpt(source, error.lineno))
 
 
-def raise_located(error: Exception, sources: Mapping[str, str], path: str) -> NoReturn:
-    """Raise ``error`` again, located at the innermost template line on its way."""
+def raise_located(error: Exception, sources: Mapping[str, str], path: str, names: Iterable[str] = ()) -> NoReturn:
+    """Raise ``error`` again, located at the innermost template line on its way. ``names`` are those it may mean."""
     stack = list(_template_lines(error.__traceback__, sources))
     if isinstance(error, CuveeError) and error.where is not None and not stack:
         raise error
@@ -287,6 +288,8 @@ def raise_located(error: Exception, sources: Mapping[str, str], path: str) -> No
         message, hint = str(error) or type(error).__name__, None
         if isinstance(error, jinja2.UndefinedError):
             message = message.replace("'None' has", "None has")
+            if unknown := _UNKNOWN.fullmatch(message):
+                hint = did_you_mean(unknown[1], names)
         elif not isinstance(error, jinja2.TemplateError):
             message = f"{type(error).__name__}: {message}"
     hints = "\n  ".join(text for text in (shown, hint, called) if text)

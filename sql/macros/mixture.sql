@@ -104,6 +104,18 @@ order by mixture_target.weight desc, mixture_target.component
     whole_epochs of all documents, then part_of_an_epoch / divisor tokens more.
 #}
 {%- macro mixture_targets(pool, shares, tokens, max_epochs, shortfall) -%}
+{%- if shares is not mapping or not shares -%}
+    {{ exceptions.raise_compiler_error("mixture: shares names components: {'code': 0.6, 'prose': 0.4}") }}
+{%- endif -%}
+{%- for component, share in shares.items() if not 0 <= share | float(-1) < 1000000000 -%}
+    {{ exceptions.raise_compiler_error("mixture: the share of " ~ component ~ " is " ~ share ~ ", not 0 or more") }}
+{%- endfor -%}
+{%- if tokens is number and not tokens > 0 -%}
+    {{ exceptions.raise_compiler_error("mixture: tokens is " ~ tokens ~ ", not 1 or more") }}
+{%- endif -%}
+{%- if shortfall not in ('fail', 'spill') -%}
+    {{ exceptions.raise_compiler_error("mixture: shortfall is 'fail' or 'spill', not '" ~ shortfall ~ "'") }}
+{%- endif -%}
 mixture_asked (component, weight, epochs) as (
     values
     {%- for component, share in shares.items() %}
@@ -178,9 +190,11 @@ mixture_fractions as (
                 || cast(mixture_caps.cap // 1000000 as varchar) || ' ('
                 || cast(mixture_caps.available as varchar) || ' in ' || cast(mixture_caps.documents as varchar)
                 || ' documents, at most ' || rtrim(rtrim(cast(mixture_caps.epochs / 1000000.0 as varchar), '0'), '.')
-                || ' epochs). Lower its share or the tokens, raise max_epochs, or set shortfall=''spill'''
+                || ' epochs' || case when mixture_caps.documents > 0 then '' else '; the pool has '
+                || coalesce((select string_agg(distinct component, ', ' order by component) from {{ pool }}), 'no rows')
+                end || '). Lower its share or the tokens, raise max_epochs, or set shortfall=''spill'''
             )
-            {%- elif shortfall == 'spill' %}
+            {%- else %}
             when mixture_level.open_weight = 0 and mixture_level.capped_tokens
                 < cast({{ tokens }} as hugeint) * 1000000 then error(
                 'mixture: all components together have too few tokens: asked '
@@ -188,8 +202,6 @@ mixture_fractions as (
                 || cast(mixture_level.capped_tokens // 1000000 as varchar)
                 || ' under max_epochs. Lower the tokens or raise max_epochs'
             )
-            {%- else %}
-            when true then error('mixture: shortfall is ''fail'' or ''spill'', not ''{{ shortfall }}''')
             {%- endif %}
             when mixture_levels.capped then mixture_caps.cap
             else (cast({{ tokens }} as hugeint) * 1000000 - mixture_level.capped_tokens) * mixture_caps.weight

@@ -274,3 +274,12 @@ def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
         assert not heavy, heavy
     """
     assert run(script).wait() == 0
+
+
+def test_a_lake_that_cannot_be_is_an_error_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CuveeError, match="cannot create a lake"):
+        Lake.create(tmp_path / "file" / "lake")
+    (tmp_path / "catalog.sqlite").write_text("no database, whatever its name is")
+    with pytest.raises(CuveeError, match="cannot use the lake"):
+        Lake.open(tmp_path)

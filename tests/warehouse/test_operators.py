@@ -261,3 +261,15 @@ def test_errors_fail_beyond_the_stated_share(tmp_path: Path) -> None:
     bench.fill([(1, "bad", 1), (2, "b", 1)], [])
     with pytest.raises(CuveeError, match=r"1 of 2 answers of length_class.* are errors.*no idea"):
         bench.rewritten("select length_class(t) as n from l")
+
+
+def test_a_field_that_is_not_there_is_found_before_anything_is_paid(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    calls = tmp_path / "calls"
+    bench.opened.functions = dear_functions.functions(calls)
+    bench.fill([(1, "a", 1)], [])
+    with pytest.raises(CuveeError, match="feelng"):
+        bench.rewritten("select mood(t).feelng as m from l")
+    with pytest.raises(CuveeError, match="wrd"):
+        bench.rewritten("select length_class(t) as n, wrd from l")
+    assert not calls.exists()

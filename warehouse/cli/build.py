@@ -193,7 +193,13 @@ def plan(
 
 @click.command(cls=SelectingCommand)
 @project_options
-@click.option("--resource-type", "kinds", multiple=True, help="Only nodes of this kind: model, seed, test, source.")
+@click.option(
+    "--resource-type",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["model", "seed", "test", "source"]),
+    help="Only nodes of this kind.",
+)
 @output_options
 def ls(
     select: tuple[str, ...],
@@ -263,7 +269,10 @@ def _options(variables: str, target: str | None, **flags: bool) -> Options:
     if variables.strip() not in ("", "{}"):
         from warehouse import yamlfile
 
-        given = yamlfile.parse(variables, "--vars")
+        try:
+            given = yamlfile.parse(variables, "--vars")
+        except yamlfile.YamlError as error:
+            raise UsageError(error.message, where=error.where, hint="--vars '{seed: 18}'") from error
     if not isinstance(given, dict | None):
         raise UsageError(f"--vars is a YAML mapping, not {variables!r}", hint="--vars '{seed: 18}'")
     return Options(variables=given or {}, target=target, **flags)

@@ -76,6 +76,9 @@ def ingest(
         raise UsageError("nothing to ingest", hint="name files, folders or globs, or use --environment")
     if limit_bytes is not None and not environment:
         raise UsageError("--limit-bytes bounds --environment only")
+    for option, name in (("--text-field", text_field), ("--id-field", id_field), ("--url-field", url_field)):
+        if not name:
+            raise UsageError(f"{option} is empty", hint="name a field of the records")
 
     from warehouse.ingest import Options, environment_inputs, find_inputs
     from warehouse.ingest import ingest as run
@@ -136,8 +139,8 @@ def _print(report: Report, out: Output) -> None:
         out.rows(("rejected", "reason"), [(count, reason) for reason, count in report.reasons.most_common(10)])
     if ingested:
         out.text(
-            f"{len(ingested):,} files ingested: {report.rows:,} records, {report.documents:,} new documents,"
-            f" {report.rejected:,} rejected"
+            f"{len(ingested):,} file{'s' * (len(ingested) != 1)} ingested: {report.rows:,} records,"
+            f" {report.documents:,} new documents, {report.rejected:,} rejected"
         )
         if report.rejected:
             out.note('what was rejected, and why: cuvee sql "select * from raw.rejects join raw.files using (file_id)"')

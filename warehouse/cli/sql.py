@@ -24,15 +24,22 @@ def sql(statement: str, lake_dir: Path | None, out: Output) -> None:
     """
     import duckdb
 
+    from warehouse.graph import unknown_function
+
     question = sys.stdin.read() if statement == "-" else statement
+    if not question.strip(" \t\r\n;"):
+        raise UsageError("the statement is empty", hint='for example: cuvee sql "from raw.files"')
     cursor = open_lake(lake_dir).reader()
     try:
-        relation = cursor.sql(question)
+        relation: duckdb.DuckDBPyRelation | None = cursor.sql(question)
     except duckdb.Error as error:
         if isinstance(error, duckdb.ParserException | duckdb.CatalogException | duckdb.BinderException):
-            raise UsageError(str(error)) from error
+            hint = unknown_function(str(error))
+            raise UsageError(str(error), hint=hint and f"{hint}; such functions are called in models") from error
         raise CuveeError(str(error)) from error
-    if relation is not None:
+    if relation is None:  # a statement without rows, such as SET
+        out.rows((), ())
+    else:
         try:
             out.rows(relation.columns, relation.fetchall())
         except duckdb.Error as error:

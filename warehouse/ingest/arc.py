@@ -46,7 +46,7 @@ def _add_record(builder: RecordBuilder, reader: BinaryIO, header: bytes, positio
     """Take one record; False if the file cannot be followed any further."""
     # URLs may hold spaces: only the last four fields are sure. The file's own header has further fields in version 2.
     fields = header.decode("utf-8", "replace").rsplit(None, 4)
-    if len(fields) < 5 or not fields[4].isdigit():
+    if len(fields) < 5 or not (fields[4].isascii() and fields[4].isdigit()):
         builder.rejects.add(position, "damaged ARC record: no header line", header)
         return False
     url, _, date, content_type, size = fields

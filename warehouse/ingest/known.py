@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from udfs.errors import Location
 from warehouse.ingest import mds
 from warehouse.ingest.inputs import Input, path_text
-from warehouse.ingest.records import Options
+from warehouse.ingest.records import Options, StrictError
 
 if TYPE_CHECKING:
     from warehouse.lake import Lake
 
-_QUERY = "select path, bytes, modified_ns, checksum, file_id, source, format from raw.files"
+_QUERY = "select path, bytes, modified_ns, checksum, file_id, source, rejected from raw.files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class _Row:
     checksum: str
     file_id: str
     source: str
-    format: str
+    rejected: int
 
 
 class KnownFiles:
@@ -73,16 +74,33 @@ class KnownFiles:
             cursor.close()
 
     def unchanged(self, entry: Input, stamp: Stamp) -> bool:
-        """Whether this very file was read before, by its path, size and time."""
-        return any(
-            (row.bytes, row.modified_ns) == (stamp.bytes, stamp.modified_ns)
-            and row.file_id == file_id(row.path, row.checksum, self._options)
-            for row in self._paths.get(path_text(entry.path), ())
-        )
+        """Whether this very file was read before, by its path, size and time.
+
+        Raises StrictError under --strict if records of it were rejected then.
+        """
+        for row in self._paths.get(path_text(entry.path), ()):
+            if (row.bytes, row.modified_ns) == (stamp.bytes, stamp.modified_ns) and row.file_id == file_id(
+                row.path, row.checksum, self._options
+            ):
+                self._check(row)
+                return True
+        return False
 
     def touched(self, path: str, file: str) -> bool:
         """Whether the file with this id was read before, at another time of change."""
-        return any(row.file_id == file for row in self._paths.get(path, ()))
+        for row in self._paths.get(path, ()):
+            if row.file_id == file:
+                self._check(row)
+                return True
+        return False
+
+    def _check(self, row: _Row) -> None:
+        if self._options.strict and row.rejected:
+            raise StrictError(
+                f"{row.rejected:,} of its records could not be read when it was ingested",
+                where=Location(row.path),
+                hint=f"select position, reason from raw.rejects where file_id = '{row.file_id}'",
+            )
 
     def copy_of(self, checksum: str) -> str | None:
         """The path of a file with the same content that was read the same way; None if there is none."""
@@ -96,7 +114,7 @@ class KnownFiles:
 
     def remember(self, path: str, checksum: str, file: str, source: str) -> None:
         """A file of this run, which may not be committed yet."""
-        self._fresh[checksum] = _Row(path, 0, 0, checksum, file, source, "")
+        self._fresh[checksum] = _Row(path, 0, 0, checksum, file, source, 0)
 
 
 def content_files(entry: Input) -> list[Path]:

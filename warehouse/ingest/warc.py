@@ -2,8 +2,8 @@
 
 A response's HTML becomes the text of its main content (resiliparse); plain text, and WET's conversion records, are
 taken as they stand. Requests, metadata, revisits, images, pages answered with another status than 200 and pages without
-any text are no documents and are passed over. A record's number, counted from 1, is its position. The time of the
-crawl is no date of publication: it is in the metadata, as ``warc_date``.
+any text are no documents and are passed over. A record's number, counted from 1, is its position, its WARC-Record-ID
+the ``source_id``. The time of the crawl is no date of publication: it is in the metadata, as ``warc_date``.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def _add_record(builder: RecordBuilder, record: Any, position: int, handle: Bloc
     stated = headers.get("Content-Length") or "0"
     if len(body) > MAX_PAGE:
         return builder.rejects.add(position, f"page is longer than {MAX_PAGE >> 20} MB", body, record.content_length)
-    if handle.ended and stated.isdigit():
+    if handle.ended and stated.isascii() and stated.isdigit():
         header = len("WARC/1.0\r\n\r\n") + sum(len(name) + len(value) + 4 for name, value in headers.items())
         missing = record.stream_pos + header + int(stated) - handle.size
         if missing > 0:
             return builder.rejects.add(position, f"record is cut off: {missing:,} of {int(stated):,} bytes lack", body)
     fields: dict[str, Any] = {
-        "warc_record_id": headers.get("WARC-Record-ID"),
+        builder.options.id_field: headers.get("WARC-Record-ID"),
         "warc_date": headers.get("WARC-Date"),
         "warc_type": headers.get("WARC-Type"),
     }

@@ -169,6 +169,26 @@ def test_an_mds_folder_is_one_input(lake, read, ask, shared_data):
     assert_consistent(lake)
 
 
+def test_an_mds_shard_without_text_does_not_hide_the_others(read, ask, tmp_path):
+    streaming = pytest.importorskip("streaming")
+    columns = [{"tokens": "bytes"}, {"text": "str"}, {"text": "int"}, {"text": "str", "n": "int"}]
+    samples = [{"tokens": b"x"}, {"text": "one"}, {"text": 5}, {"text": "two", "n": 1}]
+    shards: list[dict[str, object]] = []
+    for number, (kinds, sample) in enumerate(zip(columns, samples, strict=True)):
+        with streaming.MDSWriter(out=str(tmp_path / str(number)), columns=kinds) as writer:
+            writer.write(sample)
+        (shard,) = json.loads((tmp_path / str(number) / "index.json").read_text())["shards"]
+        shard["raw_data"]["basename"] = f"shard.{number:05}.mds"
+        folder = tmp_path / "mixed"
+        folder.mkdir(exist_ok=True)
+        (tmp_path / str(number) / "shard.00000.mds").rename(folder / f"shard.{number:05}.mds")
+        shards.append(shard)
+    (folder / "index.json").write_text(json.dumps({"version": 2, "shards": shards}))
+    read(folder)
+    assert ask("select text from raw.documents order by 1") == [("one",), ("two",)]
+    assert [row[0] for row in ask("select position from raw.rejects order by 1")] == [1, 3]
+
+
 def test_an_mds_folder_of_tokens_is_rejected(read, ask, tmp_path):
     mds = pytest.importorskip("streaming")
     with mds.MDSWriter(out=str(tmp_path / "tokens"), columns={"input_ids": "ndarray:uint16:8"}) as writer:

@@ -20,6 +20,7 @@ import pytest
 from tests.warehouse.ingest.conftest import assert_consistent, doc_id, write_jsonl
 from udfs.errors import UsageError
 from warehouse.ingest import Options, find_inputs, ingest, run
+from warehouse.ingest.records import StrictError
 from warehouse.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,6 +31,7 @@ INGEST = """
 import sys
 from pathlib import Path
 from warehouse.ingest import Options, find_inputs, ingest, run
+from warehouse.ingest.records import StrictError
 from warehouse.lake import Lake
 run.UNIT_FILES, run.SMALL = 3, 100_000
 ingest(Lake.open(Path(sys.argv[1])), find_inputs(sys.argv[2:]), Options())
@@ -280,3 +282,10 @@ def test_a_parquet_file_with_one_large_row_group_stays_below_1_gb(tmp_path):
     lake = Lake.create(tmp_path / "lake")
     assert memory_of_ingest(tmp_path, lake) < 1_000_000
     assert lake.reader().execute("select count(*) from raw.documents").fetchall() == [(6000,)]
+
+
+def test_a_known_file_with_rejects_is_not_passed_under_strict(lake, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\nno record\n')
+    ingest(lake, find_inputs([str(tmp_path / "a.jsonl")]), Options())
+    with pytest.raises(StrictError, match="1 of its records could not be read"):
+        ingest(lake, find_inputs([str(tmp_path / "a.jsonl")]), Options(strict=True))
