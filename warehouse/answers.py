@@ -20,7 +20,8 @@ from udfs.expensive import INPUT_SCHEMA
 from warehouse import lineage, store
 from warehouse.calls import NotYetError, calls
 from warehouse.graph import SqlError, Step, located
-from warehouse.rewrite import MISSING, Rewritten, Stage, rewrite
+from warehouse.rewrite import rewrite
+from warehouse.stages import MISSING, Rewritten, Stage
 
 if TYPE_CHECKING:
     import duckdb

@@ -24,9 +24,10 @@ from warehouse.materialize import Change
 from warehouse.outcome import DEFAULTS, Options, Result, Watcher
 from warehouse.plan import Plan, Planned
 from warehouse.relation import Relation
-from warehouse.render import Renderer, target_of
+from warehouse.render import Renderer
 from warehouse.selection import select
 from warehouse.state import Built
+from warehouse.target import target_of
 from warehouse.versions import versions
 
 if TYPE_CHECKING:

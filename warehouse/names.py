@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,10 +16,22 @@ from warehouse.relation import Relation, quote
 from warehouse.templates import MacroReturn, Session
 
 if TYPE_CHECKING:
-    from warehouse.render import Pass, Renderer
+    from warehouse.render import Renderer
 
 #: Packages look for macros of this one last; it holds the built-in ones, as in dbt.
 BUILTIN = "dbt"
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one rendering of one node collects."""
+
+    node: Node
+    config: dict[str, Any]
+    execute: bool
+    incremental: bool
+    refs: list[str] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
 
 
 class Result:

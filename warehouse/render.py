@@ -11,34 +11,19 @@ its fingerprint; then, if the template asked for something only the database kno
 from __future__ import annotations
 
 import datetime
-import json
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import resources
 from typing import Any, Protocol
 
-from udfs.errors import CuveeError, Location, UsageError, did_you_mean
-from warehouse import yamlfile
-from warehouse.names import (
-    BUILTIN,
-    Adapter,
-    Api,
-    Config,
-    Exceptions,
-    Flags,
-    GraphView,
-    Result,
-    Var,
-    give_back,
-    local_md5,
-    modules,
-    to_yaml,
-)
+from udfs.errors import CuveeError, Location, did_you_mean
+from warehouse.context import Context
+from warehouse.names import BUILTIN, Pass
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
-from warehouse.relation import EPHEMERAL, LAKE, Relation
+from warehouse.relation import EPHEMERAL, Relation
+from warehouse.target import Target
 from warehouse.templates import Library, Session, TemplateError, Text, render
 
 _LIVE = {"execute", "run_query", "is_incremental", "adapter", "load_result", "statement", "load_relation", "flags"}
@@ -47,29 +32,6 @@ _MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
 
 class ConfigError(CuveeError):
     """A setting has a value that cannot be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a build lands: the profile's target."""
-
-    name: str = "main"
-    schema: str = "main"
-    profile: str = "cuvee"
-    database: str = LAKE
-    type: str = "duckdb"
-    threads: int = 1
-
-    @property
-    def profile_name(self) -> str:
-        return self.profile
-
-    @property
-    def dbname(self) -> str:
-        return self.database
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return getattr(self, key, default)
 
 
 class Database(Protocol):
@@ -107,36 +69,6 @@ class Rendered:
     @property
     def materialized(self) -> str:
         return str(self.node.config.get("materialized", "view"))
-
-
-@dataclass(slots=True)
-class Pass:
-    """What one rendering of one node collects."""
-
-    node: Node
-    config: dict[str, Any]
-    execute: bool
-    incremental: bool
-    refs: list[str] = field(default_factory=list)
-    results: dict[str, Any] = field(default_factory=dict)
-
-
-def target_of(project: Project, name: str | None = None) -> Target:
-    """The target that profiles.yml and ``--target`` name. Raises UsageError for an unknown one."""
-    profile = project.profiles.get(project.profile or "")
-    if not isinstance(profile, Mapping):
-        return Target(name=name or "main", profile=project.profile or "cuvee")
-    outputs = profile.get("outputs") or {}
-    chosen = name or str(profile.get("target", "default"))
-    if chosen not in outputs:
-        raise UsageError(f"profile {project.profile} has no target {chosen!r}", hint=did_you_mean(chosen, outputs))
-    output = outputs[chosen]
-    return Target(
-        name=chosen,
-        schema=str(output.get("schema", "main")),
-        profile=str(project.profile),
-        threads=int(output.get("threads", 1)),
-    )
 
 
 class Renderer:
@@ -222,7 +154,7 @@ class Renderer:
         if not self.enabled(with_config(node, config)):
             return Rendered(with_config(node, config), None, "", (), (), {}, live=False)
         session = Session(self.library, {})
-        session.names = self._names(now, session)
+        session.names = Context(self, now, session).names()
         text = self._generic_test(now, session) if node.test else render(session, node.text, node.path, node.package)
         final = with_config(node, now.config)
         self._check(final)
@@ -320,7 +252,7 @@ class Renderer:
             return None
         now = Pass(node, dict(self.settings(node)), execute=False, incremental=False)
         session = Session(self.library, {})
-        session.names = self._names(now, session, named=True)
+        session.names = Context(self, now, session).names(named=True)
         try:
             return str(session.macro(macro)(custom, node)).strip()
         except CuveeError:
@@ -333,7 +265,7 @@ class Renderer:
         if isinstance(value, str) and ("{{" in value or "{%" in value):
             session = Session(self.library, {})
             now = Pass(Node("", "yaml", where.path, self.project.name, where.path, ()), {}, False, False)
-            session.names = {**self._names(now, session), **(names or {})}
+            session.names = {**Context(self, now, session).names(), **(names or {})}
             return self._template_value(value, session, where)
         if isinstance(value, Mapping):
             return {key: self.value(item, where, names) for key, item in value.items()}
@@ -406,77 +338,15 @@ class Renderer:
                 return self._template_value(value, session, where)
         return value
 
-    # --- the names ------------------------------------------------------------------------------------------
-
-    def _names(self, now: Pass, session: Session, *, named: bool = False) -> dict[str, Any]:
-        node = now.node
-        names: dict[str, Any] = {
-            "ref": lambda *names, **options: self._ref(now, names, options),
-            "source": lambda schema, table: self._source(now, schema, table),
-            "var": Var(self, node),
-            "env_var": self._env_var,
-            "config": Config(now),
-            "target": self.target,
-            "database": LAKE,
-            "execute": now.execute,
-            "is_incremental": lambda: now.incremental,
-            "should_full_refresh": lambda: self.full_refresh,
-            "log": self._log,
-            "print": lambda text="", **_: self._log(text, info=True),
-            "exceptions": Exceptions(self),
-            "return": give_back,
-            "adapter": Adapter(self, now, session),
-            "api": Api(),
-            "modules": modules(),
-            "run_query": lambda sql: self._query(now, sql),
-            "statement": lambda name=None, fetch_result=False, auto_begin=True, **kw: self._statement(now, name, kw),
-            "load_result": now.results.get,
-            "load_relation": lambda relation: Adapter(self, now, session).load_relation(relation),
-            "flags": Flags(self.full_refresh),
-            "graph": GraphView(self),
-            "model": {"name": node.name, "unique_id": node.id, "alias": now.config.get("alias") or node.name,
-                      "config": now.config, "fqn": list(node.fqn), "path": node.path, "package_name": node.package,
-                      "description": node.description, "tags": list(now.config.get("tags") or [])},
-            "project_name": self.project.name,
-            "invocation_id": self.started.strftime("%Y%m%dT%H%M%S%f"),
-            "run_started_at": self.started,
-            "dbt_version": "1.11.0",
-            "selected_resources": [],
-            "tojson": lambda value, default=None, sort_keys=False: json.dumps(value, sort_keys=sort_keys, default=str),
-            "fromjson": lambda text, default=None: json.loads(text),
-            "fromyaml": lambda text, default=None: yamlfile.parse(text, node.path),
-            "toyaml": lambda value, default=None, sort_keys=False: to_yaml(value, sort_keys=sort_keys),
-            "set": lambda values, default=None: set(values),
-            "set_strict": set,
-            "zip": lambda *columns, default=None: list(zip(*columns, strict=False)),
-            "zip_strict": lambda *columns: list(zip(*columns, strict=True)),
-            "local_md5": local_md5,
-            "context": {},
-        }  # fmt: skip
-        if not named and node.kind in ("model", "seed"):
-            names["this"] = self.relation(node, None if node.id not in self._open else self._partial(now))
-            names["schema"] = names["this"].schema
-        else:
-            names["schema"] = self.target.schema
-        names["builtins"] = {key: names[key] for key in ("ref", "source", "config", "var")}
-        return names
+    def this(self, now: Pass) -> Relation:
+        """Where the rows of a node are that is being rendered."""
+        return self.relation(now.node, None if now.node.id not in self._open else self._partial(now))
 
     def _partial(self, now: Pass) -> Mapping[str, Any]:
         """The config of a node that is being rendered: what its own ``config(...)`` says is known if it is constant."""
         static = self._static_config(now.node) if "config(" in now.node.text.replace(" ", "") else {}
         config = merge(now.config, static or {})
         return {**config, "materialized": "table"} if config.get("materialized") == "ephemeral" else config
-
-    def _ref(self, now: Pass, names: tuple[str, ...], options: Mapping[str, Any]) -> Relation:
-        package, name = (names[0], names[1]) if len(names) == 2 else (None, names[0] if names else "")
-        found = self.find(name, package, now.node.package)
-        if found is None:
-            known = [node.name for node in self.project.of_kind("model", "seed")]
-            raise CuveeError(f"no model or seed is named {name!r}", hint=did_you_mean(str(name), known))
-        if not self.enabled(with_config(found, self.final_config(found))):
-            raise CuveeError(f"{name} is disabled", hint=f"enable it in {found.path}, or do not refer to it")
-        now.refs.append(found.id)
-        return self.relation(found)
 
     def find(self, name: str, package: str | None, local: str) -> Node | None:
         """The model or seed that a ref names, looked for at home first."""
@@ -485,44 +355,6 @@ class Renderer:
                 if node := self.project.nodes.get(f"{kind}.{place}.{name}"):
                     return node
         return None
-
-    def _source(self, now: Pass, schema: str, table: str) -> Relation:
-        for place in [now.node.package, *self.project.packages]:
-            if node := self.project.nodes.get(f"source.{place}.{schema}.{table}"):
-                now.refs.append(node.id)
-                return self.relation(node)
-        known = [f"{node.source_name}.{node.name}" for node in self.project.of_kind("source")]
-        hint = did_you_mean(f"{schema}.{table}", known) or "declare it under sources: in a .yml file"
-        raise CuveeError(f"no source is named {schema}.{table}", hint=hint)
-
-    def _env_var(self, name: str, default: str | None = None) -> str:
-        value = os.environ.get(name)
-        self.env_vars[name] = value
-        if value is None and default is None:
-            raise CuveeError(f"the environment has no variable {name}", hint=f"env_var('{name}', 'a default')")
-        return value if value is not None else str(default)
-
-    def _log(self, message: Any, info: bool = False) -> str:
-        if info:
-            self.say(str(message))
-        return ""
-
-    def _query(self, now: Pass, sql: Any) -> Any:
-        if not now.execute:
-            return None
-        return Result(*self.database.query(str(sql)))
-
-    def _statement(self, now: Pass, name: str | None, kwargs: Mapping[str, Any]) -> str:
-        caller = kwargs.get("caller")
-        if caller is not None and now.execute:
-            result = Result(*self.database.query(str(caller())))
-            if name:
-                now.results[name] = {
-                    "table": result,
-                    "data": [list(row.values()) for row in result.rows],
-                    "response": "OK",
-                }
-        return ""
 
 
 class _Flat(dict[str, Any]):
