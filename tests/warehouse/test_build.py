@@ -320,3 +320,23 @@ def test_the_commands(lake: Lake, shop: Path) -> None:
     assert "3 rows break it" in failed.stderr and "select 1 as a from" in failed.stderr
     unknown = cuvee("build", "--select", "custmers")
     assert unknown.returncode == 2 and "did you mean customers" in unknown.stderr
+
+
+def test_run_seed_and_show(lake: Lake, shop: Path) -> None:
+    def cuvee(*args: str) -> subprocess.CompletedProcess[str]:
+        script = [sys.executable, "-c", "from warehouse.cli import main; main()", *args]
+        given = ["--lake", str(lake.root), "--project-dir", str(shop)]
+        return subprocess.run([*script, *given], capture_output=True, text=True, timeout=120)
+
+    seeds = json.loads(cuvee("seed", "--json").stdout)
+    assert {row["kind"] for row in seeds} == {"seed"} and {row["status"] for row in seeds} == {"built"}
+    models = json.loads(cuvee("run", "--json").stdout)
+    assert "seed" not in {row["kind"] for row in models} and "test" not in {row["kind"] for row in models}
+    assert {row["status"] for row in models} == {"built"}
+    shown = json.loads(cuvee("show", "customers", "--limit", "2", "--json").stdout)
+    assert len(shown) == 2
+    inline = cuvee("show", "--inline", "select count(*) as n from {{ ref('customers') }}", "--limit", "-1", "--json")
+    (counted,) = json.loads(inline.stdout)
+    assert counted["n"] == len(json.loads(cuvee("show", "customers", "--limit", "-1", "--json").stdout))
+    assert cuvee("show").returncode == 2
+    assert cuvee("show", "--inline", "select nothing").returncode == 2

@@ -92,15 +92,17 @@ def build(
     """
     from warehouse import unchanged
 
-    options = _options(variables, target, full_refresh=full_refresh, fail_fast=fail_fast, retry_errors=retry_errors)
+    options = build_options(
+        variables, target, full_refresh=full_refresh, fail_fast=fail_fast, retry_errors=retry_errors
+    )
     began = time.perf_counter()
     lake = open_lake(lake_dir)
     results = unchanged.look(lake, project_dir, select, exclude, options)
     if results is None:
         from warehouse.build import build as run
 
-        results = run(lake, project_dir, select, exclude, options, watcher=_watcher(out))
-    _report(out, results, time.perf_counter() - began)
+        results = run(lake, project_dir, select, exclude, options, watcher=terminal(out))
+    report(out, results, time.perf_counter() - began)
 
 
 @click.command(cls=SelectingCommand)
@@ -127,11 +129,11 @@ def test(
         project_dir,
         select,
         exclude,
-        _options(variables, target),
-        watcher=_watcher(out),
+        build_options(variables, target),
+        watcher=terminal(out),
         kinds=["test"],
     )
-    _report(out, results, time.perf_counter() - began)
+    report(out, results, time.perf_counter() - began)
 
 
 @click.command(cls=SelectingCommand)
@@ -157,7 +159,7 @@ def plan(
     from warehouse import answers
     from warehouse import build as building
 
-    opened = _open(out, project_dir, lake_dir, _options(variables, target, full_refresh=full_refresh))
+    opened = open_for(out, project_dir, lake_dir, build_options(variables, target, full_refresh=full_refresh))
     made = building.plan(opened, select, exclude)
     rows = []
     for planned in made:
@@ -217,7 +219,7 @@ def ls(
     """
     from warehouse.selection import select as chosen
 
-    opened = _open(out, project_dir, lake_dir, _options(variables, target))
+    opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
     keys = chosen(opened.graph, select, exclude)
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
     rows = [
@@ -250,7 +252,7 @@ def compile_(
 
     if not names and not select:
         raise UsageError("compile needs the name of a model", hint="for example: cuvee compile orders")
-    opened = _open(out, project_dir, lake_dir, _options(variables, target))
+    opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
     keys = chosen(opened.graph, (*names, *select), exclude)
     kinds = ("model",) if names else ("model", "test")
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
@@ -262,7 +264,8 @@ def compile_(
         out.text(f"-- {name}\n{sql};\n" if len(texts) > 1 else f"{sql};")
 
 
-def _options(variables: str, target: str | None, **flags: bool) -> Options:
+def build_options(variables: str, target: str | None, **flags: bool) -> Options:
+    """The options of a build from those of the command line. Raises UsageError for bad ``--vars``."""
     from warehouse.outcome import Options
 
     given = {}
@@ -278,13 +281,15 @@ def _options(variables: str, target: str | None, **flags: bool) -> Options:
     return Options(variables=given or {}, target=target, **flags)
 
 
-def _open(out: Output, project_dir: Path, lake_dir: Path | None, options: Options) -> Opened:
+def open_for(out: Output, project_dir: Path, lake_dir: Path | None, options: Options) -> Opened:
+    """The project in ``project_dir``, rendered for the lake that ``lake_dir`` names."""
     from warehouse.build import open_project
 
     return open_project(open_lake(lake_dir), project_dir, options, say=out.note)
 
 
-def _watcher(out: Output) -> Watcher:
+def terminal(out: Output) -> Watcher:
+    """A watcher that tells what happens on standard error."""
     from warehouse.outcome import Watcher
 
     class Terminal(Watcher):
@@ -328,7 +333,8 @@ def _watcher(out: Output) -> Watcher:
     return Terminal()
 
 
-def _report(out: Output, results: list[Result], seconds: float) -> None:
+def report(out: Output, results: list[Result], seconds: float) -> None:
+    """Print what became of the nodes. Raises BuildError if any failed."""
     counts: dict[str, int] = {}
     for result in results:
         counts[result.status] = counts.get(result.status, 0) + 1
