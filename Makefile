@@ -3,6 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
+PEERS := .venv-peers
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONWARNINGS := ignore
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -20,10 +21,10 @@ demo: $(VENV)/.train
 	cuvee export held_out --out exports/held_out --tokenizer demo --sequence-length 256
 	cuvee anneal training/recipes/demo.yaml
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(PEERS)/.done
 	pytest
 
-prove: $(VENV)/.dev
+prove: $(VENV)/.dev $(PEERS)/.done
 	CUVEE_PROVE=1 pytest
 
 check: $(VENV)/.dev
@@ -31,7 +32,7 @@ check: $(VENV)/.dev
 	ruff format --check .
 	mypy
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev $(PEERS)/.done
 	@for each in tests/benchmarks/*.py; do echo "python $$each"; python $$each || exit 1; done
 
 clean:
@@ -44,6 +45,12 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.train
+
+# dbt, which tests and benchmarks compare with; its packages do not agree with ours.
+$(PEERS)/.done: tests/conformance/requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Cuvée needs Python 3.11, 3.12 or 3.13 (torch 2.7 has no wheels for others); found $$(python3 --version 2>&1). Name one: make PYTHON=/path/to/python3.12" >&2; exit 2; }

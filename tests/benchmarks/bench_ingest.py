@@ -5,7 +5,7 @@
 Peers: datatrove (its reader to its Parquet writer) and DuckDB (a bare ``COPY (FROM read_json(…)) TO …`` to Parquet,
 which neither hashes, nor folds duplicates, nor keeps what it cannot read). Each is a process of its own, started for
 each measurement; the order changes from round to round and the best round counts. datatrove runs from an environment
-of its own: ``CUVEE_PEERS``, else ``tests/benchmarks/.venv-peers``, which is made if it is missing.
+of its own: ``CUVEE_PEERS``, else ``.venv-peers``, which is made if it is missing.
 
 The text is the shared test data, repeated with a number before each document so that no two are equal.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CUVEE_TEST_DATA", ROOT.parent / "shared" / "data"))
-PEERS = Path(os.environ.get("CUVEE_PEERS", Path(__file__).parent / ".venv-peers"))
+PEERS = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers"))
 
 DUCKDB = """
 import sys, duckdb

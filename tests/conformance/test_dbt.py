@@ -1,0 +1,98 @@
+"""The same projects, built by dbt with dbt-duckdb and by Cuvée: every relation has the same columns and rows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.conformance.generate import generate
+from warehouse import build as building
+from warehouse.lake import Lake
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECTS = ROOT / "tests" / "fixtures" / "projects"
+QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_USE_COLORS": "false", "NO_COLOR": "1"}
+
+
+@pytest.fixture(scope="module")
+def dbt() -> Path:
+    """dbt's command. `make test` installs it; elsewhere its absence is a reason to skip."""
+    command = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers")) / "bin" / "dbt"
+    if not command.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no dbt at {command}")
+        pytest.skip(f"no dbt at {command}: make test installs it")
+    return command
+
+
+def run_dbt(dbt: Path, project: Path, *arguments: str) -> None:
+    done = subprocess.run(
+        [dbt, *arguments, "--profiles-dir", "."],
+        cwd=project,
+        env=os.environ | QUIET,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def profile(project: Path, name: str) -> Path:
+    """Point a project at a database file beside it; returns the file."""
+    database = project / "dbt.duckdb"
+    (project / "profiles.yml").write_text(
+        f"{name}:\n  target: dev\n  outputs:\n    dev: {{type: duckdb, path: '{database}', schema: main, threads: 2}}\n"
+    )
+    return database
+
+
+def relations(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, tuple[list[str], list[str]]]:
+    """Column names, and rows as text in an order of their own, of every table and view outside Cuvée's own schemas."""
+    found = connection.execute(
+        "select table_schema, table_name from information_schema.tables"
+        " where table_catalog = ? and (table_schema = 'main' or table_schema like 'main\\_%' escape '\\')",
+        [catalog],
+    ).fetchall()
+    result = {}
+    for schema, table in found:
+        rows = connection.execute(f'from "{catalog}"."{schema}"."{table}"')
+        names = [column[0].lower() for column in rows.description or ()]
+        result[f"{schema}.{table}"] = (names, sorted(map(repr, rows.fetchall())))
+    return result
+
+
+def built_by_both(dbt: Path, project: Path, name: str, lake: Lake, times: int = 1) -> list[str]:
+    """Build with both, compare, and return the relations' names."""
+    database = profile(project, name)
+    for _ in range(times):
+        run_dbt(dbt, project, "build")
+        results = building.build(lake, project)
+        assert not [result for result in results if result.failed]
+    with duckdb.connect(str(database), read_only=True) as connection:
+        theirs = relations(connection, "dbt")
+    ours = relations(lake.cursor(), "lake")
+    assert ours.keys() == theirs.keys()
+    for each, rows in theirs.items():
+        assert ours[each] == rows, each
+    return sorted(theirs)
+
+
+def test_a_shop_with_packages_macros_ephemeral_and_incremental_models(dbt: Path, lake: Lake, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(PROJECTS / "shop", tmp_path / "shop"))
+    names = built_by_both(dbt, project, "shop", lake, times=2)
+    assert {"main_marts.customers", "main_marts.order_log", "main.stg_orders", "main.raw_orders"} <= set(names)
+
+
+def test_a_hundred_models_and_three_hundred_tests(dbt: Path, lake: Lake, tmp_path: Path) -> None:
+    project = generate(tmp_path / "generated", models=100)
+    assert len(built_by_both(dbt, project, "generated", lake)) == 101
+
+
+def test_dbt_reads_all_of_our_own_project(dbt: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(ROOT / "sql", tmp_path / "sql"))
+    run_dbt(dbt, project, "parse")
