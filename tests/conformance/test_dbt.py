@@ -95,4 +95,4 @@ def test_a_hundred_models_and_three_hundred_tests(dbt: Path, lake: Lake, tmp_pat
 
 def test_dbt_reads_all_of_our_own_project(dbt: Path, tmp_path: Path) -> None:
     project = Path(shutil.copytree(ROOT / "sql", tmp_path / "sql"))
-    run_dbt(dbt, project, "parse")
+    run_dbt(dbt, project, "--warn-error", "parse")
