@@ -1,0 +1,79 @@
+"""The session of `cuvee sql`, in a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+from warehouse.lake import Lake
+
+CUVEE = [sys.executable, "-c", "from warehouse.cli import main; main()", "sql"]
+
+
+class Terminal:
+    """A cuvee sql in a terminal of its own."""
+
+    def __init__(self, lake: Lake, home: Path) -> None:
+        self.screen, inside = pty.openpty()
+        environment = os.environ | {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "NO_COLOR": "1", "TERM": "dumb"}
+        command = [*CUVEE, "--lake", str(lake.root)]
+        self.process = subprocess.Popen(
+            command, stdin=inside, stdout=inside, stderr=inside, env=environment, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C reaches who owns the terminal
+        )  # fmt: skip
+        os.close(inside)
+        self.text = ""
+
+    def until(self, expected: str) -> str:
+        """What appears up to ``expected``."""
+        ends = time.monotonic() + 60
+        while expected not in self.text:
+            assert time.monotonic() < ends, self.text
+            if select.select([self.screen], [], [], 1)[0]:
+                self.text += os.read(self.screen, 65536).decode()
+        before, _, self.text = self.text.partition(expected)
+        return before
+
+    def type(self, keys: str) -> None:
+        os.write(self.screen, keys.encode())
+
+
+def test_a_session(lake: Lake, tmp_path: Path) -> None:
+    terminal = Terminal(lake, tmp_path)
+    terminal.until("cuvee> ")
+    terminal.type("select 6 *\n")
+    terminal.until("   ... ")
+    terminal.type("7 as answer;\n")
+    assert "42" in terminal.until("cuvee> ")
+    terminal.type("select ';' as a,\n")
+    terminal.until("   ... ")
+    terminal.type("\x03")  # Ctrl-C drops what was typed
+    terminal.until("cuvee> ")
+    terminal.type("select nothing;\n")
+    assert "error" in terminal.until("cuvee> ")
+    terminal.type("select count(*) as files from raw.fil\t;\n")
+    assert "0" in terminal.until("cuvee> ").split("files")[-1]
+    terminal.type("\x04")
+    assert terminal.process.wait(30) == 0
+    again = Terminal(lake, tmp_path)
+    again.until("cuvee> ")
+    again.type("\x10\n")  # the line before, from the history
+    assert "raw.files" in again.until("cuvee> ")
+    again.type("exit\n")
+    assert again.process.wait(30) == 0
+
+
+def test_a_statement_from_a_pipe(lake: Lake) -> None:
+    done = subprocess.run(
+        [*CUVEE, "--lake", str(lake.root), "--json"], input="select 1 as a", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["[", "{", '"a":', "1", "}", "]"]
+    empty = subprocess.run([*CUVEE, "--lake", str(lake.root)], input=" ;", capture_output=True, text=True, check=False)
+    assert empty.returncode == 2 and "empty" in empty.stderr
