@@ -20,6 +20,7 @@ from warehouse import checks, materialize, project, state, unchanged
 from warehouse import graph as graphs
 from warehouse import plan as plans
 from warehouse.graph import Graph
+from warehouse.incremental import incremental
 from warehouse.materialize import Change
 from warehouse.outcome import DEFAULTS, Options, Result, Watcher
 from warehouse.plan import Plan, Planned
@@ -316,7 +317,7 @@ class _Build:
         assert step.rendered is not None
         make = materialize.table
         if step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
-            make = materialize.incremental
+            make = incremental
         with answers.answered(self.opened, step, self.cursor, self.watcher) as ready:
             return make(self.cursor, self.staging, ready, relation)
 

@@ -38,10 +38,6 @@ class SeedError(CuveeError):
     """A seed's CSV file cannot be read."""
 
 
-class IncrementalError(CuveeError):
-    """An incremental model cannot be added to its table."""
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a query's result and its type in the lake."""
@@ -55,12 +51,13 @@ class Change:
     """What a commit does for one node."""
 
     relation: Relation
-    kind: str  # table | view | append | delete+insert
+    kind: str  # table | view | append | delete+insert | merge
     columns: tuple[Column, ...] = ()
     files: tuple[Path, ...] = ()
     view: str = ""
     keys: tuple[str, ...] = ()
     rows: int | None = None
+    alter: tuple[str, ...] = ()  # changes of the table's columns, behind ALTER TABLE
     after: tuple[str, ...] = ()  # post-hooks
 
     def apply(self, commit: Commit, present: str | None) -> None:
@@ -77,6 +74,8 @@ class Change:
         elif self.kind == "table":
             commit.replace(table, empty(self.columns), self.files)
         else:
+            for change in self.alter:
+                commit.sql(f"alter table {LAKE}.{name} {change}")
             if self.keys:
                 matching = " and ".join(f"t.{quote(key)} = n.{quote(key)}" for key in self.keys)
                 files = ", ".join(f"'{_literal(file)}'" for file in self.files)
@@ -112,54 +111,6 @@ def view(cursor: duckdb.DuckDBPyConnection, step: Step, relation: Relation) -> C
     return Change(relation, "view", view=_portable(step))
 
 
-def incremental(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:
-    """Compute the rows that are added to a table that is there already."""
-    config = step.node.config
-    strategy = str(config.get("incremental_strategy") or ("delete+insert" if config.get("unique_key") else "append"))
-    if strategy not in ("append", "delete+insert"):
-        raise IncrementalError(
-            f"{step.name}: incremental_strategy {strategy!r} is not supported",
-            where=step.node.where,
-            hint="append or delete+insert",
-        )
-    unique = config.get("unique_key") or ()
-    keys = (unique,) if isinstance(unique, str) else tuple(map(str, unique))
-    if strategy == "delete+insert" and not keys:
-        raise IncrementalError(f"{step.name}: delete+insert needs a unique_key", where=step.node.where)
-    try:
-        have = _describe(cursor, f"select * from {relation.render()}")
-        new = {column.name.lower(): column for column in _describe(cursor, step.sql)}
-        missing = [column.name for column in have if column.name.lower() not in new]
-        extra = [column.name for key, column in new.items() if key not in {each.name.lower() for each in have}]
-        policy = str(config.get("on_schema_change", "ignore"))
-        if (missing or extra) and policy != "ignore":
-            what = "; ".join(
-                f"{word} {', '.join(names)}" for word, names in (("gone:", missing), ("new:", extra)) if names
-            )
-            raise IncrementalError(
-                f"{step.name}: its columns are not those of {relation.key} ({what})",
-                where=step.node.where,
-                hint="build it with --full-refresh",
-            )
-        if missing:
-            raise IncrementalError(
-                f"{step.name}: the query has no column {', '.join(missing)}, which {relation.key} has",
-                where=step.node.where,
-                hint="build it with --full-refresh",
-            )
-        names = ", ".join(f"cast({quote(each.name)} as {each.type}) as {quote(each.name)}" for each in have)
-        path = staging.file(f"{relation.schema}.{relation.identifier}")
-        rows = copy(cursor, f"select {names} from ({step.sql}\n)", path)
-        if keys and strategy == "delete+insert":
-            known = {each.name.lower() for each in have}
-            unknown = [key for key in keys if key.lower() not in known]
-            if unknown:
-                raise IncrementalError(f"{step.name}: no column {unknown[0]} for unique_key", where=step.node.where)
-    except _duckdb_errors() as error:
-        raise located(step, error) from error
-    return Change(relation, strategy, tuple(have), (path,), keys=keys if strategy == "delete+insert" else (), rows=rows)
-
-
 def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: Path, relation: Relation) -> Change:
     """Read a CSV file. Types are DuckDB's own finding over the whole file, unless ``column_types`` says otherwise."""
     config = step.node.config
@@ -177,7 +128,7 @@ def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: 
     try:
         source = f"read_csv('{_literal(file)}', {text}"
         if types:
-            found = {column.name.lower(): column.name for column in _describe(cursor, f"from {source})")}
+            found = {column.name.lower(): column.name for column in describe(cursor, f"from {source})")}
             unknown = [name for name in types if name.lower() not in found]
             if unknown:
                 raise SeedError(
@@ -197,7 +148,7 @@ def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: 
 
 def lake_columns(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[Column, ...], str]:
     """The columns of a query as the lake can hold them, and the query with the casts that this needs."""
-    found = _describe(cursor, sql)
+    found = describe(cursor, sql)
     columns = tuple(Column(column.name, _lake_type(column.type)) for column in found)
     casts = [
         f"cast({quote(column.name)} as {column.type}) as {quote(column.name)}"
@@ -219,7 +170,8 @@ def empty(columns: Sequence[Column]) -> str:
     return "select " + ", ".join(f"cast(null as {column.type}) as {quote(column.name)}" for column in columns)
 
 
-def _describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[Column]:
+def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[Column]:
+    """The columns of a query and their DuckDB types."""
     return [Column(str(row[0]), str(row[1])) for row in cursor.execute(f"describe {sql}").fetchall()]
 
 

@@ -93,6 +93,35 @@ def test_a_hundred_models_and_three_hundred_tests(dbt: Path, lake: Lake, tmp_pat
     assert len(built_by_both(dbt, project, "generated", lake)) == 101
 
 
+def test_every_way_of_adding_to_a_table(dbt: Path, lake: Lake, tmp_path: Path) -> None:
+    settings = {
+        "appended": "incremental_strategy='append'",
+        "replaced": "unique_key='id'",
+        "replaced_by_two": "unique_key=['id', 'a'], incremental_strategy='delete+insert'",
+        "merged": "unique_key='id', incremental_strategy='merge'",
+        "merged_in_part": "unique_key='id', incremental_strategy='merge', merge_update_columns=['a']",
+        "merged_but": "unique_key='id', incremental_strategy='merge', merge_exclude_columns=['a']",
+        "widened": "unique_key='id', on_schema_change='append_new_columns'",
+        "synced": "unique_key='id', on_schema_change='sync_all_columns'",
+    }
+    project = tmp_path / "added"
+    for folder in ("models", "seeds"):
+        (project / folder).mkdir(parents=True)
+    (project / "dbt_project.yml").write_text("name: added\nversion: '1.0'\nprofile: added\n")
+    seed = project / "seeds/given.csv"
+    seed.write_text("batch,id,a,b\n1,1,x,1\n1,2,x,1\n1,,x,1\n")
+    for name, config in settings.items():
+        more = ", 'more' as c" if name in ("widened", "synced") else ""
+        (project / f"models/{name}.sql").write_text(
+            f"{{{{ config(materialized='incremental', {config}) }}}}\n"
+            f"select id, a, b{{% if is_incremental() %}}{more}{{% endif %}} from {{{{ ref('given') }}}}\n"
+            "{% if is_incremental() %} where batch = 2{% endif %}\n"
+        )
+    built_by_both(dbt, project, "added", lake)
+    seed.write_text(seed.read_text() + "2,2,y,2\n2,3,y,2\n2,,y,2\n")
+    assert len(built_by_both(dbt, project, "added", lake)) == len(settings) + 1
+
+
 def test_dbt_reads_all_of_our_own_project(dbt: Path, tmp_path: Path) -> None:
     project = Path(shutil.copytree(ROOT / "sql", tmp_path / "sql"))
     run_dbt(dbt, project, "--warn-error", "parse")

@@ -340,3 +340,72 @@ def test_run_seed_and_show(lake: Lake, shop: Path) -> None:
     assert counted["n"] == len(json.loads(cuvee("show", "customers", "--limit", "-1", "--json").stdout))
     assert cuvee("show").returncode == 2
     assert cuvee("show", "--inline", "select nothing").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "columns", "expected"),
+    [
+        ("incremental_strategy='append'", "id, a, b", [(1, "x", 1), (2, "x", 1), (2, "y", 2), (3, "y", 2)]),
+        ("unique_key='id'", "id, a, b", [(1, "x", 1), (2, "y", 2), (3, "y", 2)]),
+        ("unique_key='id', incremental_strategy='merge'", "id, a, b", [(1, "x", 1), (2, "y", 2), (3, "y", 2)]),
+        (
+            "unique_key=['id'], incremental_strategy='merge', merge_update_columns=['a']",
+            "id, a, b",
+            [(1, "x", 1), (2, "y", 1), (3, "y", 2)],
+        ),
+        (
+            "unique_key='id', incremental_strategy='merge', merge_exclude_columns=['A']",
+            "id, a, b",
+            [(1, "x", 1), (2, "x", 2), (3, "y", 2)],
+        ),
+        (
+            "unique_key='id', on_schema_change='append_new_columns'",
+            "id, a, 'c' as c",
+            [(1, "x", 1, None), (2, "y", None, "c"), (3, "y", None, "c")],
+        ),
+        (
+            "unique_key='id', incremental_strategy='merge', on_schema_change='append_new_columns'",
+            "id, a, 'c' as c",
+            [(1, "x", 1, None), (2, "y", 1, "c"), (3, "y", None, "c")],
+        ),
+        (
+            "unique_key='id', on_schema_change='sync_all_columns'",
+            "id, a, sum(b) over () as c",
+            [(1, "x", None), (2, "y", 4), (3, "y", 4)],
+        ),
+    ],
+)
+def test_ways_of_adding_to_a_table(
+    lake: Lake, tmp_path: Path, config: str, columns: str, expected: list[tuple]
+) -> None:
+    def model(columns: str, rows: str) -> dict[str, str]:
+        head = "{{ config(materialized='incremental', " + config + ") }}"
+        return {"models/m.sql": f"{head} select {columns} from (values {rows}) t(id, a, b)"}
+
+    root = write(tmp_path / "p", {"dbt_project.yml": "name: p", **model("id, a, b", "(1, 'x', 1), (2, 'x', 1)")})
+    assert build(lake, root)["m"].status == "built"
+    write(root, model("/* again */ " + columns, "(2, 'y', 2), (3, 'y', 2)"))
+    (root / "models/m.sql").write_text((root / "models/m.sql").read_text() + " where id > 0")
+    result = build(lake, root)["m"]
+    assert result.status == "built", result.message
+    assert lake.cursor().execute("select * from m order by all").fetchall() == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("unique_key='id', incremental_strategy='merge'", "several new rows have the unique_key 2"),
+        ("incremental_strategy='merge'", "merge needs a unique_key"),
+        ("unique_key='id', incremental_strategy='murge'", "did you mean merge?"),
+        ("unique_key='od', incremental_strategy='merge'", "no column od for unique_key"),
+        ("on_schema_change='fail'", "gone: b"),
+    ],
+)
+def test_what_cannot_be_added_is_told(lake: Lake, tmp_path: Path, config: str, said: str) -> None:
+    head = "{{ config(materialized='incremental', " + config + ") }}"
+    root = write(tmp_path / "p", {"dbt_project.yml": "name: p", "models/m.sql": f"{head} select 1 as id, 2 as b"})
+    build(lake, root)
+    columns = "2 as id" if "fail" in config else "2 as id, 3 as b"
+    write(root, {"models/m.sql": f"{head} select {columns} union all select {columns}"})
+    result = build(lake, root)["m"]
+    assert result.status == "error" and said in result.message
