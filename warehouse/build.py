@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +182,13 @@ def build(
         watcher.started(planned)
         with lake.staging() as staging:
             results = _Build(opened, planned, staging, watcher, kinds).run()
-        if registered and not kinds and not any(result.status in ("fail", "error", "skipped") for result in results):
+        hooks = opened.renderer.project.on_run_start or opened.renderer.project.on_run_end
+        if (
+            registered
+            and not kinds
+            and not hooks
+            and not any(result.status in ("fail", "error", "skipped") for result in results)
+        ):
             ground = _ground(opened, planned, results)
             unchanged.remember(lake, root, chosen, excluded, options, ground, results, files)
         return results
@@ -237,6 +243,13 @@ class _Build:
         self.tested: list[Built] = []
 
     def run(self) -> list[Result]:
+        project = self.opened.renderer.project
+        self._run_hooks("on-run-start", project.on_run_start)
+        self._run_nodes()
+        self._run_hooks("on-run-end", project.on_run_end)
+        return self.results
+
+    def _run_nodes(self) -> None:
         try:
             for group in self.plan.generations:
                 for planned in sorted(group, key=lambda each: each.step.kind == "test"):
@@ -244,13 +257,12 @@ class _Build:
                         continue
                     self._node(planned)
                     if self.opened.options.fail_fast and any(result.failed for result in self.results):
-                        return self.results
+                        return
                 self._commit()
         finally:
             self._commit()
             self._commit_tests()
             self.cursor.close()
-        return self.results
 
     def _node(self, planned: Planned) -> None:
         step = planned.step
@@ -304,9 +316,7 @@ class _Build:
         else:
             change = self._model(planned, step, relation)
         after = tuple(self._hooks(planned, "post_hook"))
-        return change if not after else Change(
-            change.relation, change.kind, change.columns, change.files, change.view, change.keys, change.rows, after
-        )  # fmt: skip
+        return replace(change, after=after)
 
     def _model(self, planned: Planned, step: graphs.Step, relation: Relation) -> Change:
         from warehouse import answers
@@ -324,10 +334,25 @@ class _Build:
     def _hooks(self, planned: Planned, name: str) -> list[str]:
         step = planned.step
         hooks = step.node.config.get(name) or []
-        texts = [hook["sql"] if isinstance(hook, Mapping) else str(hook) for hook in hooks]
-        this = {"this": step.relation}
-        rendered = [self.opened.renderer.value(text, Location(step.node.path), this) for text in texts]
-        return [str(text).strip().rstrip(";") for text in rendered if str(text).strip()]
+        texts = [str(hook["sql"] if isinstance(hook, Mapping) else hook) for hook in hooks]
+        rendered = (
+            self.opened.renderer.hook(text, Location(step.node.path), {"this": step.relation}) for text in texts
+        )
+        return [text for text in rendered if text]
+
+    def _run_hooks(self, name: str, hooks: Sequence[str]) -> None:
+        """on-run-start and on-run-end: each statement is a commit of its own."""
+        self.opened.database.refresh()
+        schemas = sorted({each.step.relation.schema for each in self.plan if each.step.relation is not None})
+        for text in hooks:
+            names = {"schemas": schemas, "results": self.results}
+            if statement := self.opened.renderer.hook(text, Location("dbt_project.yml"), names):
+                with self.opened.lake.commit(f"build: {name}", author="cuvee build") as commit:
+                    try:
+                        commit.sql(statement)
+                    except _duckdb_error() as error:
+                        message = str(error).split("\n\n")[0]
+                        raise BuildError(f"{name} failed: {message}", where=Location("dbt_project.yml")) from error
 
     def _gather(self, planned: Planned, change: Change, seconds: float) -> None:
         if not self.pending:

@@ -273,6 +273,13 @@ class Renderer:
             return [self.value(item, where, names) for item in value]
         return value
 
+    def hook(self, text: str, where: Location, names: Mapping[str, Any]) -> str:
+        """A hook as the statement that is run now: its template may ask the database. Empty if there is none."""
+        session = Session(self.library, {})
+        now = Pass(Node("", "yaml", where.path, self.project.name, where.path, ()), {}, execute=True, incremental=False)
+        session.names = {**Context(self, now, session).names(), **names}
+        return str(self._template_value(text, session, where)).strip().rstrip(";").rstrip()
+
     def _template_value(self, value: str, session: Session, where: Location) -> Any:
         inner = value.strip()
         try:

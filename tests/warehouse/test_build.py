@@ -409,3 +409,29 @@ def test_what_cannot_be_added_is_told(lake: Lake, tmp_path: Path, config: str, s
     write(root, {"models/m.sql": f"{head} select {columns} union all select {columns}"})
     result = build(lake, root)["m"]
     assert result.status == "error" and said in result.message
+
+
+def test_hooks_run_around_models_and_around_the_build(lake: Lake, tmp_path: Path) -> None:
+    note = "insert into lake.main.notes select '{}', count(*) from lake.main.notes"
+    files = {
+        "dbt_project.yml": "name: p\n"
+        "on-run-start:\n"
+        "  - create table if not exists lake.main.notes (what varchar, n bigint)\n"
+        f'  - "{note.format("start")}"\n'
+        "on-run-end:\n"
+        '  - "{{ ended(results) }}"\n',
+        "macros/ended.sql": "{% macro ended(results) %}{% if execute %}insert into lake.main.notes select 'end of "
+        "{{ results | length }}', max(n) from ({{ 'select n from lake.main.notes' }}){% endif %}{% endmacro %}",
+        "models/m.sql": "{{ config(materialized='table', pre_hook=\"" + note.format("before") + '", post_hook=['
+        "\"insert into lake.main.notes select '{{ this.identifier }}', a from {{ this }}\"]) }} select 7 as a",
+    }
+    root = write(tmp_path / "p", files)
+    assert build(lake, root)["m"].status == "built"
+    query = "select what, n from lake.main.notes order by all"
+    once = [("before", 1), ("end of 1", 7), ("m", 7), ("start", 0)]
+    assert lake.cursor().execute(query).fetchall() == once
+    assert build(lake, root)["m"].status == "unchanged"
+    assert [row[0] for row in lake.cursor().execute(query).fetchall()].count("start") == 2, "hooks run every time"
+    (root / "dbt_project.yml").write_text("name: p\non-run-start: [select nothing]\n")
+    with pytest.raises(CuveeError, match="on-run-start failed"):
+        build(lake, root)
