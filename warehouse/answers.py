@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from udfs.expensive import ExpensiveFunction
-    from warehouse.build import Opened
+    from warehouse.opened import Opened
     from warehouse.outcome import Watcher
     from warehouse.plan import Plan, Planned
 

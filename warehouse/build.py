@@ -9,26 +9,24 @@ relation in its last good version; the next one continues behind what was commit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location
-from warehouse import checks, materialize, project, state, unchanged
+from warehouse import checks, materialize, state, unchanged
 from warehouse import graph as graphs
 from warehouse import plan as plans
-from warehouse.graph import Graph
 from warehouse.incremental import incremental
 from warehouse.materialize import Change
+from warehouse.opened import Opened, open_project
 from warehouse.outcome import DEFAULTS, Options, Result, Watcher
 from warehouse.plan import Plan, Planned
 from warehouse.relation import Relation
-from warehouse.render import Renderer
 from warehouse.selection import select
 from warehouse.state import Built
-from warehouse.target import target_of
 from warehouse.versions import versions
 
 if TYPE_CHECKING:
@@ -43,74 +41,6 @@ _GATHER_SECONDS = 2.0
 
 class BuildError(CuveeError):
     """Something could not be built, or a test failed."""
-
-
-class LakeDatabase:
-    """What templates may ask the lake."""
-
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        self.cursor = cursor
-        self.relations = versions(cursor)
-
-    def refresh(self) -> None:
-        self.relations = versions(self.cursor)
-
-    def relation_type(self, schema: str, identifier: str) -> str | None:
-        found = self.relations.get(f"{schema}.{identifier}".lower())
-        return found[0] if found else None
-
-    def query(self, sql: str) -> tuple[list[str], list[str], list[tuple[Any, ...]]]:
-        import duckdb
-
-        try:
-            relation: duckdb.DuckDBPyRelation | None = self.cursor.sql(sql)  # None for a statement without rows
-            if relation is None:
-                return [], [], []
-            return relation.columns, [str(kind) for kind in relation.types], relation.fetchall()
-        except duckdb.Error as error:
-            raise CuveeError(f"a query of the template failed: {error}") from error
-
-
-@dataclass(slots=True)
-class Opened:
-    """A project read, rendered and parsed, beside the lake it is built into."""
-
-    lake: Lake
-    root: Path
-    renderer: Renderer
-    graph: Graph
-    functions: Mapping[str, ExpensiveFunction]
-    database: LakeDatabase
-    options: Options
-
-
-def open_project(
-    lake: Lake,
-    root: Path,
-    options: Options = DEFAULTS,
-    *,
-    functions: Mapping[str, ExpensiveFunction] | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Opened:
-    """Read the project in ``root``. Raises ProjectErrors with everything that is wrong with it.
-
-    ``functions`` are the expensive functions that SQL may call; by default those of ``udfs.registry``.
-    """
-    read = project.load(root)
-    if functions is None:
-        functions = _registered(lake, root)
-    functions = {name.lower(): function for name, function in functions.items()}
-    database = LakeDatabase(lake.cursor())
-    renderer = Renderer(
-        read, target_of(read, options.target), options.variables, database, full_refresh=options.full_refresh, say=say
-    )
-    return Opened(lake, root, renderer, graphs.build(renderer, functions), functions, database, options)
-
-
-def _registered(lake: Lake, root: Path) -> Mapping[str, ExpensiveFunction]:
-    from udfs.registry import Resources, expensive_functions
-
-    return expensive_functions(Resources(taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers"))
 
 
 def plan(opened: Opened, chosen: Sequence[str] = (), excluded: Sequence[str] = ()) -> Plan:

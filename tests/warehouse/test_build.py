@@ -14,6 +14,7 @@ import pytest
 from udfs.errors import CuveeError
 from warehouse import build as building
 from warehouse.lake import Lake
+from warehouse.opened import open_project
 from warehouse.outcome import Options, Result
 from warehouse.project import ProjectErrors
 
@@ -31,7 +32,7 @@ def build(lake: Lake, root: Path, *chosen: str, **options: object) -> dict[str, 
 
 
 def why(lake: Lake, root: Path, **options: object) -> dict[str, str]:
-    opened = building.open_project(lake, root, Options(**options))  # type: ignore[arg-type]
+    opened = open_project(lake, root, Options(**options))  # type: ignore[arg-type]
     return {each.step.name: "; ".join(each.why) for each in building.plan(opened) if each.why}
 
 

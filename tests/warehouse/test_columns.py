@@ -14,6 +14,7 @@ from udfs.errors import UsageError
 from warehouse import build as building
 from warehouse.columns import Column, Lineage, lake_columns
 from warehouse.lake import Lake
+from warehouse.opened import open_project
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "lineage" / "columns.sql"
 CASES = [block.strip() for block in FIXTURE.read_text().split("\n\n")[1:]]
@@ -43,7 +44,7 @@ def lineage(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Lineage:
     lake = Lake.create(tmp_path_factory.mktemp("lake"))
     failed = [result for result in building.build(lake, project) if result.failed]
     assert not failed
-    opened = building.open_project(lake, project)
+    opened = open_project(lake, project)
     return Lineage(opened.graph, lake_columns(opened.database.cursor))
 
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from tests.warehouse.test_operators import step
-from warehouse import build as building
 from warehouse import project, rewrite
 from warehouse.calls import CallError
 from warehouse.lake import Lake
+from warehouse.opened import Opened, open_project
 from warehouse.render import Renderer
 from warehouse.selection import select
 
@@ -89,10 +89,10 @@ def test_rewrite(given: str, expected: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> building.Opened:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
     root = tmp_path_factory.mktemp("selection")
     shutil.copytree(FIXTURES / "projects/shop", root / "shop")
-    return building.open_project(Lake.create(root / "lake"), root / "shop")
+    return open_project(Lake.create(root / "lake"), root / "shop")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> building.Opened:
         if "=>" in line and not line.startswith("#")
     ],
 )
-def test_select(opened: building.Opened, given: str, expected: str) -> None:
+def test_select(opened: Opened, given: str, expected: str) -> None:
     chosen, _, excluded = given.partition("--exclude")
     found = select(opened.graph, chosen.split(), excluded.split())
     steps = [opened.graph.steps[key] for key in found]

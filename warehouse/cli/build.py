@@ -14,7 +14,7 @@ from udfs.errors import UsageError
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
 
 if TYPE_CHECKING:
-    from warehouse.build import Opened
+    from warehouse.opened import Opened
     from warehouse.outcome import Options, Result, Watcher
     from warehouse.plan import Plan
 
@@ -283,7 +283,7 @@ def build_options(variables: str, target: str | None, **flags: bool) -> Options:
 
 def open_for(out: Output, project_dir: Path, lake_dir: Path | None, options: Options) -> Opened:
     """The project in ``project_dir``, rendered for the lake that ``lake_dir`` names."""
-    from warehouse.build import open_project
+    from warehouse.opened import open_project
 
     return open_project(open_lake(lake_dir), project_dir, options, say=out.note)
 

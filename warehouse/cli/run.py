@@ -21,8 +21,8 @@ from warehouse.cli.build import (
 from warehouse.cli.output import Output, open_lake, output_options
 
 if TYPE_CHECKING:
-    from warehouse.build import Opened
     from warehouse.graph import Step
+    from warehouse.opened import Opened
 
 _fail_fast = click.option("--fail-fast", "-x", is_flag=True, help="Stop at the first failure.")
 
