@@ -25,7 +25,7 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _WHOLE = re.compile(rb"(?:[^\\]++|\\u[Dd][89ABab]..\\u....|\\u(?![Dd][89ABab])....|\\[^u])*+", re.DOTALL)
 
 
-def decode_giant(raw: bytes, text_field: str) -> tuple[Any, bytearray | None]:
+def decode_giant(raw: bytes | memoryview, text_field: str) -> tuple[Any, bytearray | None]:
     """Decode a large JSON value.
 
     Returns the value and the bytes of its text. The text is None, and everything stays in the value, if the value is no

@@ -29,7 +29,10 @@ class Overlong:
     size: int
 
 
-Split = Callable[[Iterable[bytes]], Iterator[list[bytes] | Overlong]]
+#: A record's bytes; mostly a view of the block that it stands in, since copying them out took a tenth of the time.
+Record = bytes | memoryview
+
+Split = Callable[[Iterable[bytes]], Iterator[list[Record] | Overlong]]
 
 
 def read_jsonl(path: Path, source: str, options: Options) -> Iterator[Batch]:
@@ -74,7 +77,7 @@ def _batches(builder: RecordBuilder, path: Path, split: Split) -> Iterator[Batch
     yield builder.take()
 
 
-def lines(stream: Iterable[bytes]) -> Iterator[list[bytes] | Overlong]:
+def lines(stream: Iterable[bytes]) -> Iterator[list[Record] | Overlong]:
     """The lines of a stream, block by block. The last one needs no line feed."""
     carry: list[bytes] = []
     size = 0
@@ -100,13 +103,15 @@ def lines(stream: Iterable[bytes]) -> Iterator[list[bytes] | Overlong]:
             continue
         if carry:
             size += cut
-            whole = [b"".join((*carry, block[:cut]))] if size <= MAX_RECORD else carry
+            whole: list[Record] = [b"".join((*carry, block[:cut]))] if size <= MAX_RECORD else [carry[0][:RAW_LIMIT]]
             carry = []
-            yield whole if size <= MAX_RECORD else Overlong(whole[0][:RAW_LIMIT], size)
-            block = block[cut + 1 :]
+            yield whole if size <= MAX_RECORD else Overlong(bytes(whole[0]), size)
+            start = cut + 1
+        else:
+            start = 0
         last = block.rfind(b"\n") + 1
-        if last:
-            yield block[: last - 1].split(b"\n")
+        if last > start:
+            yield _views(block, start, last)
         carry = [block[last:]] if last < len(block) else []
         size = len(block) - last
     if damage:
@@ -120,30 +125,42 @@ def lines(stream: Iterable[bytes]) -> Iterator[list[bytes] | Overlong]:
         yield whole
 
 
-def _elements(stream: Iterable[bytes]) -> Iterator[list[bytes] | Overlong]:
+def _views(block: bytes, start: int, last: int) -> list[Record]:
+    """The lines of ``block[start:last]``, which ends with a line feed."""
+    view, find = memoryview(block), block.find
+    found: list[Record] = []
+    while start < last:
+        end = find(b"\n", start)
+        found.append(view[start:end])
+        start = end + 1
+    return found
+
+
+def _elements(stream: Iterable[bytes]) -> Iterator[list[Record] | Overlong]:
     for value, size in values(stream, MAX_RECORD, RAW_LIMIT):
         yield Overlong(value, size) if size > MAX_RECORD else [value]
 
 
-def add_json(builder: RecordBuilder, raw: bytes, position: int) -> None:
+def add_json(builder: RecordBuilder, raw: Record, position: int) -> None:
     """Decode one record and add its document, or reject it. Never raises for any bytes, save under --strict."""
     if len(raw) > GIANT:
         return _add_giant(builder, raw, position)
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
+        raw = bytes(raw)
         if not raw.strip(b" \t\r\n"):
             return None
         return builder.rejects.add(position, explain(raw, error), raw)
     return builder.add(record, position, raw)
 
 
-def _add_giant(builder: RecordBuilder, raw: bytes, position: int) -> None:
+def _add_giant(builder: RecordBuilder, raw: Record, position: int) -> None:
     """A record of many megabytes, decoded without a Python string of it (up to 4 bytes a character)."""
     try:
         record, text = decode_giant(raw, builder.options.text_field)
     except orjson.JSONDecodeError as error:
-        return builder.rejects.add(position, explain(raw, error), raw)
+        return builder.rejects.add(position, explain(bytes(raw), error), raw)
     if text is None:
         return builder.add(record, position, raw)
     assert isinstance(record, dict)

@@ -55,6 +55,7 @@ OCCURRENCES = pa.schema(
 PUBLISHED_FIELDS = ("created", "published_at", "published", "date")
 LICENCE_FIELDS = ("license", "licence")
 _DATED = frozenset(PUBLISHED_FIELDS)
+_LICENSED = frozenset(LICENCE_FIELDS)
 
 
 #: A record's bytes, or a view of them.
@@ -150,6 +151,7 @@ class RecordBuilder:
     def _clear(self) -> None:
         self._rows: list[tuple[Any, ...]] = []
         self._digests: list[bytes] = []
+        self._text: bytearray | bytes = b""
         self._bytes = 0
 
     @property
@@ -161,7 +163,7 @@ class RecordBuilder:
             or len(self.rejects.rows) >= BATCH_ROWS
         )
 
-    def add(self, record: object, position: int, raw: bytes) -> None:
+    def add(self, record: object, position: int, raw: Raw) -> None:
         """Add the document that a decoded JSON value holds, or reject it. The record is consumed."""
         if type(record) is not dict:
             return self.rejects.add(position, f"not a JSON object but {_kind(record)}", raw)
@@ -175,35 +177,51 @@ class RecordBuilder:
         return self.add_text(data, len(text), position, record, raw)
 
     def add_text(
-        self, data: bytes | bytearray, n_chars: int, position: int, record: dict[str, Any], raw: bytes | None = None
+        self, data: bytes | bytearray, n_chars: int, position: int, record: dict[str, Any], raw: Raw = None
     ) -> None:
         """Add a document whose text is ready; ``record`` holds its other fields and is consumed."""
-        source = self._source
+        source: str | None = self._source
         if "source" in record and not self._forced:
-            own = self._own_source(record)
-            if own is None:
+            source = self._own_source(record)
+            if source is None:
                 return self.rejects.add(position, "its source cannot be the name of a partition", raw)
-            source = own
-        url = _take_url(record, self.options.url_field)
-        source_id = _take_id(record, self.options.id_field)
+        # Functions are called only for what is unusual: calls for every field took a tenth of the time of reading.
+        url = record.pop(self.options.url_field, MISSING)
+        if type(url) is not str:
+            url = _unusual_url(record, self.options.url_field, url)
+        source_id = record.pop(self.options.id_field, MISSING)
+        if type(source_id) is not str:
+            source_id = _unusual_id(record, self.options.id_field, source_id)
         published = licence = metadata = None
         if record:
             if not _DATED.isdisjoint(record):
                 published = _take_published(record)
-            licence = _take_licence(record)
+            if not _LICENSED.isdisjoint(record):
+                licence = _take_licence(record)
             metadata = metadata_json(record)
         # One tuple a record: ten lists of columns took a tenth of the time of reading.
-        self._rows.append((source, url, source_id, published, licence, metadata, position, data, n_chars))
+        self._rows.append((source, url, source_id, published, licence, metadata, position, len(data), n_chars))
+        self._append(data)
         self._digests.append(hashlib.sha256(data).digest()[:16])
         self._bytes += len(data) + (len(metadata) if metadata else 0)
         return None
 
+    def _append(self, data: bytes | bytearray) -> None:
+        """Add to the text column. Its one buffer is what Arrow takes over; the first text alone is not copied."""
+        if not self._text:
+            self._text = data
+            return
+        if type(self._text) is bytes:
+            self._text = bytearray(self._text)
+        self._text += data
+
     def take(self) -> Batch:
         """The batch collected so far."""
         columns = list(zip(*self._rows, strict=True)) or [()] * 9
-        *found, positions, texts, chars = columns
+        *found, positions, lengths, chars = columns
         doc_ids = hex_ids(self._digests)
-        documents = pa.table([doc_ids, string_array(texts), pa.array(chars, pa.int64())], schema=DOCUMENTS)
+        text = string_array(self._text, lengths)
+        documents = pa.table([doc_ids, text, pa.array(chars, pa.int64())], schema=DOCUMENTS)
         middle = [_column(values, OCCURRENCES.field(1 + index).type) for index, values in enumerate(found)]
         occurrences = pa.table([doc_ids, *middle, pa.array(positions, pa.int64())], schema=OCCURRENCES)
         batch = Batch(documents, occurrences, self._digests, self.rejects.take())
@@ -242,8 +260,10 @@ MISSING = _Missing()
 def take_field(record: dict[str, Any], name: str) -> Any:
     """Remove and return a field; ``a.b`` reaches into objects unless a field is spelled so. MISSING if absent."""
     value = record.pop(name, MISSING)
-    if value is not MISSING or "." not in name:
-        return value
+    return _take_nested(record, name) if value is MISSING and "." in name else value
+
+
+def _take_nested(record: dict[str, Any], name: str) -> Any:
     first, _, rest = name.partition(".")
     inner = record.get(first)
     return take_field(inner, rest) if isinstance(inner, dict) else MISSING
@@ -315,12 +335,11 @@ def hex_ids(digests: Sequence[bytes]) -> pa.Array:
     )
 
 
-def string_array(values: Sequence[bytes | bytearray]) -> pa.Array:
-    """UTF-8 bytes as an Arrow string column. One value alone is not copied."""
-    offsets = np.zeros(len(values) + 1, dtype=np.int32)
-    np.cumsum([len(value) for value in values], out=offsets[1:])
-    data = values[0] if len(values) == 1 else b"".join(values)
-    return pa.Array.from_buffers(pa.string(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+def string_array(data: bytes | bytearray, lengths: Sequence[int]) -> pa.Array:
+    """UTF-8 bytes of values one after the other as an Arrow string column, without a copy."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.Array.from_buffers(pa.string(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 def timestamp(value: object) -> datetime | None:
@@ -346,11 +365,12 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _take_url(record: dict[str, Any], name: str) -> str | None:
-    """The record's URL: its own field, or one inside ``metadata``, as Dolma has it."""
-    value = take_field(record, name)
-    if type(value) is str:
-        return value
+def _unusual_url(record: dict[str, Any], name: str, value: Any) -> str | None:
+    """The URL where the field is no string: nested, or inside ``metadata``, as Dolma has it."""
+    if value is MISSING and "." in name:
+        value = _take_nested(record, name)
+        if type(value) is str:
+            return value
     if value is not MISSING and value is not None:
         record[name] = value
     inner = record.get("metadata")
@@ -360,10 +380,12 @@ def _take_url(record: dict[str, Any], name: str) -> str | None:
     return None
 
 
-def _take_id(record: dict[str, Any], name: str) -> str | None:
-    value = take_field(record, name)
-    if type(value) is str:
-        return value
+def _unusual_id(record: dict[str, Any], name: str, value: Any) -> str | None:
+    """The id where the field is no string: nested, or a number."""
+    if value is MISSING and "." in name:
+        value = _take_nested(record, name)
+        if type(value) is str:
+            return value
     if type(value) is int:
         return str(value)
     if value is not MISSING and value is not None:
