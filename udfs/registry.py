@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from udfs.expensive import ExpensiveFunction
-from udfs.fake import FakeLabeler
-from udfs.labels import LabelDocument
-from udfs.tokenizer import TokenCount
-from udfs.zero_shot import ZeroShotLabeler
+if TYPE_CHECKING:
+    from udfs.expensive import ExpensiveFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,42 @@ class Resources:
     tokenizers: Path
 
 
-def expensive_functions(resources: Resources) -> dict[str, ExpensiveFunction]:
+def expensive_functions(resources: Resources) -> Mapping[str, ExpensiveFunction]:
     """Every expensive function by its name in SQL. Cheap: nothing is read or loaded before a function is bound."""
-    functions: tuple[ExpensiveFunction, ...] = (
-        LabelDocument(resources.taxonomies, labelers=(ZeroShotLabeler, FakeLabeler)),
-        TokenCount(resources.tokenizers),
-    )
-    return {function.name: function for function in functions}
+    return _Functions(resources)
+
+
+class _Functions(Mapping[str, "ExpensiveFunction"]):
+    """Makes a function when it is asked for: the names alone need no pyarrow (0.1 s)."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._make = cache(lambda name: _MAKERS[name](resources))
+
+    def __getitem__(self, name: str) -> ExpensiveFunction:
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MAKERS)
+
+    def __len__(self) -> int:
+        return len(_MAKERS)
+
+
+def _label_document(resources: Resources) -> ExpensiveFunction:
+    from udfs.fake import FakeLabeler
+    from udfs.labels import LabelDocument
+    from udfs.zero_shot import ZeroShotLabeler
+
+    return LabelDocument(resources.taxonomies, labelers=(ZeroShotLabeler, FakeLabeler))
+
+
+def _n_tokens(resources: Resources) -> ExpensiveFunction:
+    from udfs.tokenizer import TokenCount
+
+    return TokenCount(resources.tokenizers)
+
+
+_MAKERS: dict[str, Callable[[Resources], ExpensiveFunction]] = {
+    "label_document": _label_document,
+    "n_tokens": _n_tokens,
+}

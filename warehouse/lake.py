@@ -132,6 +132,11 @@ class Lake:
         return connection
 
     @cached_property
+    def _committer(self) -> duckdb.DuckDBPyConnection:
+        """The connection of all commits: one at a time holds the lock, and a new cursor takes 10 ms."""
+        return self.cursor()
+
+    @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
         return self._connect(read_only=False)
 
@@ -197,7 +202,7 @@ class Lake:
         Waits for the process that is committing now. Keep the body short: compute before, register here.
         """
         with self.lock():
-            cursor = self.cursor()
+            cursor = self._committer
             commit = Commit(self, cursor)
             cursor.execute("begin transaction")
             try:
@@ -211,8 +216,6 @@ class Lake:
                     cursor.execute("rollback")
                 commit.undo()
                 raise
-            finally:
-                cursor.close()
 
     def lock(self) -> contextlib.AbstractContextManager[Any]:
         """The lock that every process holds while it commits."""

@@ -100,7 +100,7 @@ def table(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relat
     return Change(relation, "table", columns, (path,), rows=rows)
 
 
-def view(cursor: duckdb.DuckDBPyConnection, step: Step, relation: Relation) -> Change:
+def view(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:
     """Check that DuckDB understands the view. It names the lake's tables without the catalog's name, so that it
     holds for any client, whatever it calls the lake.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,28 @@ if TYPE_CHECKING:
 
 
 class LakeDatabase:
-    """What templates may ask the lake."""
+    """What templates may ask the lake. The lake is opened (0.2 s) in a thread, while the project is read."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        self.cursor = cursor
-        self.relations = versions(cursor)
+    def __init__(self, lake: Lake) -> None:
+        pool = ThreadPoolExecutor(1)
+        self._opening = pool.submit(lake.cursor)
+        pool.shutdown(wait=False)
+        self._relations: dict[str, tuple[str, str]] | None = None
+
+    @property
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        return self._opening.result()
+
+    @property
+    def relations(self) -> dict[str, tuple[str, str]]:
+        """Every table and view with its kind and version, as of the last ``refresh``."""
+        if self._relations is None:
+            self._relations = versions(self.cursor)
+        return self._relations
 
     def refresh(self) -> None:
-        self.relations = versions(self.cursor)
+        """Look at the lake again when the next question comes."""
+        self._relations = None
 
     def relation_type(self, schema: str, identifier: str) -> str | None:
         found = self.relations.get(f"{schema}.{identifier}".lower())
@@ -74,11 +89,12 @@ def open_project(
 
     ``functions`` are the expensive functions that SQL may call; by default those of ``udfs.registry``.
     """
+    database = LakeDatabase(lake)
     read = project.load(root)
     if functions is None:
         functions = _registered(lake, root)
-    functions = {name.lower(): function for name, function in functions.items()}
-    database = LakeDatabase(lake.cursor())
+    else:
+        functions = {name.lower(): function for name, function in functions.items()}
     renderer = Renderer(
         read, target_of(read, options.target), options.variables, database, full_refresh=options.full_refresh, say=say
     )

@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 
     from warehouse.lake import Commit
 
-#: Every commit adds a small file to the state table; beyond this many they are written anew as one.
+#: The columns of the state table before ``built_at``, and their types.
+_COLUMNS = {
+    "node": "VARCHAR",
+    "relation": "VARCHAR",
+    "kind": "VARCHAR",
+    "status": "VARCHAR",
+    "fingerprint": "VARCHAR",
+    "parts": "VARCHAR",
+    "sql": "VARCHAR",
+    "rows": "BIGINT",
+    "seconds": "DOUBLE",
+}
+_ROWS = json.dumps([_COLUMNS])
+
+#: Every commit of a build adds a small file to the state table; beyond this many they are written anew as one.
 _FILES = 48
 
 
@@ -82,10 +96,8 @@ def key(node: str, relation: str) -> str:
     return f"{node}@{relation}"
 
 
-def write(commit: Commit, rows: Sequence[Built]) -> None:
-    """Add rows inside a commit."""
-    if not rows:
-        return
+def compact(commit: Commit) -> None:
+    """Inside a commit, write the state table anew if it lies in many files: every build adds some."""
     count = commit.sql(
         "select count(*) from __ducklake_metadata_lake.ducklake_data_file as f"
         " join __ducklake_metadata_lake.ducklake_table as t using (table_id)"
@@ -98,15 +110,19 @@ def write(commit: Commit, rows: Sequence[Built]) -> None:
             "create or replace table lake.cuvee.nodes as select * from lake.cuvee.nodes"
             " qualify row_number() over (partition by node, relation order by built_at desc) = 1"
         )
-    now = datetime.now(UTC)
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(rows))
+
+
+def write(commit: Commit, rows: Sequence[Built]) -> None:
+    """Add rows inside a commit."""
+    # One parameter for all: DuckDB looks for pandas at each, which takes 0.12 ms where pandas is not installed.
+    values = json.dumps([_plain(row) for row in rows])
     commit.sql(
-        f"insert into lake.cuvee.nodes values {values}",
-        [value for row in rows for value in (*_plain(row), now)],
+        f"insert into lake.cuvee.nodes select row.*, ?::timestamptz from (select unnest(from_json(?, '{_ROWS}')) row)",
+        [datetime.now(UTC).isoformat(), values],
     )
 
 
-def _plain(row: Built) -> tuple[Any, ...]:
+def _plain(row: Built) -> dict[str, Any]:
     parts = {name: getattr(row.parts, name) for name in Parts.__dataclass_fields__}
     body = json.dumps(parts, sort_keys=True)
-    return (row.node, row.relation, row.kind, row.status, row.fingerprint, body, row.sql, row.rows, row.seconds)
+    return {name: body if name == "parts" else getattr(row, name) for name in _COLUMNS}
