@@ -283,7 +283,7 @@ class Commit:
     def __init__(self, lake: Lake, cursor: duckdb.DuckDBPyConnection) -> None:
         self._lake = lake
         self._cursor = cursor
-        self._moved: list[Path] = []
+        self._moved: list[tuple[Path, Path]] = []
 
     def sql(self, statement: str, parameters: Sequence[object] | None = None) -> duckdb.DuckDBPyConnection:
         """Run one statement inside the transaction."""
@@ -325,13 +325,13 @@ class Commit:
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
         file.rename(target)
-        self._moved.append(target)
+        self._moved.append((file, target))
         return target
 
     def undo(self) -> None:
-        """Remove the files of a transaction that was rolled back."""
-        for path in self._moved:
-            path.unlink(missing_ok=True)
+        """Put the files of a transaction that was rolled back where they were: another may be tried with them."""
+        for staged, placed in self._moved:
+            placed.rename(staged)
 
 
 def _has_tables(commit: Commit) -> bool:

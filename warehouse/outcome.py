@@ -18,6 +18,7 @@ class Options:
     target: str | None = None
     full_refresh: bool = False
     fail_fast: bool = False
+    threads: int | None = None  # models and tests at once; else what profiles.yml says
     retry_errors: bool = False  # ask again for answers that ended in an error
     commit_every: int = 500  # answers
 

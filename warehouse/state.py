@@ -117,7 +117,7 @@ def write(commit: Commit, rows: Sequence[Built]) -> None:
     # One parameter for all: DuckDB looks for pandas at each, which takes 0.12 ms where pandas is not installed.
     values = json.dumps([_plain(row) for row in rows])
     commit.sql(
-        f"insert into lake.cuvee.nodes select row.*, ?::timestamptz from (select unnest(from_json(?, '{_ROWS}')) row)",
+        f"insert into lake.cuvee.nodes select r.*, ?::timestamptz from (select unnest(from_json(?, '{_ROWS}')) as r)",
         [datetime.now(UTC).isoformat(), values],
     )
 

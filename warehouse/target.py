@@ -10,6 +10,9 @@ from udfs.errors import UsageError, did_you_mean
 from warehouse.project import Project
 from warehouse.relation import LAKE
 
+#: Nodes that are built at once, where profiles.yml does not say. A large query uses all cores by itself.
+_THREADS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -20,7 +23,7 @@ class Target:
     profile: str = "cuvee"
     database: str = LAKE
     type: str = "duckdb"
-    threads: int = 1
+    threads: int = _THREADS
 
     @property
     def profile_name(self) -> str:
@@ -48,5 +51,5 @@ def target_of(project: Project, name: str | None = None) -> Target:
         name=chosen,
         schema=str(output.get("schema", "main")),
         profile=str(project.profile),
-        threads=int(output.get("threads", 1)),
+        threads=int(output.get("threads") or _THREADS),
     )
