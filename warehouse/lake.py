@@ -151,8 +151,7 @@ class Lake:
                 "temp_directory": str(self.root / "staging" / "spill"),
             }
         )
-        for extension in ("ducklake", "sqlite_scanner"):
-            database.execute(f"load '{_literal(_extension(extension, duckdb.__version__))}'")
+        load_extensions(database)
         # Inlined rows would live in the catalog, where engines that read the Parquet files cannot see them.
         database.execute(
             f"attach 'ducklake:sqlite:{_literal(self.catalog)}' as lake"
@@ -353,6 +352,14 @@ def _statements(script: str) -> list[str]:
 
 def _literal(value: object) -> str:
     return str(value).replace("'", "''")
+
+
+def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Load the extensions that a lake needs. Raises CuveeError if their packages are missing or of another version."""
+    import duckdb
+
+    for extension in ("ducklake", "sqlite_scanner"):
+        connection.execute(f"load '{_literal(_extension(extension, duckdb.__version__))}'")
 
 
 def _extension(name: str, version: str) -> Path:
