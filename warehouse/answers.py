@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow as pa
 from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA
 from warehouse import lineage, store
-from warehouse.calls import NotYetError, calls
+from warehouse.calls import calls
 from warehouse.graph import SqlError, Step, located
 from warehouse.rewrite import rewrite
 from warehouse.stages import MISSING, Rewritten, Stage
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction
     from warehouse.opened import Opened
     from warehouse.outcome import Watcher
-    from warehouse.plan import Plan, Planned
 
 #: Texts per batch that a function receives.
 _BATCH = 1024
@@ -37,28 +36,6 @@ _BATCH = 1024
 
 class AnswersError(CuveeError):
     """A function could not answer, or its answers are not to be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a build would ask of one call. Counts are None if what the call reads is itself to be built first."""
-
-    call: str
-    inputs: int | None
-    missing: int | None
-
-    @property
-    def reused(self) -> int | None:
-        return None if self.inputs is None or self.missing is None else self.inputs - self.missing
-
-    def words(self) -> str:
-        """One line for people."""
-        if self.missing is None:
-            return f"{self.call}: counted when what it reads is built"
-        return f"{self.call}: {self.missing:,} to answer, {self.reused:,} answered before"
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"call": self.call, "inputs": self.inputs, "missing": self.missing, "reused": self.reused}
 
 
 def refuse_in_view(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
@@ -144,14 +121,14 @@ def _look_up(
     """Fill the answers' tables, stage by stage; stops at the first stage with inputs that have no answer."""
     for stage in rewritten.stages:
         retry = opened.options.retry_errors and stage.index not in asked_again
-        inputs, missing = _count(stage, cursor, retry=retry)
+        inputs, missing = count_inputs(stage, cursor, retry=retry)
         if missing:
             return stage, missing, inputs
-        _fill(stage, cursor)
+        fill(stage, cursor)
     return None, 0, 0
 
 
-def _count(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, retry: bool = False) -> tuple[int, int]:
+def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, retry: bool = False) -> tuple[int, int]:
     """Materialise a stage's distinct inputs and those without an answer; returns how many there are of each."""
     function = stage.call.function
     cursor.execute(f"create or replace temp table {stage.inputs} as {stage.keys}")
@@ -164,7 +141,7 @@ def _count(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, retry: bool = Fal
     return int(row[0]), int(row[1])
 
 
-def _fill(stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
+def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
     """Copy the answers to a stage's inputs into its table, one row per input: of several answers, the latest."""
     function = stage.call.function
     cursor.execute(stage.create())
@@ -232,37 +209,6 @@ def _check_errors(step: Step, stage: Stage, cursor: duckdb.DuckDBPyConnection) -
         where=stage.call.where,
         hint="ask again with --retry-errors, or allow more: {{ config(max_error_share=…) }}; such rows are NULL",
     )
-
-
-def estimate(opened: Opened, planned: Planned, plan: Plan) -> list[Estimate]:
-    """What a build of one node would ask of its calls, counted without asking."""
-    step = planned.step
-    if planned.problem is not None or step.kind in ("view", "test"):
-        return []
-    found = calls(step, opened.functions)
-    if not found:
-        return []
-    unknown = [Estimate(title, None, None) for title in dict.fromkeys(call.title for call in found)]
-    changed = {each.step.id for each in plan if each.changed}
-    if opened.graph.ancestors(step.id) & changed:
-        return unknown
-    cursor = opened.lake.cursor()
-    try:
-        rewritten = rewrite(step, opened.functions, cursor, models(opened), opened.renderer.target.schema)
-        estimates: list[Estimate] = []
-        for stage in rewritten.stages:
-            if any(each.missing for each in estimates) and any(
-                each.answers in stage.keys for each in rewritten.stages[: stage.index]
-            ):
-                estimates.append(Estimate(stage.call.title, None, None))
-                continue
-            estimates.append(Estimate(stage.call.title, *_count(stage, cursor)))
-            _fill(stage, cursor)
-        return estimates
-    except NotYetError:
-        return unknown
-    finally:
-        cursor.close()
 
 
 def models(opened: Opened) -> lineage.Models:

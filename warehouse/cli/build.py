@@ -156,14 +156,14 @@ def plan(
 
         cuvee plan --select +orders
     """
-    from warehouse import answers
     from warehouse import build as building
+    from warehouse import estimates
 
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target, full_refresh=full_refresh))
     made = building.plan(opened, select, exclude)
     rows = []
     for planned in made:
-        calls = answers.estimate(opened, planned, made) if planned.changed else []
+        calls = estimates.estimate(opened, planned, made) if planned.changed else []
         why = str(planned.problem) if planned.problem and planned.changed else "; ".join(planned.why) or "unchanged"
         rows.append((planned, why, calls))
     if out.as_json:
