@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from udfs.errors import CuveeError
 
@@ -60,10 +60,14 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads)
         self._readers: list[Reader] = []
         self._idle: list[Reader] = []
+        self._working: set[Future[Any]] = set()
 
     def submit(self, work: Callable[[Reader], T]) -> Future[T]:
         """Do ``work`` in a thread as soon as one is free."""
-        return self._pool.submit(self._lend, work)
+        future = self._pool.submit(self._lend, work)
+        self._working.add(future)
+        future.add_done_callback(self._working.discard)
+        return future
 
     def here(self, work: Callable[[Reader], T]) -> Future[T]:
         """Do ``work`` at once in this thread, with a reader that sees what is committed by now."""
@@ -94,9 +98,11 @@ class Workers:
 
     def close(self) -> None:
         """Stop what is at work, and wait until it has stopped."""
-        for reader in self._readers:
-            reader.cursor.interrupt()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        while working := set(self._working):  # an interrupt between two queries is lost
+            for reader in self._readers:
+                reader.cursor.interrupt()
+            wait(working, timeout=0.05)
         for reader in self._readers:
             reader.cursor.close()
 
