@@ -26,6 +26,7 @@ from warehouse.outcome import DEFAULTS, Options, Result, Watcher
 from warehouse.plan import Plan, Planned
 from warehouse.relation import Relation
 from warehouse.selection import select
+from warehouse.snapshots import snapshot
 from warehouse.state import Built
 from warehouse.versions import versions
 
@@ -256,6 +257,9 @@ class _Build:
             return materialize.view(self.cursor, step, relation)
         assert step.rendered is not None
         make = materialize.table
+        if step.kind == "snapshot":
+            with answers.answered(self.opened, step, self.cursor, self.watcher) as ready:
+                return snapshot(self.cursor, self.staging, ready, relation, self.present.get(relation.key))
         if step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
             make = incremental
         with answers.answered(self.opened, step, self.cursor, self.watcher) as ready:

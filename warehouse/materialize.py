@@ -51,11 +51,12 @@ class Change:
     """What a commit does for one node."""
 
     relation: Relation
-    kind: str  # table | view | append | delete+insert | merge
+    kind: str  # table | view | append | delete+insert | merge | snapshot
     columns: tuple[Column, ...] = ()
     files: tuple[Path, ...] = ()
     view: str = ""
     keys: tuple[str, ...] = ()
+    remove: str = ""  # the condition of rows that go, where "t" is the table
     rows: int | None = None
     alter: tuple[str, ...] = ()  # changes of the table's columns, behind ALTER TABLE
     after: tuple[str, ...] = ()  # post-hooks
@@ -83,6 +84,8 @@ class Change:
                     f"delete from {LAKE}.{name} as t where exists"
                     f" (select 1 from read_parquet([{files}]) as n where {matching})"
                 )
+            if self.remove:
+                commit.sql(f"delete from {LAKE}.{name} as t where {self.remove}")
             if self.rows:
                 commit.add(table, self.files)
         for hook in self.after:

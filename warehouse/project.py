@@ -56,7 +56,7 @@ class Node:
     """
 
     id: str
-    kind: str  # model | seed | source | test
+    kind: str  # model | seed | snapshot | source | test
     name: str
     package: str
     path: str
@@ -121,7 +121,7 @@ def load(root: Path) -> Project:
 
 @dataclass(slots=True)
 class _Patch:
-    """What a schema.yml says about one model or seed."""
+    """What a schema.yml says about one model, seed or snapshot."""
 
     entry: Mapping[str, Any]
     path: str
@@ -204,6 +204,8 @@ class _Reader:
                 self.macros.append(MacroFile(name, self._relative(file), self._text(file)))
             else:
                 self._file_node("test", file, name, folder, list(settings.get("test-paths") or ["tests"]))
+        for file in self._files(folder, settings, "snapshot-paths", ["snapshots"], ".sql"):
+            self._snapshots(file, name, folder, list(settings.get("snapshot-paths") or ["snapshots"]))
         for patch in self.patches.values():
             if not patch.used and patch.package == name:
                 known = [node.name for node in self.nodes.values() if node.kind == patch.kind]
@@ -239,11 +241,23 @@ class _Reader:
     # --- nodes of their own files ---------------------------------------------------------------------------
 
     def _file_node(self, kind: str, file: Path, package: str, folder: Path, places: Sequence[str]) -> None:
-        name, path = file.stem, self._relative(file)
-        inside = next(
-            (file.relative_to(folder / p) for p in places if file.is_relative_to(folder / p)), Path(file.name)
-        )
-        fqn = (package, *inside.parts[:-1], name)
+        fqn = (package, *_inside(file, folder, places).parts[:-1], file.stem)
+        text = _seed_text(file) if kind == "seed" else self._text(file)
+        self._node(kind, file.stem, self._relative(file), package, fqn, text)
+
+    def _snapshots(self, file: Path, package: str, folder: Path, places: Sequence[str]) -> None:
+        """The snapshots of one file; as in dbt, its name is part of their paths."""
+        from warehouse.snapshot_settings import blocks
+
+        path = self._relative(file)
+        try:
+            for name, text in blocks(self._text(file), path):
+                fqn = (package, *_inside(file, folder, places).with_suffix("").parts, name)
+                self._node("snapshot", name, path, package, fqn, text)
+        except CuveeError as error:
+            self.errors.append(error)
+
+    def _node(self, kind: str, name: str, path: str, package: str, fqn: tuple[str, ...], text: str) -> None:
         node_id = f"{kind}.{package}.{name}"
         if not _NAME.match(name):
             self.errors.append(
@@ -259,13 +273,12 @@ class _Reader:
                 )
             )
             return
-        section = {"model": "models", "seed": "seeds", "test": "data_tests"}[kind]
+        section = {"model": "models", "seed": "seeds", "snapshot": "snapshots", "test": "data_tests"}[kind]
         patch = self.patches.get((kind, package, name))
         entry: Mapping[str, Any] = {}
         if patch:
             patch.used, entry = True, patch.entry
         config = merge(self._folder_config(section, fqn), entry_config(entry))
-        text = _seed_text(file) if kind == "seed" else self._text(file)
         self.nodes[node_id] = Node(
             id=node_id,
             kind=kind,
@@ -316,7 +329,7 @@ class _Reader:
         if not isinstance(content, Mapping):
             self.errors.append(CuveeError("a properties file is a mapping", where=Location(path, 1), hint="version: 2"))
             return
-        for section, kind in (("models", "model"), ("seeds", "seed")):
+        for section, kind in (("models", "model"), ("seeds", "seed"), ("snapshots", "snapshot")):
             for entry in self._entries(content, section, path):
                 key = (kind, package, str(entry["name"]))
                 if key in self.patches:
@@ -330,9 +343,17 @@ class _Reader:
                     continue
                 self.patches[key] = _Patch(entry, path, package, kind)
                 self._tests(entry, f"{kind}.{package}.{entry['name']}", package, path)
+                if kind == "snapshot" and entry.get("relation"):
+                    self._whole_relation(entry, package, path)
         for source in self._entries(content, "sources", path):
             for table in self._entries(source, "tables", path):
                 self._source(source, table, package, path)
+
+    def _whole_relation(self, entry: Mapping[str, Any], package: str, path: str) -> None:
+        """A snapshot that schema.yml makes of all of a relation. Its text stands on the line of its entry."""
+        name = str(entry["name"])
+        text = "\n" * (yamlfile.line_of(entry) - 1) + f"select * from {{{{ {entry['relation']} }}}}"
+        self._node("snapshot", name, path, package, (package, *Path(path).parent.parts[1:], name), text)
 
     def _entries(self, content: Mapping[str, Any], section: str, path: str) -> Iterator[Mapping[str, Any]]:
         for entry in content.get(section) or ():
@@ -424,6 +445,11 @@ class _Reader:
             test=test,
             attached=attached,
         )
+
+
+def _inside(file: Path, folder: Path, places: Sequence[str]) -> Path:
+    """The path of a file below the first of a package's ``places`` that holds it."""
+    return next((file.relative_to(folder / p) for p in places if file.is_relative_to(folder / p)), Path(file.name))
 
 
 def _seed_text(file: Path) -> str:

@@ -16,9 +16,11 @@ SETTINGS = frozenset({
     "on_schema_change", "full_refresh", "pre-hook", "post-hook", "pre_hook", "post_hook", "quoting",
     "quote_columns", "column_types", "delimiter", "persist_docs", "contract", "grants", "severity", "where",
     "limit", "warn_if", "error_if", "store_failures", "fail_calc", "max_error_share", "group", "access", "docs",
+    "strategy", "updated_at", "check_cols", "hard_deletes", "invalidate_hard_deletes", "dbt_valid_to_current",
+    "snapshot_meta_column_names", "target_schema", "target_database",
 })  # fmt: skip
 _ADDING = {"tags", "pre_hook", "post_hook"}
-MAPPINGS = {"meta", "column_types", "docs", "persist_docs", "contract", "grants"}
+MAPPINGS = {"meta", "column_types", "docs", "persist_docs", "contract", "grants", "snapshot_meta_column_names"}
 
 
 @dataclass(frozen=True, slots=True)
