@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location
-from warehouse import checks, materialize, state, unchanged
+from warehouse import checks, contracts, materialize, state, unchanged
 from warehouse import graph as graphs
 from warehouse import plan as plans
 from warehouse.incremental import incremental
@@ -252,7 +252,10 @@ class _Build:
     def _model(self, planned: Planned, step: graphs.Step, relation: Relation) -> Change:
         from warehouse import answers
 
+        promised = contracts.contract(step.node)
         if step.kind == "view":
+            if promised:
+                contracts.agreed(self.cursor, step, promised)
             answers.refuse_in_view(step, self.opened.functions)
             return materialize.view(self.cursor, step, relation)
         assert step.rendered is not None
@@ -263,7 +266,13 @@ class _Build:
         if step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
             make = incremental
         with answers.answered(self.opened, step, self.cursor, self.watcher) as ready:
-            return make(self.cursor, self.staging, ready, relation)
+            if not promised:
+                return make(self.cursor, self.staging, ready, relation)
+            for kind in promised.silent:
+                self.watcher.say(f"warning: {step.name}: the constraint {kind} is not enforced")
+            change = make(self.cursor, self.staging, contracts.agreed(self.cursor, ready, promised), relation)
+            contracts.enforce(self.cursor, step, promised, change)
+            return change
 
     def _hooks(self, planned: Planned, name: str) -> list[str]:
         step = planned.step

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError
 from warehouse import state
+from warehouse.contracts import contract
 from warehouse.graph import Graph, Step
 from warehouse.state import Built, Parts, fold
 
@@ -113,6 +114,8 @@ def _planned(
             problem = error
     config = step.node.config
     settings = {name: config[name] for name in (_TESTING if step.kind == "test" else _BUILDING) if name in config}
+    if problem is None and (promised := contract(step.node)):
+        settings["contract"] = promised.terms
     relation = step.relation.key if step.relation else ""
     inputs: dict[str, str] = {}
     definitions: list[str] = []

@@ -25,6 +25,7 @@ from warehouse.properties import (
     Column,
     Test,
     columns,
+    constraints,
     entry_config,
     listed,
     merge,
@@ -65,6 +66,7 @@ class Node:
     config: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
     columns: tuple[Column, ...] = ()
+    constraints: tuple[Mapping[str, Any], ...] = ()
     described_at: Location | None = None
     test: Test | None = None  # of a generic test
     attached: str | None = None  # the node that a generic test tests
@@ -290,6 +292,7 @@ class _Reader:
             config=config,
             description=str(entry.get("description") or ""),
             columns=columns(entry),
+            constraints=constraints(entry),
             described_at=Location(patch.path, yamlfile.line_of(entry)) if patch else None,
         )
 

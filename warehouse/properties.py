@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from udfs.errors import Location
+from warehouse import yamlfile
 
 #: Settings that a folder of dbt_project.yml may carry without the "+" prefix.
 SETTINGS = frozenset({
@@ -43,6 +44,8 @@ class Column:
     description: str = ""
     data_type: str | None = None
     quote: bool = False
+    constraints: tuple[Mapping[str, Any], ...] = ()
+    line: int | None = None
 
 
 TEST_SETTINGS = {
@@ -77,7 +80,7 @@ def test_label(test: Test, target: str) -> str:
 
 def entry_config(entry: Mapping[str, Any]) -> dict[str, Any]:
     config = {setting(key): value for key, value in (entry.get("config") or {}).items()}
-    for key in ("tags", "meta", "docs"):
+    for key in ("tags", "meta", "docs", "contract"):
         if entry.get(key) and key not in config:
             config[key] = entry[key]
     return config
@@ -90,10 +93,17 @@ def columns(entry: Mapping[str, Any]) -> tuple[Column, ...]:
             str(column.get("description") or ""),
             column.get("data_type"),
             bool(column.get("quote")),
+            constraints(column),
+            yamlfile.line_of(column),
         )
         for column in entry.get("columns") or ()
         if isinstance(column, Mapping) and column.get("name")
     )
+
+
+def constraints(entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """What the ``constraints:`` of a model or a column say."""
+    return tuple(spec for spec in entry.get("constraints") or () if isinstance(spec, Mapping))
 
 
 def setting(key: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
+from warehouse.contracts import contract
 from warehouse.names import BUILTIN, Pass
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
@@ -185,6 +186,7 @@ class Renderer:
                 where=Location(node.path),
                 hint=did_you_mean(str(kind), _MATERIALIZATIONS),
             )
+        contract(node)
 
     # --- config and names of relations ----------------------------------------------------------------------
 
