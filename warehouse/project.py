@@ -30,6 +30,7 @@ from warehouse.properties import (
     listed,
     merge,
     setting,
+    source_config,
     test_label,
 )
 
@@ -370,7 +371,15 @@ class _Reader:
         name = f"{source['name']}.{table['name']}"
         node_id = f"source.{package}.{name}"
         fqn = (package, *Path(path).parent.parts[1:], str(source["name"]), str(table["name"]))
-        config = merge(merge(self._folder_config("sources", fqn), entry_config(source)), entry_config(table))
+        config = source_config(self._folder_config("sources", fqn), source, table)
+        if config.get("loaded_at_field") and config.get("loaded_at_query"):
+            self.errors.append(
+                CuveeError(
+                    f"source {name} has both loaded_at_field and loaded_at_query",
+                    where=Location(path, yamlfile.line_of(table)),
+                    hint="keep one",
+                )
+            )
         self.nodes[node_id] = Node(
             id=node_id,
             kind="source",

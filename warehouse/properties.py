@@ -19,6 +19,7 @@ SETTINGS = frozenset({
     "limit", "warn_if", "error_if", "store_failures", "fail_calc", "max_error_share", "group", "access", "docs",
     "strategy", "updated_at", "check_cols", "hard_deletes", "invalidate_hard_deletes", "dbt_valid_to_current",
     "snapshot_meta_column_names", "target_schema", "target_database",
+    "loaded_at_field", "loaded_at_query",
 })  # fmt: skip
 _ADDING = {"tags", "pre_hook", "post_hook"}
 MAPPINGS = {"meta", "column_types", "docs", "persist_docs", "contract", "grants", "snapshot_meta_column_names"}
@@ -83,6 +84,26 @@ def entry_config(entry: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("tags", "meta", "docs", "contract"):
         if entry.get(key) and key not in config:
             config[key] = entry[key]
+    return config
+
+
+def source_config(folder: Mapping[str, Any], source: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A source table's config: its folder's, its source's, its own.
+
+    ``freshness`` and where the time is found may stand beside ``config`` too. A table's limits are laid over its
+    source's, and those of schema.yml replace the folder's; ``null`` takes all away.
+    """
+    config = merge(merge(folder, entry_config(source)), entry_config(table))
+    levels = [level for entry in (source, table) for level in (entry, entry.get("config") or {})]
+    limits = [level["freshness"] for level in levels if "freshness" in level]
+    for index, given in enumerate(limits):
+        before = config["freshness"] if index else None
+        config["freshness"] = {**before, **given} if before and given else given
+    for entry in (source, table):
+        found = {**entry, **(entry.get("config") or {})}
+        times = {name: found[name] for name in ("loaded_at_field", "loaded_at_query") if name in found}
+        if times:
+            config |= {"loaded_at_field": None, "loaded_at_query": None} | times
     return config
 
 

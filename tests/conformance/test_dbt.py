@@ -15,7 +15,9 @@ import pytest
 
 from tests.conformance.generate import generate
 from warehouse import build as building
+from warehouse import freshness
 from warehouse.lake import Lake
+from warehouse.opened import open_project
 from warehouse.outcome import Options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -348,6 +350,59 @@ def test_contracts_are_kept_and_broken_alike(dbt: Path, lake: Lake, tmp_path: Pa
     assert theirs["added_null"] and theirs["added_twice"] and not theirs["added"] and not theirs["kept"]
     with duckdb.connect(str(database), read_only=True) as connection:
         assert relations(lake.cursor(), "lake") == relations(connection, "dbt")
+
+
+SOURCES = """
+sources:
+  - name: raw
+    schema: main
+    config:
+      freshness: {warn_after: {count: 12, period: hour}, error_after: {count: 2, period: day}}
+      loaded_at_field: came
+    tables:
+      - {name: new, identifier: events, config: {freshness: {filter: "kind = 'new'"}}}
+      - {name: old, identifier: events, config: {freshness: {filter: "kind = 'old'"}}}
+      - {name: ancient, identifier: events, config: {freshness: {filter: "kind = 'ancient'"}}}
+      - {name: none_such, identifier: events, config: {freshness: {filter: "kind = 'none'"}}}
+      - {name: not_asked, identifier: events, config: {freshness: null}}
+      - name: only_warns
+        identifier: events
+        config: {freshness: {error_after: null, filter: "kind = 'ancient'"}}
+      - name: asked
+        identifier: events
+        config: {loaded_at_query: "select min(came) from {{ this }}"}
+      - name: patient
+        identifier: events
+        config:
+          freshness:
+            warn_after: {count: 30, period: day}
+            error_after: {count: 60, period: day}
+            filter: kind = 'ancient'
+      - {name: wrong, identifier: events, config: {loaded_at_field: no_column}}
+"""
+
+
+def test_sources_are_as_fresh(dbt: Path, lake: Lake, tmp_path: Path) -> None:
+    project = tmp_path / "fresh"
+    (project / "models").mkdir(parents=True)
+    (project / "dbt_project.yml").write_text("name: fresh\nversion: '1.0'\nprofile: fresh\n")
+    (project / "models/sources.yml").write_text(SOURCES)
+    rows = (
+        "create table {}main.events as select * from (values (now() - interval 1 hour, 'new'),"
+        " (now() - interval 1 day, 'old'), (now() - interval 9 day, 'ancient')) as t(came, kind)"
+    )
+    with duckdb.connect(str(profile(project, "fresh"))) as connection:
+        connection.execute(rows.format(""))
+    with lake.commit("rows") as commit:
+        commit.sql(rows.format("lake."))
+    command = [dbt, "source", "freshness", "--profiles-dir", "."]
+    subprocess.run(command, cwd=project, env=os.environ | QUIET, capture_output=True, timeout=300)
+    told = json.loads((project / "target/sources.json").read_text())["results"]
+    theirs = {each["unique_id"].removeprefix("source.fresh."): each["status"] for each in told}
+    ours = {each.source: each.status for each in freshness.check(open_project(lake, project))}
+    assert ours.pop("raw.wrong") == "runtime error", "dbt prints it and leaves it out of its file"
+    assert ours == theirs
+    assert set(ours.values()) == {"pass", "warn", "error"} and len(ours) == 7
 
 
 def test_dbt_reads_all_of_our_own_project(dbt: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "ls": ("warehouse.cli.build:ls", "List the project's nodes."),
     "compile": ("warehouse.cli.build:compile_", "Print a model's SQL as it is sent to DuckDB."),
     "show": ("warehouse.cli.run:show", "Show the first rows of a model's query."),
+    "source": ("warehouse.cli.source:source", "Say how old the rows of sources are."),
     "lineage": ("warehouse.cli.lineage:lineage", "Show where a column comes from and goes."),
     "tokenizer": ("warehouse.cli.tokenizer:tokenizer", "Train and list tokenizers."),
     "export": ("warehouse.cli.export:export", "Write a mixture to MDS shards."),
