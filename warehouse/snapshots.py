@@ -83,6 +83,7 @@ class _Made:
         self.now = f"timestamp '{row[0]}'"
         self.given, query = lake_columns(cursor, step.sql)
         self._check_columns()
+        self._check_expressions(query)
         at = kept.updated_at or self.now
         cursor.execute(
             f"create or replace temp table {_SOURCE} as"
@@ -231,6 +232,23 @@ class _Made:
                     where=place(self.step.node),
                     hint="rename it, or the other one with snapshot_meta_column_names",
                 )
+
+    def _check_expressions(self, query: str) -> None:
+        import duckdb
+
+        kept = self.kept
+        given = [*(("unique_key", key) for key in kept.keys), ("updated_at", kept.updated_at)]
+        for setting, expression in (*given, ("dbt_valid_to_current", kept.current)):
+            try:
+                if expression is not None:
+                    describe(self.cursor, f"select {expression} from ({query}\n) as snapshot_query")
+            except duckdb.Error as error:
+                said = str(error).split("\n\n")[0].split("\n")
+                raise SnapshotError(
+                    f"snapshot {self.step.name}: {setting} is {expression}: {said[0]}",
+                    where=place(self.step.node),
+                    hint="\n  ".join(said[1:]) or None,
+                ) from error
 
     def _check_keys(self) -> None:
         keys = [f"_key_{i}" for i in range(len(self.kept.keys))]

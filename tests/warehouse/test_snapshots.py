@@ -155,6 +155,20 @@ def test_an_error_in_a_query_names_its_line_in_the_file(lake: Lake, tmp_path: Pa
 @pytest.mark.parametrize(
     ("config", "said"),
     [
+        ("strategy='check', unique_key=['id', 'idd'], check_cols='all'", "unique_key is idd: Binder Error: Referenced"),
+        ("strategy='timestamp', unique_key='id', updated_at='at_no_time'", "updated_at is at_no_time: Binder Error"),
+        (f"{CHECK}, dbt_valid_to_current='no_such()'", "dbt_valid_to_current is no_such(): Catalog Error"),
+        ("strategy='check', unique_key='id', check_cols=['naem']", "no column naem for check_cols"),
+    ],
+)
+def test_a_setting_that_does_not_fit_the_query_is_named(lake: Lake, tmp_path: Path, config: str, said: str) -> None:
+    failed = build(lake, project(tmp_path / "p", config=config))["kept"]
+    assert failed.status == "error" and said in failed.message and "snapshots/kept.sql:2" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
         ("unique_key='id'", "it has no strategy"),
         ("strategy='chek', unique_key='id'", "did you mean check?"),
         ("strategy='check', check_cols='all'", "it has no unique_key"),

@@ -133,7 +133,7 @@ def _one_model(opened: Opened, names: tuple[str, ...], excluded: tuple[str, ...]
     from warehouse.selection import select
 
     steps = [opened.graph.steps[key] for key in select(opened.graph, names, excluded)]
-    models = [step for step in steps if step.node.kind == "model"]
+    models = [step for step in steps if step.node.kind in ("model", "snapshot")]
     if len(models) != 1:
         raise UsageError(f"{' '.join(names)} are {len(models)} models", hint="show takes one")
     for call in calls(models[0], opened.functions):
