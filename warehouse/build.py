@@ -19,17 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location
-from warehouse import checks, materialize, state, unchanged
+from warehouse import checks, contracts, materialize, state, unchanged
 from warehouse import graph as graphs
 from warehouse import plan as plans
 from warehouse.calls import calls
 from warehouse.incremental import incremental
-from warehouse.materialize import Change
+from warehouse.materialize import Change, Make
 from warehouse.opened import Opened, open_project
 from warehouse.outcome import DEFAULTS, Options, Result, Watcher
 from warehouse.plan import Plan, Planned
 from warehouse.relation import Relation
 from warehouse.selection import select
+from warehouse.snapshots import snapshot
 from warehouse.state import Built
 from warehouse.versions import versions
 from warehouse.workers import Reader, Workers
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 _GATHER_SECONDS = 2.0
 
 
-Make = Callable[["duckdb.DuckDBPyConnection", "Staging", graphs.Step, Relation], Change]
 #: What came of a node's work, and the seconds it took.
 Done = tuple[Change | checks.Verdict, float]
 
@@ -303,14 +303,25 @@ class _Build:
             file = self.opened.root / step.node.path
             return _work(lambda reader: materialize.seed(reader.cursor, self.staging, step, file, relation))
         self.opened.database.refresh()
-        make = materialize.view if step.kind == "view" else materialize.table
-        if step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
-            make = incremental
+        make = self._maker(step, relation)
         if step.rendered.live:
             step = _live(step, self.opened.renderer.render_live(step.rendered), self.opened)
         if calls(step, self.opened.functions):
             return _work(partial(self._pay, make, step, relation), pays=True)
         return _work(partial(self._make, make, step, relation))
+
+    def _maker(self, step: graphs.Step, relation: Relation) -> Make:
+        """What turns the step's query into a change of the lake, as things are now."""
+        assert step.rendered is not None
+        make = materialize.view if step.kind == "view" else materialize.table
+        if step.kind == "snapshot":
+            make = partial(snapshot, present=self.present.get(relation.key))
+        elif step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
+            make = incremental
+        promised = contracts.contract(step.node)
+        for kind in promised.silent if promised and step.kind != "view" else ():
+            self.watcher.say(f"warning: {step.name}: the constraint {kind} is not enforced")
+        return partial(contracts.kept, make, promised) if promised else make
 
     def _make(self, make: Make, step: graphs.Step, relation: Relation, reader: Reader) -> Change:
         with reader.snapshot() as cursor:

@@ -97,7 +97,7 @@ class Lineage:
         """The columns of other tables that stand in a column's expression. Raises LineageError."""
         if column not in self._known:
             step = self._steps.get(column.relation)
-            self._known[column] = self._follow(step, column.name) if step and step.tree is not None else ()
+            self._known[column] = self._found(step, column.name) if step and step.tree is not None else ()
         return self._known[column]
 
     def _readers(self, column: Column, steps: Iterable[str]) -> set[Column]:
@@ -111,6 +111,14 @@ class Lineage:
                 if column in self.sources(made):
                     found.add(made)
         return found
+
+    def _found(self, step: Step, name: str) -> tuple[Column, ...]:
+        try:
+            return self._follow(step, name)
+        except LineageError:
+            if step.kind == "snapshot":  # it has columns of its own, and those that its query once had
+                return ()
+            raise
 
     def _follow(self, step: Step, name: str) -> tuple[Column, ...]:
         from sqlglot import exp

@@ -84,7 +84,7 @@ class Context:
             "local_md5": local_md5,
             "context": {},
         }  # fmt: skip
-        if not named and node.kind in ("model", "seed"):
+        if not named and node.kind in ("model", "seed", "snapshot"):
             names["this"] = renderer.this(now)
             names["schema"] = names["this"].schema
         else:
@@ -96,7 +96,7 @@ class Context:
         package, name = (names[0], names[1]) if len(names) == 2 else (None, names[0] if names else "")
         found = self._renderer.find(name, package, self._now.node.package)
         if found is None:
-            known = [node.name for node in self._renderer.project.of_kind("model", "seed")]
+            known = [node.name for node in self._renderer.project.of_kind("model", "seed", "snapshot")]
             raise CuveeError(f"no model or seed is named {name!r}", hint=did_you_mean(str(name), known))
         if not self._renderer.enabled(with_config(found, self._renderer.final_config(found))):
             raise CuveeError(f"{name} is disabled", hint=f"enable it in {found.path}, or do not refer to it")

@@ -7,7 +7,7 @@ a few statements and a rename. Several changes may share a commit; each is all t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,11 +51,12 @@ class Change:
     """What a commit does for one node."""
 
     relation: Relation
-    kind: str  # table | view | append | delete+insert | merge
+    kind: str  # table | view | append | delete+insert | merge | snapshot
     columns: tuple[Column, ...] = ()
     files: tuple[Path, ...] = ()
     view: str = ""
     keys: tuple[str, ...] = ()
+    remove: str = ""  # the condition of rows that go, where "t" is the table
     rows: int | None = None
     alter: tuple[str, ...] = ()  # changes of the table's columns, behind ALTER TABLE
     after: tuple[str, ...] = ()  # post-hooks
@@ -83,10 +84,16 @@ class Change:
                     f"delete from {LAKE}.{name} as t where exists"
                     f" (select 1 from read_parquet([{files}]) as n where {matching})"
                 )
+            if self.remove:
+                commit.sql(f"delete from {LAKE}.{name} as t where {self.remove}")
             if self.rows:
                 commit.add(table, self.files)
         for hook in self.after:
             commit.sql(hook)
+
+
+#: What turns a step's query into a change of its relation.
+Make = Callable[["duckdb.DuckDBPyConnection", "Staging", Step, Relation], Change]
 
 
 def table(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:

@@ -275,7 +275,7 @@ class GraphView:
         return {
             node.id: {"name": node.name, "unique_id": node.id, "resource_type": node.kind, "fqn": list(node.fqn),
                       "config": dict(node.config), "package_name": node.package, "path": node.path, "schema": None}
-            for node in self._renderer.project.of_kind("model", "seed", "test")
+            for node in self._renderer.project.of_kind("model", "seed", "snapshot", "test")
         }  # fmt: skip
 
     @property

@@ -8,12 +8,13 @@ reach its readers by themselves.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError
 from warehouse import state
+from warehouse.contracts import contract
 from warehouse.graph import Graph, Step
 from warehouse.state import Built, Parts, fold
 
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 _BUILDING = (
     "materialized", "unique_key", "incremental_strategy", "on_schema_change", "incremental_predicates", "full_refresh",
     "pre_hook", "post_hook", "column_types", "delimiter", "quote_columns", "contract", "max_error_share",
-    "merge_update_columns", "merge_exclude_columns",
+    "merge_update_columns", "merge_exclude_columns", "strategy", "updated_at", "check_cols", "hard_deletes",
+    "invalidate_hard_deletes", "dbt_valid_to_current", "snapshot_meta_column_names",
 )  # fmt: skip
+#: What a snapshot's versions name as one of its inputs: the build before, since its table keeps what that found.
+_HISTORY = "(the build before)"
 _TESTING = ("severity", "warn_if", "error_if", "limit", "fail_calc", "where")
 
 
@@ -110,6 +114,8 @@ def _planned(
             problem = error
     config = step.node.config
     settings = {name: config[name] for name in (_TESTING if step.kind == "test" else _BUILDING) if name in config}
+    if problem is None and (promised := contract(step.node)):
+        settings["contract"] = promised.terms
     relation = step.relation.key if step.relation else ""
     inputs: dict[str, str] = {}
     definitions: list[str] = []
@@ -134,7 +140,11 @@ def _planned(
         inputs=inputs,
     )
     last = built.get(state.key(step.id, relation))
+    if step.kind == "snapshot" and last is not None and _HISTORY in last.parts.inputs:
+        inputs[_HISTORY] = last.parts.inputs[_HISTORY]
     why = _why(step, parts, last, above, relations, full_refresh)
+    if step.kind == "snapshot" and last is not None and why:
+        parts = replace(parts, inputs={**inputs, _HISTORY: last.fingerprint})
     return Planned(step, parts, last, tuple(why), problem)
 
 

@@ -25,10 +25,12 @@ from warehouse.properties import (
     Column,
     Test,
     columns,
+    constraints,
     entry_config,
     listed,
     merge,
     setting,
+    source_config,
     test_label,
 )
 
@@ -56,7 +58,7 @@ class Node:
     """
 
     id: str
-    kind: str  # model | seed | source | test
+    kind: str  # model | seed | snapshot | source | test
     name: str
     package: str
     path: str
@@ -65,6 +67,7 @@ class Node:
     config: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
     columns: tuple[Column, ...] = ()
+    constraints: tuple[Mapping[str, Any], ...] = ()
     described_at: Location | None = None
     test: Test | None = None  # of a generic test
     attached: str | None = None  # the node that a generic test tests
@@ -121,7 +124,7 @@ def load(root: Path) -> Project:
 
 @dataclass(slots=True)
 class _Patch:
-    """What a schema.yml says about one model or seed."""
+    """What a schema.yml says about one model, seed or snapshot."""
 
     entry: Mapping[str, Any]
     path: str
@@ -204,6 +207,8 @@ class _Reader:
                 self.macros.append(MacroFile(name, self._relative(file), self._text(file)))
             else:
                 self._file_node("test", file, name, folder, list(settings.get("test-paths") or ["tests"]))
+        for file in self._files(folder, settings, "snapshot-paths", ["snapshots"], ".sql"):
+            self._snapshots(file, name, folder, list(settings.get("snapshot-paths") or ["snapshots"]))
         for patch in self.patches.values():
             if not patch.used and patch.package == name:
                 known = [node.name for node in self.nodes.values() if node.kind == patch.kind]
@@ -239,11 +244,23 @@ class _Reader:
     # --- nodes of their own files ---------------------------------------------------------------------------
 
     def _file_node(self, kind: str, file: Path, package: str, folder: Path, places: Sequence[str]) -> None:
-        name, path = file.stem, self._relative(file)
-        inside = next(
-            (file.relative_to(folder / p) for p in places if file.is_relative_to(folder / p)), Path(file.name)
-        )
-        fqn = (package, *inside.parts[:-1], name)
+        fqn = (package, *_inside(file, folder, places).parts[:-1], file.stem)
+        text = _seed_text(file) if kind == "seed" else self._text(file)
+        self._node(kind, file.stem, self._relative(file), package, fqn, text)
+
+    def _snapshots(self, file: Path, package: str, folder: Path, places: Sequence[str]) -> None:
+        """The snapshots of one file; as in dbt, its name is part of their paths."""
+        from warehouse.snapshot_settings import blocks
+
+        path = self._relative(file)
+        try:
+            for name, text in blocks(self._text(file), path):
+                fqn = (package, *_inside(file, folder, places).with_suffix("").parts, name)
+                self._node("snapshot", name, path, package, fqn, text)
+        except CuveeError as error:
+            self.errors.append(error)
+
+    def _node(self, kind: str, name: str, path: str, package: str, fqn: tuple[str, ...], text: str) -> None:
         node_id = f"{kind}.{package}.{name}"
         if not _NAME.match(name):
             self.errors.append(
@@ -259,13 +276,12 @@ class _Reader:
                 )
             )
             return
-        section = {"model": "models", "seed": "seeds", "test": "data_tests"}[kind]
+        section = {"model": "models", "seed": "seeds", "snapshot": "snapshots", "test": "data_tests"}[kind]
         patch = self.patches.get((kind, package, name))
         entry: Mapping[str, Any] = {}
         if patch:
             patch.used, entry = True, patch.entry
         config = merge(self._folder_config(section, fqn), entry_config(entry))
-        text = _seed_text(file) if kind == "seed" else self._text(file)
         self.nodes[node_id] = Node(
             id=node_id,
             kind=kind,
@@ -277,6 +293,7 @@ class _Reader:
             config=config,
             description=str(entry.get("description") or ""),
             columns=columns(entry),
+            constraints=constraints(entry),
             described_at=Location(patch.path, yamlfile.line_of(entry)) if patch else None,
         )
 
@@ -316,7 +333,7 @@ class _Reader:
         if not isinstance(content, Mapping):
             self.errors.append(CuveeError("a properties file is a mapping", where=Location(path, 1), hint="version: 2"))
             return
-        for section, kind in (("models", "model"), ("seeds", "seed")):
+        for section, kind in (("models", "model"), ("seeds", "seed"), ("snapshots", "snapshot")):
             for entry in self._entries(content, section, path):
                 key = (kind, package, str(entry["name"]))
                 if key in self.patches:
@@ -330,9 +347,17 @@ class _Reader:
                     continue
                 self.patches[key] = _Patch(entry, path, package, kind)
                 self._tests(entry, f"{kind}.{package}.{entry['name']}", package, path)
+                if kind == "snapshot" and entry.get("relation"):
+                    self._whole_relation(entry, package, path)
         for source in self._entries(content, "sources", path):
             for table in self._entries(source, "tables", path):
                 self._source(source, table, package, path)
+
+    def _whole_relation(self, entry: Mapping[str, Any], package: str, path: str) -> None:
+        """A snapshot that schema.yml makes of all of a relation. Its text stands on the line of its entry."""
+        name = str(entry["name"])
+        text = "\n" * (yamlfile.line_of(entry) - 1) + f"select * from {{{{ {entry['relation']} }}}}"
+        self._node("snapshot", name, path, package, (package, *Path(path).parent.parts[1:], name), text)
 
     def _entries(self, content: Mapping[str, Any], section: str, path: str) -> Iterator[Mapping[str, Any]]:
         for entry in content.get(section) or ():
@@ -346,7 +371,15 @@ class _Reader:
         name = f"{source['name']}.{table['name']}"
         node_id = f"source.{package}.{name}"
         fqn = (package, *Path(path).parent.parts[1:], str(source["name"]), str(table["name"]))
-        config = merge(merge(self._folder_config("sources", fqn), entry_config(source)), entry_config(table))
+        config = source_config(self._folder_config("sources", fqn), source, table)
+        if config.get("loaded_at_field") and config.get("loaded_at_query"):
+            self.errors.append(
+                CuveeError(
+                    f"source {name} has both loaded_at_field and loaded_at_query",
+                    where=Location(path, yamlfile.line_of(table)),
+                    hint="keep one",
+                )
+            )
         self.nodes[node_id] = Node(
             id=node_id,
             kind="source",
@@ -424,6 +457,11 @@ class _Reader:
             test=test,
             attached=attached,
         )
+
+
+def _inside(file: Path, folder: Path, places: Sequence[str]) -> Path:
+    """The path of a file below the first of a package's ``places`` that holds it."""
+    return next((file.relative_to(folder / p) for p in places if file.is_relative_to(folder / p)), Path(file.name))
 
 
 def _seed_text(file: Path) -> str:

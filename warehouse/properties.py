@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from udfs.errors import Location
+from warehouse import yamlfile
 
 #: Settings that a folder of dbt_project.yml may carry without the "+" prefix.
 SETTINGS = frozenset({
@@ -16,9 +17,12 @@ SETTINGS = frozenset({
     "on_schema_change", "full_refresh", "pre-hook", "post-hook", "pre_hook", "post_hook", "quoting",
     "quote_columns", "column_types", "delimiter", "persist_docs", "contract", "grants", "severity", "where",
     "limit", "warn_if", "error_if", "store_failures", "fail_calc", "max_error_share", "group", "access", "docs",
+    "strategy", "updated_at", "check_cols", "hard_deletes", "invalidate_hard_deletes", "dbt_valid_to_current",
+    "snapshot_meta_column_names", "target_schema", "target_database",
+    "loaded_at_field", "loaded_at_query",
 })  # fmt: skip
 _ADDING = {"tags", "pre_hook", "post_hook"}
-MAPPINGS = {"meta", "column_types", "docs", "persist_docs", "contract", "grants"}
+MAPPINGS = {"meta", "column_types", "docs", "persist_docs", "contract", "grants", "snapshot_meta_column_names"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Column:
     description: str = ""
     data_type: str | None = None
     quote: bool = False
+    constraints: tuple[Mapping[str, Any], ...] = ()
+    line: int | None = None
 
 
 TEST_SETTINGS = {
@@ -75,9 +81,29 @@ def test_label(test: Test, target: str) -> str:
 
 def entry_config(entry: Mapping[str, Any]) -> dict[str, Any]:
     config = {setting(key): value for key, value in (entry.get("config") or {}).items()}
-    for key in ("tags", "meta", "docs"):
+    for key in ("tags", "meta", "docs", "contract"):
         if entry.get(key) and key not in config:
             config[key] = entry[key]
+    return config
+
+
+def source_config(folder: Mapping[str, Any], source: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A source table's config: its folder's, its source's, its own.
+
+    ``freshness`` and where the time is found may stand beside ``config`` too. A table's limits are laid over its
+    source's, and those of schema.yml replace the folder's; ``null`` takes all away.
+    """
+    config = merge(merge(folder, entry_config(source)), entry_config(table))
+    levels = [level for entry in (source, table) for level in (entry, entry.get("config") or {})]
+    limits = [level["freshness"] for level in levels if "freshness" in level]
+    for index, given in enumerate(limits):
+        before = config["freshness"] if index else None
+        config["freshness"] = {**before, **given} if before and given else given
+    for entry in (source, table):
+        found = {**entry, **(entry.get("config") or {})}
+        times = {name: found[name] for name in ("loaded_at_field", "loaded_at_query") if name in found}
+        if times:
+            config |= {"loaded_at_field": None, "loaded_at_query": None} | times
     return config
 
 
@@ -88,10 +114,17 @@ def columns(entry: Mapping[str, Any]) -> tuple[Column, ...]:
             str(column.get("description") or ""),
             column.get("data_type"),
             bool(column.get("quote")),
+            constraints(column),
+            yamlfile.line_of(column),
         )
         for column in entry.get("columns") or ()
         if isinstance(column, Mapping) and column.get("name")
     )
+
+
+def constraints(entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """What the ``constraints:`` of a model or a column say."""
+    return tuple(spec for spec in entry.get("constraints") or () if isinstance(spec, Mapping))
 
 
 def setting(key: str) -> str:

@@ -19,10 +19,12 @@ from typing import Any, Protocol
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
+from warehouse.contracts import contract
 from warehouse.names import BUILTIN, Pass
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
 from warehouse.relation import EPHEMERAL, Relation
+from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
 from warehouse.templates import Library, Session, TemplateError, Text, render
 
@@ -103,7 +105,7 @@ class Renderer:
 
     def render_all(self) -> dict[str, Rendered]:
         """Every enabled node but sources that can be rendered; what cannot is in ``errors``."""
-        for node in self.project.of_kind("model", "seed", "test"):
+        for node in self.project.of_kind("model", "seed", "snapshot", "test"):
             try:
                 self.render(node)
             except ProjectErrors as errors:
@@ -163,8 +165,8 @@ class Renderer:
         return Rendered(
             node=final,
             relation=None if node.kind == "test" else self.relation(node, now.config),
-            sql=text.sql.strip().rstrip(";").rstrip() if node.kind != "model" else _trimmed(text)[0],
-            lines=text.lines if node.kind != "model" else _trimmed(text)[1],
+            sql=text.sql.strip().rstrip(";").rstrip() if node.kind == "test" else _trimmed(text)[0],
+            lines=text.lines if node.kind == "test" else _trimmed(text)[1],
             refs=tuple(dict.fromkeys(now.refs)),
             macros={
                 name: sha256(macro.text.encode()).hexdigest()[:16]
@@ -175,6 +177,8 @@ class Renderer:
         )
 
     def _check(self, node: Node) -> None:
+        if node.kind == "snapshot":
+            snapshot_settings(node)
         kind = node.config.get("materialized", "view")
         if node.kind == "model" and kind not in _MATERIALIZATIONS:
             raise ConfigError(
@@ -182,6 +186,7 @@ class Renderer:
                 where=Location(node.path),
                 hint=did_you_mean(str(kind), _MATERIALIZATIONS),
             )
+        contract(node)
 
     # --- config and names of relations ----------------------------------------------------------------------
 
@@ -200,7 +205,7 @@ class Renderer:
         if node.id in self._final:
             return self._final[node.id]
         config = self.settings(node)
-        if node.kind == "model" and "config(" in node.text.replace(" ", ""):
+        if node.kind in ("model", "snapshot") and "config(" in node.text.replace(" ", ""):
             static = self._static_config(node)
             if static is None:
                 return config if node.id in self._open else self.render(node).node.config
@@ -222,7 +227,8 @@ class Renderer:
                         return None
                     found = merge(found, {pair.key: pair.value.as_const() for pair in call.kwargs})
             if any(True for _ in tree.find_all(nodes.If)) and tree.find(nodes.If).find(nodes.Call):  # type: ignore[union-attr]
-                return found if not {"schema", "alias", "materialized", "enabled"} & found.keys() else None
+                placing = {"schema", "target_schema", "alias", "materialized", "enabled"}
+                return found if not placing & found.keys() else None
         except (nodes.Impossible, jinja2.TemplateSyntaxError):
             return None
         return found
@@ -239,6 +245,8 @@ class Renderer:
         schema = self._named("generate_schema_name", node, custom)
         if schema is None:
             schema = self.target.schema if custom is None else f"{self.target.schema}_{str(custom).strip()}"
+        if node.kind == "snapshot" and config.get("target_schema"):
+            schema = str(config["target_schema"])
         identifier = self._named("generate_alias_name", node, alias) or str(alias or node.name).strip()
         kind = config.get("materialized", "view") if node.kind == "model" else "table"
         if kind == "ephemeral":
@@ -356,9 +364,9 @@ class Renderer:
         return {**config, "materialized": "table"} if config.get("materialized") == "ephemeral" else config
 
     def find(self, name: str, package: str | None, local: str) -> Node | None:
-        """The model or seed that a ref names, looked for at home first."""
+        """The model, seed or snapshot that a ref names, looked for at home first."""
         for place in [package] if package else [local, *self.project.packages]:
-            for kind in ("model", "seed"):
+            for kind in ("model", "seed", "snapshot"):
                 if node := self.project.nodes.get(f"{kind}.{place}.{name}"):
                     return node
         return None

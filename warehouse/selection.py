@@ -17,7 +17,7 @@ from warehouse.graph import Graph, Step
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
 
-_KINDS = ("model", "seed", "source", "test", "data_test")
+_KINDS = ("model", "seed", "snapshot", "source", "test", "data_test")
 
 
 class SelectionError(UsageError):
@@ -140,7 +140,7 @@ def _has_config(step: Step, argument: str, value: str) -> bool:
     here: object = step.node.config
     for part in argument.split("."):
         here = here.get(part) if isinstance(here, dict) else None
-    if here is None and argument == "materialized" and step.node.kind in ("model", "seed"):
+    if here is None and argument == "materialized" and step.node.kind in ("model", "seed", "snapshot"):
         here = step.kind
     if isinstance(here, list):
         return value in map(str, here)

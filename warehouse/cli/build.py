@@ -84,7 +84,7 @@ def build(
     retry_errors: bool,
     out: Output,
 ) -> None:
-    """Build seeds and models and test them, in dependency order.
+    """Build seeds, snapshots and models and test them, in dependency order.
 
     What did not change is not built again. A failed test keeps what lies downstream from being built.
 
@@ -199,7 +199,7 @@ def plan(
     "--resource-type",
     "kinds",
     multiple=True,
-    type=click.Choice(["model", "seed", "test", "source"]),
+    type=click.Choice(["model", "seed", "snapshot", "test", "source"]),
     help="Only nodes of this kind.",
 )
 @output_options
@@ -254,7 +254,7 @@ def compile_(
         raise UsageError("compile needs the name of a model", hint="for example: cuvee compile orders")
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
     keys = chosen(opened.graph, (*names, *select), exclude)
-    kinds = ("model",) if names else ("model", "test")
+    kinds = ("model", "snapshot") if names else ("model", "snapshot", "test")
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
     texts = {step.name: step.sql for step in steps if step.node.kind in kinds}
     if out.as_json:

@@ -1,4 +1,4 @@
-"""cuvee run, seed and show: a part of what cuvee build does."""
+"""cuvee run, seed, snapshot and show: a part of what cuvee build does."""
 
 from __future__ import annotations
 
@@ -50,6 +50,18 @@ def seed(full_refresh: bool, **given: Any) -> None:
     cuvee seed --select taxonomy
     """
     _build("seed", full_refresh=full_refresh, **given)
+
+
+@click.command(cls=SelectingCommand)
+@project_options
+@_fail_fast
+@output_options
+def snapshot(fail_fast: bool, **given: Any) -> None:
+    """Add to the snapshots what changed in what they read. History stays, whatever else changes.
+
+    cuvee snapshot --select orders_history
+    """
+    _build("snapshot", fail_fast=fail_fast, **given)
 
 
 def _build(
@@ -121,7 +133,7 @@ def _one_model(opened: Opened, names: tuple[str, ...], excluded: tuple[str, ...]
     from warehouse.selection import select
 
     steps = [opened.graph.steps[key] for key in select(opened.graph, names, excluded)]
-    models = [step for step in steps if step.node.kind == "model"]
+    models = [step for step in steps if step.node.kind in ("model", "snapshot")]
     if len(models) != 1:
         raise UsageError(f"{' '.join(names)} are {len(models)} models", hint="show takes one")
     for call in calls(models[0], opened.functions):
