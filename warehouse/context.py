@@ -24,7 +24,7 @@ from warehouse.names import (
     modules,
     to_yaml,
 )
-from warehouse.project import with_config
+from warehouse.project import Node, with_config
 from warehouse.relation import LAKE, Relation
 from warehouse.templates import Session
 
@@ -44,7 +44,7 @@ class Context:
         names: dict[str, Any] = {
             "ref": lambda *names, **options: self._ref(names, options),
             "source": lambda schema, table: self._source(schema, table),
-            "var": Var(renderer, node),
+            "var": Var(renderer, now),
             "env_var": self._env_var,
             "config": Config(now),
             "target": renderer.target,
@@ -85,7 +85,7 @@ class Context:
             "context": {},
         }  # fmt: skip
         if not named and node.kind in ("model", "seed", "snapshot"):
-            names["this"] = renderer.this(now)
+            names["this"] = (now.overrides.inputs.get(node.id) if now.overrides else None) or renderer.this(now)
             names["schema"] = names["this"].schema
         else:
             names["schema"] = renderer.target.schema
@@ -101,18 +101,25 @@ class Context:
         if not self._renderer.enabled(with_config(found, self._renderer.final_config(found))):
             raise CuveeError(f"{name} is disabled", hint=f"enable it in {found.path}, or do not refer to it")
         self._now.refs.append(found.id)
-        return self._renderer.relation(found)
+        return self._read(found)
 
     def _source(self, schema: str, table: str) -> Relation:
         for place in [self._now.node.package, *self._renderer.project.packages]:
             if node := self._renderer.project.nodes.get(f"source.{place}.{schema}.{table}"):
                 self._now.refs.append(node.id)
-                return self._renderer.relation(node)
+                return self._read(node)
         known = [f"{node.source_name}.{node.name}" for node in self._renderer.project.of_kind("source")]
         hint = did_you_mean(f"{schema}.{table}", known) or "declare it under sources: in a .yml file"
         raise CuveeError(f"no source is named {schema}.{table}", hint=hint)
 
+    def _read(self, node: Node) -> Relation:
+        """Where ``node`` is read: where it is built, but in a unit test from the rows that are given for it."""
+        given = self._now.overrides.inputs.get(node.id) if self._now.overrides else None
+        return given or self._renderer.relation(node)
+
     def _env_var(self, name: str, default: str | None = None) -> str:
+        if self._now.overrides and name in self._now.overrides.env_vars:
+            return str(self._now.overrides.env_vars[name])
         value = os.environ.get(name)
         self._renderer.env_vars[name] = value
         if value is None and default is None:

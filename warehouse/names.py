@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 BUILTIN = "dbt"
 
 
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a unit test puts in the place of the project's own: relations by node, results of macros, variables."""
+
+    inputs: Mapping[str, Relation]
+    macros: Mapping[str, Any]
+    vars: Mapping[str, Any]
+    env_vars: Mapping[str, Any]
+
+
 @dataclass(slots=True)
 class Pass:
     """What one rendering of one node collects."""
@@ -30,6 +40,7 @@ class Pass:
     config: dict[str, Any]
     execute: bool
     incremental: bool
+    overrides: Overrides | None = None
     refs: list[str] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -106,13 +117,15 @@ class ResultColumn:
 class Var:
     """``var('name', default)``: from the command line, then the package's own block, then the project's."""
 
-    def __init__(self, renderer: Renderer, node: Node) -> None:
-        self._renderer, self._package = renderer, node.package
+    def __init__(self, renderer: Renderer, now: Pass) -> None:
+        self._renderer, self._package = renderer, now.node.package
+        self._overrides = now.overrides.vars if now.overrides else {}
 
     def _all(self) -> Mapping[str, Any]:
         variables = self._renderer.project.vars
         scoped = variables.get(self._package)
-        return {**variables, **(scoped if isinstance(scoped, Mapping) else {}), **self._renderer.given}
+        scoped = scoped if isinstance(scoped, Mapping) else {}
+        return {**variables, **scoped, **self._renderer.given, **self._overrides}
 
     def has_var(self, name: str) -> bool:
         return name in self._all()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from udfs.errors import CuveeError
 from warehouse import state
 from warehouse.contracts import contract
-from warehouse.graph import Graph, Step
+from warehouse.graph import TESTS, Graph, Step
 from warehouse.state import Built, Parts, fold
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Planned:
     @property
     def relation_key(self) -> str:
         relation = self.step.relation
-        return relation.key if relation and self.step.kind not in ("test", "ephemeral") else ""
+        return relation.key if relation and self.step.kind not in (*TESTS, "ephemeral") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,8 @@ def _planned(
     definitions: list[str] = []
     for key in step.parents:
         parent = above[key]
-        inputs[key] = parent.parts.fingerprint
+        # No row of the lake matters to a unit test, only the types of what its model reads.
+        inputs[key] = parent.parts.definition if step.kind == "unit_test" else parent.parts.fingerprint
         definitions.append(parent.parts.definition)
     for name in step.external:
         inputs[name] = versions.of(name)
@@ -160,8 +161,8 @@ def _why(
     if step.kind in ("source", "ephemeral"):
         return []
     if last is None:
-        return ["never tested" if step.kind == "test" else "never built"]
-    if step.kind != "test":
+        return ["never tested" if step.kind in TESTS else "never built"]
+    if step.kind not in TESTS:
         relation = step.relation
         assert relation is not None
         found = relations.get(relation.key)
@@ -172,6 +173,11 @@ def _why(
             return [f"{relation.key} is a {found[0]}, not a {wanted}"]
     before = last.parts
     why: list[str] = []
+    if step.kind == "unit_test":
+        if parts.sql != before.sql:
+            return ["the test or its model changed"]
+        if parts.inputs != before.inputs:
+            return ["the definition of something upstream changed"]
     if full_refresh and step.kind in ("incremental", "seed", "table"):
         why.append("full refresh")
     if parts.sql != before.sql:
@@ -187,7 +193,7 @@ def _why(
     changed += [name for name in before.inputs if name not in parts.inputs]
     if changed and not (parts.sql != before.sql and set(parts.inputs) != set(before.inputs)):
         why.append("upstream data changed: " + ", ".join(sorted(_plain(name, above) for name in changed)))
-    if step.kind == "test" and last.status not in ("pass", "warn") and not why:
+    if step.kind in TESTS and last.status not in ("pass", "warn") and not why:
         why.append(f"last time: {last.status}")
     if not why and parts.fingerprint != last.fingerprint:
         why.append("changed")

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
 from warehouse.contracts import contract
-from warehouse.names import BUILTIN, Pass
+from warehouse.names import BUILTIN, Overrides, Pass
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
 from warehouse.relation import EPHEMERAL, Relation
@@ -67,6 +67,7 @@ class Rendered:
     refs: tuple[str, ...]
     macros: Mapping[str, str]
     live: bool  # the template asked for something only the database knows
+    touched: frozenset[str] = frozenset()  # the names that the template used
 
     @property
     def materialized(self) -> str:
@@ -147,15 +148,19 @@ class Renderer:
             return False
         return self.database.relation_type(rendered.relation.schema, rendered.relation.identifier) == "table"
 
-    def _render(self, node: Node, *, execute: bool, incremental: bool) -> Rendered:
+    def render_given(self, node: Node, overrides: Overrides, *, execute: bool) -> Rendered:
+        """The node as a unit test has it."""
+        return self._render(node, execute=execute, incremental=False, overrides=overrides)
+
+    def _render(self, node: Node, *, execute: bool, incremental: bool, overrides: Overrides | None = None) -> Rendered:
         config = self.settings(node)
         if node.kind == "seed":
             relation = self.relation(node, config)
             return Rendered(with_config(node, config), relation, "", (), (), {}, live=False)
-        now = Pass(node, dict(config), execute, incremental)
+        now = Pass(node, dict(config), execute, incremental, overrides)
         if not self.enabled(with_config(node, config)):
             return Rendered(with_config(node, config), None, "", (), (), {}, live=False)
-        session = Session(self.library, {})
+        session = Session(self.library, {}, results=overrides.macros if overrides else {})
         session.names = Context(self, now, session).names()
         text = self._generic_test(now, session) if node.test else render(session, node.text, node.path, node.package)
         final = with_config(node, now.config)
@@ -174,6 +179,7 @@ class Renderer:
                 if macro.package != BUILTIN
             },
             live=bool(session.touched & _LIVE),
+            touched=frozenset(session.touched),
         )
 
     def _check(self, node: Node) -> None:

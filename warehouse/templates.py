@@ -148,7 +148,12 @@ class Session:
     names: Mapping[str, Any]
     used: dict[str, Macro] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
+    results: Mapping[str, Any] = field(default_factory=dict)  # what macros, by name, are said to give
     _contexts: dict[int, Any] = field(default_factory=dict)
+
+    def said(self, name: str) -> Callable[..., Any]:
+        """A macro that gives what it is said to give."""
+        return lambda *args, **kwargs: self.results[name]
 
     def scope(self, package: str) -> _Scope:
         return _Scope(self, package)
@@ -187,7 +192,8 @@ class _Scope(dict[str, Any]):
     def __contains__(self, name: object) -> bool:
         session = self._session
         return (
-            name in session.names
+            name in session.results
+            or name in session.names
             or session.library.find(str(name), self._package) is not None
             or name in session.library.macros
             or name in session.library.env.globals
@@ -195,6 +201,8 @@ class _Scope(dict[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         session = self._session
+        if name in session.results:
+            return session.said(name)
         macro = session.library.find(name, self._package)
         if macro and macro.package != session.library.builtin:
             return session.macro(macro)
@@ -215,6 +223,8 @@ class _Namespace:
         self.__session, self.__package = session, package
 
     def __getattr__(self, name: str) -> Any:
+        if f"{self.__package}.{name}" in self.__session.results:
+            return self.__session.said(f"{self.__package}.{name}")
         macros = self.__session.library.macros.get(self.__package, {})
         if name not in macros:
             raise AttributeError(name)

@@ -65,7 +65,7 @@ def remember(
     kept = []
     for result in results:
         said = result.message.partition("\n")[0]
-        if result.kind == "test" and result.status != "unchanged":
+        if result.kind in ("test", "unit_test") and result.status != "unchanged":
             said = result.status
         kept.append({**asdict(result), "status": "unchanged", "seconds": 0.0, "message": said})
     body = json.dumps({"files": files, "ground": asdict(ground), "results": kept})

@@ -131,7 +131,7 @@ def test(
         exclude,
         build_options(variables, target),
         watcher=terminal(out),
-        kinds=["test"],
+        kinds=["test", "unit_test"],
     )
     report(out, results, time.perf_counter() - began)
 
@@ -199,7 +199,7 @@ def plan(
     "--resource-type",
     "kinds",
     multiple=True,
-    type=click.Choice(["model", "seed", "snapshot", "test", "source"]),
+    type=click.Choice(["model", "seed", "snapshot", "test", "unit_test", "source"]),
     help="Only nodes of this kind.",
 )
 @output_options
