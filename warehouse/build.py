@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location
-from warehouse import checks, materialize, state, unchanged
+from warehouse import artifacts, checks, materialize, state, unchanged
 from warehouse import graph as graphs
 from warehouse import plan as plans
 from warehouse.incremental import incremental
@@ -110,8 +110,8 @@ def build(
         opened = open_project(lake, root, options, functions=functions, say=watcher.say)
         planned = plan(opened, chosen, excluded)
         watcher.started(planned)
-        with lake.staging() as staging:
-            results = _Build(opened, planned, staging, watcher, kinds).run()
+        with lake.staging() as staging, _recorded(opened, planned, watcher, kinds, (chosen, excluded)) as results:
+            _Build(opened, planned, staging, watcher, kinds, results).run()
         hooks = opened.renderer.project.on_run_start or opened.renderer.project.on_run_end
         if (
             registered
@@ -145,6 +145,33 @@ def _ground(opened: Opened, plan: Plan, results: Sequence[Result]) -> unchanged.
 
 
 @contextmanager
+def _recorded(
+    opened: Opened, plan: Plan, watcher: Watcher, kinds: Sequence[str], asked: tuple[Sequence[str], Sequence[str]]
+) -> Iterator[list[Result]]:
+    """The list of a build's results; however the build ends, dbt's artifacts tell of it."""
+    results: list[Result] = []
+    call = artifacts.invocation(kinds[0] if kinds else "build", opened.root, *asked, opened.options)
+    with _unless_unwritable(watcher):
+        artifacts.write_manifest(opened, call)
+    try:
+        yield results
+    finally:
+        done = {result.node for result in results}
+        due = [each.step.id for each in plan if not kinds or each.step.node.kind in kinds]
+        with _unless_unwritable(watcher):
+            artifacts.write_run_results(call, results, opened.graph.steps, [key for key in due if key not in done])
+
+
+@contextmanager
+def _unless_unwritable(watcher: Watcher) -> Iterator[None]:
+    """A build that went well is no failure because its report cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        watcher.say(f"cannot write {error.filename}: {error.strerror}")
+
+
+@contextmanager
 def _alone(lake: Lake, watcher: Watcher) -> Iterator[None]:
     """Wait for another build of this lake to end: both would pay for the same answers. The lock dies with it."""
     from filelock import FileLock, Timeout
@@ -162,22 +189,30 @@ def _alone(lake: Lake, watcher: Watcher) -> Iterator[None]:
 class _Build:
     """One run through a plan."""
 
-    def __init__(self, opened: Opened, plan: Plan, staging: Staging, watcher: Watcher, kinds: Sequence[str]) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        plan: Plan,
+        staging: Staging,
+        watcher: Watcher,
+        kinds: Sequence[str],
+        results: list[Result],
+    ) -> None:
         self.opened, self.plan, self.staging, self.watcher, self.kinds = opened, plan, staging, watcher, kinds
         self.cursor = opened.lake.cursor()
-        self.results: list[Result] = []
+        self.results = results
         self.stopped: dict[str, str] = {}  # nodes that cannot be built or trusted → why
         self.pending: list[tuple[Planned, Change, Built]] = []
         self.waiting_since = 0.0
         self.present = {name: kind for name, (kind, _) in plan.relations.items()}
         self.tested: list[Built] = []
 
-    def run(self) -> list[Result]:
+    def run(self) -> None:
+        """Build what the plan says; what becomes of each node is added to ``results``."""
         project = self.opened.renderer.project
         self._run_hooks("on-run-start", project.on_run_start)
         self._run_nodes()
         self._run_hooks("on-run-end", project.on_run_end)
-        return self.results
 
     def _run_nodes(self) -> None:
         try:
@@ -340,7 +375,7 @@ class _Build:
 
     def _test(self, planned: Planned, began: float) -> None:
         if not planned.changed and planned.last is not None and "test" not in self.kinds:
-            self._done(planned, "unchanged", message=planned.last.status)
+            self._done(planned, "unchanged", rows=planned.last.rows, message=planned.last.status)
             return
         from warehouse import answers
 
@@ -368,7 +403,7 @@ class _Build:
     ) -> None:
         step = planned.step
         relation = step.relation.key if step.relation and step.kind != "test" else None
-        result = Result(step.id, step.name, step.kind, status, relation, rows, seconds, message)
+        result = Result(step.id, step.name, step.kind, status, relation, rows, seconds, message, time.time())
         self.results.append(result)
         self.watcher.finished(result)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class Options:
     fail_fast: bool = False
     retry_errors: bool = False  # ask again for answers that ended in an error
     commit_every: int = 500  # answers
+    target_path: Path | None = None  # where artifacts go; the project's target/ unless told
 
 
 DEFAULTS = Options()
@@ -37,6 +39,7 @@ class Result:
     rows: int | None = None
     seconds: float = 0.0
     message: str = ""
+    ended: float = 0.0  # seconds since 1970
 
     @property
     def failed(self) -> bool:

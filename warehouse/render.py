@@ -24,7 +24,7 @@ from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_conf
 from warehouse.properties import merge
 from warehouse.relation import EPHEMERAL, Relation
 from warehouse.target import Target
-from warehouse.templates import Library, Session, TemplateError, Text, render
+from warehouse.templates import Library, Macro, Session, TemplateError, Text, render
 
 _LIVE = {"execute", "run_query", "is_incremental", "adapter", "load_result", "statement", "load_relation", "flags"}
 _MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
@@ -294,14 +294,19 @@ class Renderer:
 
     # --- generic tests --------------------------------------------------------------------------------------
 
+    def test_macro(self, node: Node) -> Macro | None:
+        """The macro behind a generic test: the package's own before the built-in one."""
+        assert node.test is not None
+        package, _, name = node.test.name.rpartition(".")
+        candidates = [package] if package else [node.package, self.project.name, *self.project.packages, BUILTIN]
+        return next(
+            (found for place in candidates if (found := self.library.macros.get(place, {}).get(f"test_{name}"))), None
+        )
+
     def _generic_test(self, now: Pass, session: Session) -> Text:
         test, node = now.node.test, now.node
         assert test is not None and node.attached is not None
-        package, _, name = test.name.rpartition(".")
-        candidates = [package] if package else [node.package, self.project.name, *self.project.packages, BUILTIN]
-        macro = next(
-            (found for place in candidates if (found := self.library.macros.get(place, {}).get(f"test_{name}"))), None
-        )
+        macro = self.test_macro(node)
         if macro is None:
             known = [
                 key.removeprefix("test_") if place in (BUILTIN, self.project.name) else f"{place}.{key[5:]}"
