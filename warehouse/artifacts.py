@@ -11,7 +11,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import md5, sha256
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from warehouse.outcome import Options, Result
+from warehouse.outcome import DEFAULTS, Options, Result
 from warehouse.properties import listed, test_kwargs, tested_template
 from warehouse.relation import LAKE
 
@@ -42,14 +43,14 @@ _CALLS = re.compile(r"(?:\b(\w+)\s*\.\s*)?\b(\w+)\s*\(")
 _DISPATCH = re.compile(r"""dispatch\(\s*['"](\w+)['"](?:\s*,\s*(?:macro_namespace\s*=\s*)?['"](\w+)['"])?""")
 _SHOWN = {"show": True, "node_color": None}
 #: What dbt's nodes carry where nothing is set.
-_CONFIG = {
+_CONFIG: dict[str, Any] = {
     "enabled": True, "alias": None, "schema": None, "database": None, "tags": [], "meta": {}, "group": None,
     "materialized": "view", "incremental_strategy": None, "persist_docs": {}, "post-hook": [], "pre-hook": [],
     "quoting": {}, "column_types": {}, "full_refresh": None, "unique_key": None, "on_schema_change": "ignore",
     "on_configuration_change": "apply", "grants": {}, "packages": [], "docs": _SHOWN,
     "contract": {"enforced": False, "alias_types": True}, "event_time": None,
 }  # fmt: skip
-_TEST_CONFIG = {
+_TEST_CONFIG: dict[str, Any] = {
     "enabled": True, "alias": None, "schema": "dbt_test__audit", "database": None, "tags": [], "meta": {},
     "group": None, "materialized": "test", "severity": "ERROR", "store_failures": None, "store_failures_as": None,
     "where": None, "limit": None, "fail_calc": "count(*)", "warn_if": "!= 0", "error_if": "!= 0",
@@ -68,22 +69,37 @@ class Invocation:
 
 
 def invocation(
-    which: str, root: Path, chosen: Sequence[str] = (), excluded: Sequence[str] = (), options: Options | None = None
+    which: str,
+    root: Path,
+    chosen: Sequence[str] = (),
+    excluded: Sequence[str] = (),
+    options: Options = DEFAULTS,
+    kinds: Sequence[str] = (),
 ) -> Invocation:
     """The call of ``which`` for the project in ``root``, with its options as ``cuvee retry`` reads them."""
-    options = options or Options()
     args = {
         "which": which,
         "project_dir": str(root),
         "select": list(chosen),
         "exclude": list(excluded),
+        "resource_types": list(kinds),
         "vars": dict(options.variables),
         "target": options.target,
         "full_refresh": options.full_refresh,
         "fail_fast": options.fail_fast,
         "retry_errors": options.retry_errors,
+        "state": str(options.state) if options.state else None,
     }
     return Invocation(which, options.target_path or root / "target", args)
+
+
+@contextmanager
+def unless_unwritable(say: Callable[[str], None]) -> Iterator[None]:
+    """What went well is no failure because the report of it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        say(f"cannot write {error.filename}: {error.strerror}")
 
 
 # --- manifest.json ------------------------------------------------------------------------------------------------
@@ -287,7 +303,9 @@ def _macro(macro: Macro, renderer: Renderer, call: Invocation) -> dict[str, Any]
 
 def macro_text(macro: Macro) -> str:
     """A macro from its opening to its closing tag."""
-    found = re.search(r"\{%-?\s*(macro|(?:data_)?test|materialization)\b.*?\{%-?\s*end\1\s*-?%\}", macro.text, re.DOTALL)
+    found = re.search(
+        r"\{%-?\s*(macro|(?:data_)?test|materialization)\b.*?\{%-?\s*end\1\s*-?%\}", macro.text, re.DOTALL
+    )
     return found[0] if found else macro.text
 
 

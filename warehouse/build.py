@@ -9,7 +9,7 @@ relation in its last good version; the next one continues behind what was commit
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,6 @@ from warehouse.opened import Opened, open_project
 from warehouse.outcome import DEFAULTS, Options, Result, Watcher
 from warehouse.plan import Plan, Planned
 from warehouse.relation import Relation
-from warehouse.selection import select
 from warehouse.state import Built
 from warehouse.versions import versions
 
@@ -43,9 +42,15 @@ class BuildError(CuveeError):
     """Something could not be built, or a test failed."""
 
 
-def plan(opened: Opened, chosen: Sequence[str] = (), excluded: Sequence[str] = ()) -> Plan:
-    """What a build of the selection would do, and why. Changes nothing."""
-    selected = select(opened.graph, chosen, excluded)
+def plan(
+    opened: Opened,
+    chosen: Sequence[str] = (),
+    excluded: Sequence[str] = (),
+    *,
+    only: Collection[str] | None = None,
+) -> Plan:
+    """What a build of the selection would do, and why. Changes nothing. ``only`` are ids, in place of a selection."""
+    selected = opened.select(chosen, excluded) if only is None else set(only) & set(opened.graph.steps)
     cursor = opened.database.cursor
     opened.database.refresh()
     relations = opened.database.relations
@@ -96,11 +101,13 @@ def build(
     functions: Mapping[str, ExpensiveFunction] | None = None,
     watcher: Watcher | None = None,
     kinds: Sequence[str] = (),
+    only: Collection[str] | None = None,
 ) -> list[Result]:
     """Build what is selected and changed, test it, and say what became of each node.
 
     ``kinds`` narrows the selection to kinds of nodes (``test``: run tests, all of them, build nothing). Two builds
-    on one lake: the second waits for the first. Raises ProjectErrors before anything is built if the project has
+    on one lake: the second waits for the first. ``only`` are the ids of the nodes to build of those that were selected
+    in an earlier build. Raises ProjectErrors before anything is built if the project has
     mistakes; a failing model or test raises nothing, it is among the results.
     """
     watcher = watcher or Watcher()
@@ -108,7 +115,7 @@ def build(
     files = unchanged.digest(root) if root.is_dir() else ""
     with _alone(lake, watcher):
         opened = open_project(lake, root, options, functions=functions, say=watcher.say)
-        planned = plan(opened, chosen, excluded)
+        planned = plan(opened, chosen, excluded, only=only)
         watcher.started(planned)
         with lake.staging() as staging, _recorded(opened, planned, watcher, kinds, (chosen, excluded)) as results:
             _Build(opened, planned, staging, watcher, kinds, results).run()
@@ -116,7 +123,9 @@ def build(
         if (
             registered
             and not kinds
+            and only is None
             and not hooks
+            and unchanged.holds_again(options)
             and not any(result.status in ("fail", "error", "skipped") for result in results)
         ):
             ground = _ground(opened, planned, results)
@@ -150,25 +159,17 @@ def _recorded(
 ) -> Iterator[list[Result]]:
     """The list of a build's results; however the build ends, dbt's artifacts tell of it."""
     results: list[Result] = []
-    call = artifacts.invocation(kinds[0] if kinds else "build", opened.root, *asked, opened.options)
-    with _unless_unwritable(watcher):
+    which = {"model": "run"}.get(kinds[0], kinds[0]) if kinds else "build"
+    call = artifacts.invocation(which, opened.root, *asked, opened.options, kinds)
+    with artifacts.unless_unwritable(watcher.say):
         artifacts.write_manifest(opened, call)
     try:
         yield results
     finally:
         done = {result.node for result in results}
         due = [each.step.id for each in plan if not kinds or each.step.node.kind in kinds]
-        with _unless_unwritable(watcher):
+        with artifacts.unless_unwritable(watcher.say):
             artifacts.write_run_results(call, results, opened.graph.steps, [key for key in due if key not in done])
-
-
-@contextmanager
-def _unless_unwritable(watcher: Watcher) -> Iterator[None]:
-    """A build that went well is no failure because its report cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        watcher.say(f"cannot write {error.filename}: {error.strerror}")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from udfs.errors import CuveeError
 from warehouse import graph as graphs
 from warehouse import project
+from warehouse.comparison import comparison
 from warehouse.graph import Graph
 from warehouse.outcome import DEFAULTS, Options
 from warehouse.render import Renderer
+from warehouse.selection import select
 from warehouse.target import target_of
 from warehouse.versions import versions
 
@@ -60,6 +62,10 @@ class Opened:
     functions: Mapping[str, ExpensiveFunction]
     database: LakeDatabase
     options: Options
+
+    def select(self, chosen: Sequence[str], excluded: Sequence[str] = ()) -> set[str]:
+        """Ids of the nodes that ``chosen`` names without those that ``excluded`` names. Raises SelectionError."""
+        return select(self.graph, chosen, excluded, comparison(self))
 
 
 def open_project(

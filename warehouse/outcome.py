@@ -21,6 +21,7 @@ class Options:
     fail_fast: bool = False
     retry_errors: bool = False  # ask again for answers that ended in an error
     commit_every: int = 500  # answers
+    state: Path | None = None  # the folder of an older manifest.json, to compare with
     target_path: Path | None = None  # where artifacts go; the project's target/ unless told
 
 

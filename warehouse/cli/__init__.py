@@ -26,6 +26,7 @@ COMMANDS = {
     "seed": ("warehouse.cli.run:seed", "Load seeds only."),
     "plan": ("warehouse.cli.build:plan", "Say what a build would do, and why."),
     "test": ("warehouse.cli.build:test", "Run the project's tests."),
+    "retry": ("warehouse.cli.retry:retry", "Run again what failed or was skipped the last time."),
     "ls": ("warehouse.cli.build:ls", "List the project's nodes."),
     "compile": ("warehouse.cli.build:compile_", "Print a model's SQL as it is sent to DuckDB."),
     "show": ("warehouse.cli.run:show", "Show the first rows of a model's query."),

@@ -37,6 +37,18 @@ class SelectingCommand(click.Command):
         return super().parse_args(ctx, spread)
 
 
+#: Where ``project_options`` leaves what only ``build_options`` needs, so that no command has to pass it on.
+_PROJECT = f"{__name__}.project"
+_FOLDER: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "DIR"}
+
+target_path_option = click.option(
+    "--target-path",
+    **_FOLDER,
+    envvar="DBT_TARGET_PATH",
+    help="Where manifest.json and run_results.json go  [default: DBT_TARGET_PATH, else the project's target/]",
+)
+
+
 def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options by which every one of these commands finds its project and selects its nodes."""
 
@@ -52,10 +64,13 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--exclude", multiple=True, metavar="NODES", help="What to leave out, in the same words.")
     @click.option("--vars", "variables", default="{}", metavar="YAML", help="Variables, as YAML: '{seed: 18}'.")
     @click.option("--target", "-t", metavar="NAME", help="The target of profiles.yml to build for.")
+    @click.option("--state", "state", **_FOLDER, help="The folder of an older manifest.json, for state: and result:.")
+    @target_path_option
     @project_option
     @lake_option
     @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, state: Path | None, target_path: Path | None, **kwargs: Any) -> Any:
+        click.get_current_context().meta[_PROJECT] = {"state": state, "target_path": target_path}
         return command(*args, **kwargs)
 
     return wrapped
@@ -102,6 +117,12 @@ def build(
         from warehouse.build import build as run
 
         results = run(lake, project_dir, select, exclude, options, watcher=terminal(out))
+    else:
+        from warehouse import artifacts
+
+        call = artifacts.invocation("build", project_dir, select, exclude, options)
+        with artifacts.unless_unwritable(out.note):
+            artifacts.write_run_results(call, results)
     report(out, results, time.perf_counter() - began)
 
 
@@ -217,10 +238,8 @@ def ls(
 
     cuvee ls --select tag:nightly
     """
-    from warehouse.selection import select as chosen
-
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
-    keys = chosen(opened.graph, select, exclude)
+    keys = opened.select(select, exclude)
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
     rows = [
         (step.kind, step.name, step.relation.key if step.relation else None, step.node.path)
@@ -248,12 +267,14 @@ def compile_(
 
     cuvee compile orders
     """
-    from warehouse.selection import select as chosen
+    from warehouse import artifacts
 
     if not names and not select:
         raise UsageError("compile needs the name of a model", hint="for example: cuvee compile orders")
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
-    keys = chosen(opened.graph, (*names, *select), exclude)
+    keys = opened.select((*names, *select), exclude)
+    with artifacts.unless_unwritable(out.note):
+        artifacts.write_manifest(opened, artifacts.invocation("compile", opened.root, select, exclude, opened.options))
     kinds = ("model",) if names else ("model", "test")
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
     texts = {step.name: step.sql for step in steps if step.node.kind in kinds}
@@ -264,7 +285,7 @@ def compile_(
         out.text(f"-- {name}\n{sql};\n" if len(texts) > 1 else f"{sql};")
 
 
-def build_options(variables: str, target: str | None, **flags: bool) -> Options:
+def build_options(variables: str, target: str | None, **flags: Any) -> Options:
     """The options of a build from those of the command line. Raises UsageError for bad ``--vars``."""
     from warehouse.outcome import Options
 
@@ -278,7 +299,7 @@ def build_options(variables: str, target: str | None, **flags: bool) -> Options:
             raise UsageError(error.message, where=error.where, hint="--vars '{seed: 18}'") from error
     if not isinstance(given, dict | None):
         raise UsageError(f"--vars is a YAML mapping, not {variables!r}", hint="--vars '{seed: 18}'")
-    return Options(variables=given or {}, target=target, **flags)
+    return Options(variables=given or {}, target=target, **click.get_current_context().meta.get(_PROJECT, {}), **flags)
 
 
 def open_for(out: Output, project_dir: Path, lake_dir: Path | None, options: Options) -> Opened:

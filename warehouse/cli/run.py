@@ -118,9 +118,8 @@ def show(
 
 def _one_model(opened: Opened, names: tuple[str, ...], excluded: tuple[str, ...]) -> Step:
     from warehouse.calls import calls
-    from warehouse.selection import select
 
-    steps = [opened.graph.steps[key] for key in select(opened.graph, names, excluded)]
+    steps = [opened.graph.steps[key] for key in opened.select(names, excluded)]
     models = [step for step in steps if step.node.kind == "model"]
     if len(models) != 1:
         raise UsageError(f"{' '.join(names)} are {len(models)} models", hint="show takes one")
