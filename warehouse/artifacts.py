@@ -89,6 +89,10 @@ def invocation(
         "fail_fast": options.fail_fast,
         "retry_errors": options.retry_errors,
         "state": str(options.state) if options.state else None,
+        "defer": options.defer,
+        "favor_state": options.favor_state,
+        "empty": options.empty,
+        "sample": options.sample,
     }
     return Invocation(which, options.target_path or root / "target", args)
 

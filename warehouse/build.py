@@ -19,6 +19,7 @@ from udfs.errors import CuveeError, Location
 from warehouse import artifacts, checks, materialize, state, unchanged
 from warehouse import graph as graphs
 from warehouse import plan as plans
+from warehouse.deferral import deferred
 from warehouse.incremental import incremental
 from warehouse.materialize import Change
 from warehouse.opened import Opened, open_project
@@ -47,10 +48,13 @@ def plan(
     chosen: Sequence[str] = (),
     excluded: Sequence[str] = (),
     *,
+    kinds: Sequence[str] = (),
     only: Collection[str] | None = None,
 ) -> Plan:
     """What a build of the selection would do, and why. Changes nothing. ``only`` are ids, in place of a selection."""
     selected = opened.select(chosen, excluded) if only is None else set(only) & set(opened.graph.steps)
+    if kinds:
+        selected = {key for key in selected if opened.graph.steps[key].node.kind in kinds}
     cursor = opened.database.cursor
     opened.database.refresh()
     relations = opened.database.relations
@@ -62,6 +66,8 @@ def plan(
         opened.functions,
         _view_tables(opened, cursor),
         full_refresh=opened.options.full_refresh,
+        partial=opened.renderer.part.words if opened.renderer.part else "",
+        deferred=opened.renderer.deferred,
     )
 
 
@@ -115,7 +121,8 @@ def build(
     files = unchanged.digest(root) if root.is_dir() else ""
     with _alone(lake, watcher):
         opened = open_project(lake, root, options, functions=functions, say=watcher.say)
-        planned = plan(opened, chosen, excluded, only=only)
+        opened = deferred(opened, chosen, excluded, only)
+        planned = plan(opened, chosen, excluded, kinds=kinds, only=only)
         watcher.started(planned)
         with lake.staging() as staging, _recorded(opened, planned, watcher, kinds, (chosen, excluded)) as results:
             _Build(opened, planned, staging, watcher, kinds, results).run()
@@ -202,6 +209,10 @@ class _Build:
         self.opened, self.plan, self.staging, self.watcher, self.kinds = opened, plan, staging, watcher, kinds
         self.cursor = opened.lake.cursor()
         self.results = results
+        # Rows added to a part, or a part added to, would pass for all of them.
+        opened.renderer.anew.update(
+            each.step.id for each in plan if each.last and each.last.parts.partial not in ("", each.parts.partial)
+        )
         self.stopped: dict[str, str] = {}  # nodes that cannot be built or trusted → why
         self.pending: list[tuple[Planned, Change, Built]] = []
         self.waiting_since = 0.0
@@ -293,6 +304,13 @@ class _Build:
         assert step.rendered is not None
         make = materialize.table
         if step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
+            if planned.parts.partial and step.node.config.get("full_refresh") is False:
+                hint = "build parts into another target: --target"
+                raise BuildError(
+                    f"{step.name} is never built from nothing (full_refresh: false), so a part cannot be added to it",
+                    where=Location(step.node.path),
+                    hint=hint,
+                )
             make = incremental
         with answers.answered(self.opened, step, self.cursor, self.watcher) as ready:
             return make(self.cursor, self.staging, ready, relation)

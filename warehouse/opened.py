@@ -13,6 +13,8 @@ from warehouse import project
 from warehouse.comparison import comparison
 from warehouse.graph import Graph
 from warehouse.outcome import DEFAULTS, Options
+from warehouse.partial import part_of
+from warehouse.relation import Relation
 from warehouse.render import Renderer
 from warehouse.selection import select
 from warehouse.target import target_of
@@ -75,10 +77,12 @@ def open_project(
     *,
     functions: Mapping[str, ExpensiveFunction] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    deferred: Mapping[str, Relation] | None = None,
 ) -> Opened:
     """Read the project in ``root``. Raises ProjectErrors with everything that is wrong with it.
 
-    ``functions`` are the expensive functions that SQL may call; by default those of ``udfs.registry``.
+    ``functions`` are the expensive functions that SQL may call; by default those of ``udfs.registry``. ``deferred``
+    names nodes that are read elsewhere than they would be built (see ``warehouse.deferral``).
     """
     read = project.load(root)
     if functions is None:
@@ -86,7 +90,14 @@ def open_project(
     functions = {name.lower(): function for name, function in functions.items()}
     database = LakeDatabase(lake.cursor())
     renderer = Renderer(
-        read, target_of(read, options.target), options.variables, database, full_refresh=options.full_refresh, say=say
+        read,
+        target_of(read, options.target),
+        options.variables,
+        database,
+        full_refresh=options.full_refresh,
+        say=say,
+        part=part_of(options),
+        deferred=deferred,
     )
     return Opened(lake, root, renderer, graphs.build(renderer, functions), functions, database, options)
 

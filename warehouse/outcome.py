@@ -22,6 +22,10 @@ class Options:
     retry_errors: bool = False  # ask again for answers that ended in an error
     commit_every: int = 500  # answers
     state: Path | None = None  # the folder of an older manifest.json, to compare with
+    defer: bool = False  # read what is not built here where ``state`` has it
+    favor_state: bool = False  # and even what is built here
+    empty: bool = False  # models read no rows
+    sample: str | None = None  # models read so many rows, or those of a time
     target_path: Path | None = None  # where artifacts go; the project's target/ unless told
 
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
 from warehouse.names import BUILTIN, Pass
+from warehouse.partial import Part
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
 from warehouse.relation import EPHEMERAL, Relation
@@ -83,8 +84,13 @@ class Renderer:
         *,
         full_refresh: bool = False,
         say: Callable[[str], None] = lambda line: None,
+        part: Part | None = None,
+        deferred: Mapping[str, Relation] | None = None,
     ) -> None:
         self.project = project
+        self.part = part
+        self.deferred = dict(deferred or {})  # nodes that are read elsewhere than they would be built
+        self.anew: set[str] = set()  # incremental models that are built from nothing
         self.target = target or Target()
         self.given = dict(variables or {})
         self.database = database or NoDatabase()
@@ -139,7 +145,7 @@ class Renderer:
     def runs_incrementally(self, rendered: Rendered) -> bool:
         """What ``is_incremental()`` says: the table is there, and nobody asked for a full refresh."""
         refresh = rendered.node.config.get("full_refresh")
-        if rendered.materialized != "incremental" or rendered.relation is None:
+        if rendered.materialized != "incremental" or rendered.relation is None or rendered.node.id in self.anew:
             return False
         if bool(self.full_refresh if refresh is None else refresh):
             return False
@@ -171,7 +177,8 @@ class Renderer:
                 for name, macro in session.used.items()
                 if macro.package != BUILTIN
             },
-            live=bool(session.touched & _LIVE),
+            # A sample of rows asks the database which columns there are.
+            live=bool(session.touched & _LIVE) or bool(self.part and self.part.rows and now.refs),
         )
 
     def _check(self, node: Node) -> None:
@@ -244,6 +251,10 @@ class Renderer:
         if kind == "ephemeral":
             return Relation(schema, f"{EPHEMERAL}{node.name}", type="cte")
         return Relation(schema, identifier, type="view" if kind == "view" else "table")
+
+    def found_at(self, node: Node) -> Relation:
+        """Where a node's rows are read: where they are built, unless they are deferred."""
+        return self.deferred.get(node.id) or self.relation(node)
 
     def _named(self, macro_name: str, node: Node, custom: Any) -> str | None:
         """What the project's own generate_schema_name or generate_alias_name says, if it has one."""
@@ -319,7 +330,7 @@ class Renderer:
         if attached is None:
             return Text("", ())  # the description of a missing model is reported when the project is read
         now.refs.append(attached.id)
-        relation = self.relation(attached)
+        relation = self.found_at(attached)
         where = now.config.get("where")
         if where:
             where = self._template_value(str(where), session, test.where)

@@ -56,8 +56,11 @@ def look(
 
 
 def holds_again(options: Options) -> bool:
-    """Whether the same options ask for the same thing another time: an older state may be another one by then."""
-    return options.state is None
+    """Whether the same options ask for the same thing another time: an older state may be another one by then.
+
+    A build of a part is no ground for a later one either.
+    """
+    return options.state is None and not options.empty and options.sample is None
 
 
 def remember(

@@ -39,6 +39,7 @@ class SelectingCommand(click.Command):
 
 #: Where ``project_options`` leaves what only ``build_options`` needs, so that no command has to pass it on.
 _PROJECT = f"{__name__}.project"
+_STATE_HELP = "The folder of an older manifest.json: for state:, result: and --defer."
 _FOLDER: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "DIR"}
 
 target_path_option = click.option(
@@ -64,13 +65,16 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--exclude", multiple=True, metavar="NODES", help="What to leave out, in the same words.")
     @click.option("--vars", "variables", default="{}", metavar="YAML", help="Variables, as YAML: '{seed: 18}'.")
     @click.option("--target", "-t", metavar="NAME", help="The target of profiles.yml to build for.")
-    @click.option("--state", "state", **_FOLDER, help="The folder of an older manifest.json, for state: and result:.")
+    @click.option("--state", "state", **_FOLDER, envvar="DBT_STATE", help=_STATE_HELP)
+    @click.option("--defer", is_flag=True, help="Read what is not selected and not built here where --state has it.")
+    @click.option("--favor-state", is_flag=True, help="With --defer: read it there even if it is built here.")
     @target_path_option
     @project_option
     @lake_option
     @functools.wraps(command)
-    def wrapped(*args: Any, state: Path | None, target_path: Path | None, **kwargs: Any) -> Any:
-        click.get_current_context().meta[_PROJECT] = {"state": state, "target_path": target_path}
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        names = ("state", "defer", "favor_state", "target_path")
+        click.get_current_context().meta[_PROJECT] = {name: kwargs.pop(name) for name in names}
         return command(*args, **kwargs)
 
     return wrapped
@@ -81,9 +85,17 @@ refresh_option = click.option(
 )
 
 
+def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--empty`` and ``--sample``."""
+    sample = "Let models read a part of their inputs: so many rows, or a time: '3 days' of those with event_time."
+    command = click.option("--sample", metavar="N|TIME", help=sample)(command)
+    return click.option("--empty", is_flag=True, help="Let models read no rows: to see that everything runs.")(command)
+
+
 @click.command(cls=SelectingCommand)
 @project_options
 @refresh_option
+@part_options
 @click.option("--fail-fast", "-x", is_flag=True, help="Stop at the first failure.")
 @click.option("--retry-errors", is_flag=True, help="Ask expensive functions again where the stored answer is an error.")
 @output_options
@@ -95,6 +107,8 @@ def build(
     project_dir: Path,
     lake_dir: Path | None,
     full_refresh: bool,
+    empty: bool,
+    sample: str | None,
     fail_fast: bool,
     retry_errors: bool,
     out: Output,
@@ -108,7 +122,13 @@ def build(
     from warehouse import unchanged
 
     options = build_options(
-        variables, target, full_refresh=full_refresh, fail_fast=fail_fast, retry_errors=retry_errors
+        variables,
+        target,
+        full_refresh=full_refresh,
+        empty=empty,
+        sample=sample,
+        fail_fast=fail_fast,
+        retry_errors=retry_errors,
     )
     began = time.perf_counter()
     lake = open_lake(lake_dir)
@@ -179,8 +199,10 @@ def plan(
     """
     from warehouse import answers
     from warehouse import build as building
+    from warehouse.deferral import deferred
 
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target, full_refresh=full_refresh))
+    opened = deferred(opened, select, exclude)
     made = building.plan(opened, select, exclude)
     rows = []
     for planned in made:
@@ -268,10 +290,12 @@ def compile_(
     cuvee compile orders
     """
     from warehouse import artifacts
+    from warehouse.deferral import deferred
 
     if not names and not select:
         raise UsageError("compile needs the name of a model", hint="for example: cuvee compile orders")
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
+    opened = deferred(opened, (*names, *select), exclude)
     keys = opened.select((*names, *select), exclude)
     with artifacts.unless_unwritable(out.note):
         artifacts.write_manifest(opened, artifacts.invocation("compile", opened.root, select, exclude, opened.options))

@@ -77,5 +77,9 @@ def _options(args: dict[str, Any], target_path: Path | None) -> Any:
         fail_fast=bool(args.get("fail_fast")),
         retry_errors=bool(args.get("retry_errors")),
         state=Path(args["state"]) if args.get("state") else None,
+        defer=bool(args.get("defer")),
+        favor_state=bool(args.get("favor_state")),
+        empty=bool(args.get("empty")),
+        sample=args.get("sample"),
         target_path=target_path,
     )

@@ -13,6 +13,7 @@ from warehouse.cli.build import (
     SelectingCommand,
     build_options,
     open_for,
+    part_options,
     project_options,
     refresh_option,
     report,
@@ -30,14 +31,15 @@ _fail_fast = click.option("--fail-fast", "-x", is_flag=True, help="Stop at the f
 @click.command(cls=SelectingCommand)
 @project_options
 @refresh_option
+@part_options
 @_fail_fast
 @output_options
-def run(full_refresh: bool, fail_fast: bool, **given: Any) -> None:
+def run(**given: Any) -> None:
     """Build models that changed; no seeds, and no tests.
 
     cuvee run --select orders+
     """
-    _build("model", full_refresh=full_refresh, fail_fast=fail_fast, **given)
+    _build("model", **given)
 
 
 @click.command(cls=SelectingCommand)
@@ -61,7 +63,7 @@ def _build(
     project_dir: Path,
     lake_dir: Path | None,
     out: Output,
-    **flags: bool,
+    **flags: Any,
 ) -> None:
     from warehouse.build import build
 
@@ -100,12 +102,14 @@ def show(
         raise UsageError("show needs one model or --inline SQL", hint="for example: cuvee show orders")
     import duckdb
 
+    from warehouse.deferral import deferred
     from warehouse.graph import located
 
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
     if inline is not None:
         step, sql = None, str(opened.renderer.value(inline, Location("--inline")))
     else:
+        opened = deferred(opened, (name,) if name else select, exclude)
         step = _one_model(opened, (name,) if name else select, exclude)
         sql = step.sql
     limited = sql if limit < 0 else f"select * from (\n{sql.rstrip().rstrip(';')}\n) as shown limit {limit}"
