@@ -111,7 +111,7 @@ def unless_unwritable(say: Callable[[str], None]) -> Iterator[None]:
 
 def write_manifest(opened: Opened, call: Invocation) -> None:
     """Write ``manifest.json`` for the whole project. Raises OSError."""
-    _write(call.folder / MANIFEST, manifest(opened, call))
+    write_artifact(call.folder / MANIFEST, manifest(opened, call))
 
 
 def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
     project_name = renderer.project.name
     return {
         "metadata": {
-            **_metadata("manifest/v12", call),
+            **metadata("manifest/v12", call),
             "project_name": project_name,
             "project_id": md5(project_name.encode(), usedforsecurity=False).hexdigest(),
             "user_id": None,
@@ -161,7 +161,8 @@ def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
     }
 
 
-def _metadata(schema: str, call: Invocation) -> dict[str, Any]:
+def metadata(schema: str, call: Invocation) -> dict[str, Any]:
+    """The head of an artifact; ``schema`` is such as ``manifest/v12``."""
     prefix = "DBT_ENV_CUSTOM_ENV_"
     return {
         "dbt_schema_version": f"https://schemas.getdbt.com/dbt/{schema}.json",
@@ -456,10 +457,10 @@ def write_run_results(
         Result(key, steps[key].name, steps[key].kind, "skipped", message="the command stopped before it")
         for key in unreached
     ]
-    _write(
+    write_artifact(
         call.folder / RUN_RESULTS,
         {
-            "metadata": _metadata("run-results/v6", call),
+            "metadata": metadata("run-results/v6", call),
             "results": [_result(result, steps.get(result.node)) for result in (*results, *skipped)],
             "elapsed_time": time.time() - call.began,
             "args": call.args,
@@ -512,7 +513,7 @@ def _instant(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _write(path: Path, content: object) -> None:
+def write_artifact(path: Path, content: object) -> None:
     """Write a whole file or nothing: another program may be reading it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -71,6 +71,12 @@ def plan(
     )
 
 
+def touched(graph: graphs.Graph, planned: Planned) -> list[str]:
+    """What is built of a node, directly or not, in the order of building."""
+    below = graph.descendants(planned.step.id)
+    return [key for key in graph.order() if key in below and graph.steps[key].kind != "test"]
+
+
 def _view_tables(opened: Opened, cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
     """The tables below each lake view that models read but the project does not build."""
     wanted = {
@@ -425,6 +431,14 @@ class _Build:
         result = Result(step.id, step.name, step.kind, status, relation, rows, seconds, message, time.time())
         self.results.append(result)
         self.watcher.finished(result)
+
+
+def in_full(opened: Opened, step: graphs.Step) -> graphs.Step:
+    """The step with the SQL by which it would be built from nothing now, its template having asked the database."""
+    if step.rendered is None or not step.rendered.live:
+        return step
+    opened.renderer.anew.add(step.id)
+    return _live(step, opened.renderer.render_live(step.rendered), opened)
 
 
 def _live(step: graphs.Step, rendered: Any, opened: Opened) -> graphs.Step:

@@ -45,6 +45,16 @@ class Planned:
         return bool(self.why)
 
     @property
+    def diff(self) -> str:
+        """How the SQL differs from that of the last build, as a unified diff; empty if it does not."""
+        if self.last is None or not self.changed or self.parts.sql == self.last.parts.sql:
+            return ""
+        from difflib import unified_diff
+
+        lines = unified_diff(self.last.sql.splitlines(), self.step.sql.splitlines(), "built", "now", lineterm="", n=2)
+        return "\n".join(lines)
+
+    @property
     def relation_key(self) -> str:
         relation = self.step.relation
         return relation.key if relation and self.step.kind not in ("test", "ephemeral") else ""

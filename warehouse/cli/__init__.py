@@ -31,6 +31,8 @@ COMMANDS = {
     "compile": ("warehouse.cli.build:compile_", "Print a model's SQL as it is sent to DuckDB."),
     "show": ("warehouse.cli.run:show", "Show the first rows of a model's query."),
     "lineage": ("warehouse.cli.lineage:lineage", "Show where a column comes from and goes."),
+    "diff": ("warehouse.cli.diff:diff", "Show which rows a model's query would change."),
+    "docs": ("warehouse.cli.docs:docs", "Write pages about the project, and serve them."),
     "tokenizer": ("warehouse.cli.tokenizer:tokenizer", "Train and list tokenizers."),
     "export": ("warehouse.cli.export:export", "Write a mixture to MDS shards."),
     "sql": ("warehouse.cli.sql:sql", "Ask the lake a question in SQL."),

@@ -193,7 +193,8 @@ def plan(
 ) -> None:
     """Say what a build would do, and why. Changes nothing.
 
-    For expensive functions it counts the inputs that have no answer yet, and those that are answered.
+    For expensive functions it counts the inputs that have no answer yet, and those that are answered. Where the SQL
+    changed it shows how, and which models and snapshots lie downstream.
 
         cuvee plan --select +orders
     """
@@ -221,6 +222,8 @@ def plan(
                     "why": list(planned.why),
                     "problem": str(planned.problem) if planned.problem else None,
                     "calls": [call.as_dict() for call in calls],
+                    "diff": planned.diff or None,
+                    "downstream": building.touched(opened.graph, planned) if planned.diff else [],
                 }
                 for planned, _, calls in rows
             ]
@@ -233,6 +236,10 @@ def plan(
     ]
     if shown:
         out.rows(("kind", "node", "why"), shown)
+    for planned, _, _ in rows:
+        if planned.diff and planned.step.kind != "test":
+            below = [opened.graph.steps[key].name for key in building.touched(opened.graph, planned)]
+            out.text(f"{planned.step.name}, read by {', '.join(below) or 'nothing'}:\n{planned.diff}\n")
     out.note(f"{len(shown)} to do, {len(rows) - len(shown)} unchanged")
 
 

@@ -110,7 +110,7 @@ def show(
         step, sql = None, str(opened.renderer.value(inline, Location("--inline")))
     else:
         opened = deferred(opened, (name,) if name else select, exclude)
-        step = _one_model(opened, (name,) if name else select, exclude)
+        step = one_model(opened, (name,) if name else select, exclude, "show")
         sql = step.sql
     limited = sql if limit < 0 else f"select * from (\n{sql.rstrip().rstrip(';')}\n) as shown limit {limit}"
     try:
@@ -120,13 +120,17 @@ def show(
         raise located(step, error) if step else UsageError(str(error)) from error
 
 
-def _one_model(opened: Opened, names: tuple[str, ...], excluded: tuple[str, ...]) -> Step:
+def one_model(opened: Opened, names: tuple[str, ...], excluded: tuple[str, ...], command: str) -> Step:
+    """The model that ``names`` select, for ``command``. Raises UsageError if it is not one.
+
+    Raises CuveeError if it calls an expensive function: only a build answers those.
+    """
     from warehouse.calls import calls
 
     steps = [opened.graph.steps[key] for key in opened.select(names, excluded)]
     models = [step for step in steps if step.node.kind == "model"]
     if len(models) != 1:
-        raise UsageError(f"{' '.join(names)} are {len(models)} models", hint="show takes one")
+        raise UsageError(f"{' '.join(names)} are {len(models)} models", hint=f"{command} takes one")
     for call in calls(models[0], opened.functions):
         hint = f'build it, then: cuvee sql "from {models[0].name} limit 5"'
         raise CuveeError(f"{models[0].name} calls {call.name}, which answers in a build", where=call.where, hint=hint)
