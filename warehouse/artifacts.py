@@ -42,6 +42,9 @@ _BLOCKS = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
 _CALLS = re.compile(r"(?:\b(\w+)\s*\.\s*)?\b(\w+)\s*\(")
 _DISPATCH = re.compile(r"""dispatch\(\s*['"](\w+)['"](?:\s*,\s*(?:macro_namespace\s*=\s*)?['"](\w+)['"])?""")
 _SHOWN = {"show": True, "node_color": None}
+_NO_FRESHNESS = {
+    "warn_after": {"count": None, "period": None}, "error_after": {"count": None, "period": None}, "filter": None,
+}  # fmt: skip
 #: What dbt's nodes carry where nothing is set.
 _CONFIG: dict[str, Any] = {
     "enabled": True, "alias": None, "schema": None, "database": None, "tags": [], "meta": {}, "group": None,
@@ -246,14 +249,14 @@ def _source(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
         "identifier": relation.identifier,
         "quoting": {"database": None, "schema": None, "identifier": None, "column": None},
         "loaded_at_field": None,
-        "freshness": None,
+        "freshness": _NO_FRESHNESS,
         "external": None,
         "meta": config["meta"],
         "source_meta": {},
         "tags": listed(config["tags"]),
         "config": config,
         "patch_path": None,
-        "unrendered_config": dict(node.config),
+        "unrendered_config": {"loaded_at_field": None, "loaded_at_query": None, "meta": {}, "tags": [], **node.config},
         "relation_name": relation.render(),
         "unrendered_database": None,
         "unrendered_schema": node.schema,
@@ -371,6 +374,9 @@ def _unrendered(node: Node, renderer: Renderer) -> dict[str, Any]:
         _dbt_name(name): written[name] if name in written and settled.get(name) == value else value
         for name, value in node.config.items()
     }
+    for hook in ("pre-hook", "post-hook"):  # one alone is no list, as it is mostly written
+        if isinstance(config.get(hook), list) and len(config[hook]) == 1:
+            config[hook] = config[hook][0]
     if node.test is not None and _alias(node) != node.name:
         config.setdefault("alias", _alias(node))
     return config
