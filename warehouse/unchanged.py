@@ -39,7 +39,7 @@ def look(
     lake: Lake, root: Path, chosen: Sequence[str], excluded: Sequence[str], options: Options
 ) -> list[Result] | None:
     """The results of a build of this selection if it has nothing to do; None if it might have."""
-    if options.full_refresh or options.retry_errors:
+    if options.full_refresh or options.retry_errors or not holds_again(options):
         return None
     try:
         record = json.loads(_path(lake, root, chosen, excluded, options).read_bytes())
@@ -53,6 +53,14 @@ def look(
         return [Result(**result) for result in record["results"]]
     except (OSError, ValueError, KeyError, TypeError, sqlite3.Error):
         return None
+
+
+def holds_again(options: Options) -> bool:
+    """Whether the same options ask for the same thing another time: an older state may be another one by then.
+
+    A build of a part is no ground for a later one either.
+    """
+    return options.state is None and not options.empty and options.sample is None
 
 
 def remember(
