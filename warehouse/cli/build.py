@@ -65,6 +65,7 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--exclude", multiple=True, metavar="NODES", help="What to leave out, in the same words.")
     @click.option("--vars", "variables", default="{}", metavar="YAML", help="Variables, as YAML: '{seed: 18}'.")
     @click.option("--target", "-t", metavar="NAME", help="The target of profiles.yml to build for.")
+    @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Nodes at once  [default: the target's]")
     @click.option("--state", "state", **_FOLDER, envvar="DBT_STATE", help=_STATE_HELP)
     @click.option("--defer", is_flag=True, help="Read what is not selected and not built here where --state has it.")
     @click.option("--favor-state", is_flag=True, help="With --defer: read it there even if it is built here.")
@@ -73,7 +74,7 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @lake_option
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        names = ("state", "defer", "favor_state", "target_path")
+        names = ("threads", "state", "defer", "favor_state", "target_path")
         click.get_current_context().meta[_PROJECT] = {name: kwargs.pop(name) for name in names}
         return command(*args, **kwargs)
 
