@@ -101,21 +101,32 @@ class Context:
         if not self._renderer.enabled(with_config(found, self._renderer.final_config(found))):
             raise CuveeError(f"{name} is disabled", hint=f"enable it in {found.path}, or do not refer to it")
         self._now.refs.append(found.id)
-        return self._read(found)
+        return self._part(found)
 
     def _source(self, schema: str, table: str) -> Relation:
         for place in [self._now.node.package, *self._renderer.project.packages]:
             if node := self._renderer.project.nodes.get(f"source.{place}.{schema}.{table}"):
                 self._now.refs.append(node.id)
-                return self._read(node)
+                return self._part(node)
         known = [f"{node.source_name}.{node.name}" for node in self._renderer.project.of_kind("source")]
         hint = did_you_mean(f"{schema}.{table}", known) or "declare it under sources: in a .yml file"
         raise CuveeError(f"no source is named {schema}.{table}", hint=hint)
 
-    def _read(self, node: Node) -> Relation:
-        """Where ``node`` is read: where it is built, but in a unit test from the rows that are given for it."""
-        given = self._now.overrides.inputs.get(node.id) if self._now.overrides else None
-        return given or self._renderer.relation(node)
+    def _part(self, node: Node) -> Relation:
+        """Where ``node`` is read: all of it, unless a model is to be built of a part; in a unit test, what is given."""
+        if self._now.overrides and node.id in self._now.overrides.inputs:
+            return self._now.overrides.inputs[node.id]
+        renderer, relation = self._renderer, self._renderer.found_at(node)
+        if renderer.part is None or self._now.node.kind not in ("model", "snapshot"):
+            return relation
+
+        def ordered() -> bool:
+            # Before the build the input may not be there: until it is rendered live, the SQL is as for documents.
+            if not self._now.execute or renderer.database.relation_type(relation.schema, relation.identifier) is None:
+                return True
+            return "doc_id" in map(str.lower, renderer.database.query(f"from {relation} limit 0")[0])
+
+        return renderer.part.of(relation, renderer.final_config(node), ordered)
 
     def _env_var(self, name: str, default: str | None = None) -> str:
         if self._now.overrides and name in self._now.overrides.env_vars:

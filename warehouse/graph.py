@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
+from warehouse.outcome import TESTS
 from warehouse.project import Node, ProjectErrors, with_config
 from warehouse.relation import EPHEMERAL, Relation
 from warehouse.render import Rendered, Renderer
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 _OPENING = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(with\s+(?:recursive\s)?)?", re.IGNORECASE | re.DOTALL)
-
-
-#: Kinds of nodes that look at what others build.
-TESTS = ("test", "unit_test")
 
 
 class SqlError(CuveeError):

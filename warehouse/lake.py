@@ -65,6 +65,12 @@ class Snapshot:
     message: str | None
 
 
+#: Catalogs that DuckDB has opened in this process. Python's own SQLite leaves them alone: as soon as it closes such a
+#: file, the process loses the locks that DuckDB's copy of SQLite has on it, and another process, thinking that nobody
+#: else is there, takes the log away ("disk I/O error").
+_ATTACHED: set[Path] = set()
+
+
 class Lake:
     """An open lake. Connections are cursors of one in-process DuckDB; every cursor sees the latest snapshot."""
 
@@ -82,8 +88,9 @@ class Lake:
                 folder.mkdir(parents=True, exist_ok=True)
             # WAL must be set before DuckLake's first ATTACH: with SQLite's rollback journal 30 of 40 concurrent
             # commits failed with "database is locked". The mode persists in the file.
-            with contextlib.closing(sqlite3.connect(lake.catalog)) as catalog:
-                catalog.execute("pragma journal_mode = wal")
+            if not lake.is_attached:
+                with contextlib.closing(sqlite3.connect(lake.catalog)) as catalog:
+                    catalog.execute("pragma journal_mode = wal")
         except (OSError, sqlite3.Error) as error:
             raise LakeError(f"cannot create a lake in {root}: {error}") from error
         with lake.commit("create the lake", author="cuvee init") as commit:
@@ -119,6 +126,11 @@ class Lake:
         """What a plain DuckDB client types to read this lake, without Cuvée."""
         return f"ATTACH 'ducklake:sqlite:{_literal(self.catalog)}' AS lake (READ_ONLY)"
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether this process has opened the catalog in DuckDB: then nothing else in it may."""
+        return self.catalog in _ATTACHED
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A new connection in which the lake is attached as ``lake`` and its schemas need no prefix."""
         cursor = self._database.cursor()
@@ -152,6 +164,7 @@ class Lake:
             }
         )
         load_extensions(database)
+        _ATTACHED.add(self.catalog)
         # Inlined rows would live in the catalog, where engines that read the Parquet files cannot see them.
         database.execute(
             f"attach 'ducklake:sqlite:{_literal(self.catalog)}' as lake"
@@ -161,6 +174,8 @@ class Lake:
 
     def _follow_move(self) -> None:
         """Tell the catalog where its data lies now, if the lake was moved or copied. File paths are relative to it."""
+        if self.is_attached:
+            return
         here = f"{self.data}/"
         with contextlib.closing(sqlite3.connect(self.catalog)) as catalog:
             stored = catalog.execute("select value from ducklake_metadata where key = 'data_path'").fetchone()

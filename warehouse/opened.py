@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
 from warehouse import graph as graphs
 from warehouse import project
-from warehouse.graph import Graph
+from warehouse.comparison import comparison
+from warehouse.graph import Graph, Step
 from warehouse.outcome import DEFAULTS, Options
+from warehouse.partial import part_of
+from warehouse.relation import Relation
 from warehouse.render import Renderer
+from warehouse.selection import select
 from warehouse.target import target_of
 from warehouse.versions import versions
 
@@ -76,6 +80,25 @@ class Opened:
     database: LakeDatabase
     options: Options
 
+    def select(self, chosen: Sequence[str], excluded: Sequence[str] = ()) -> set[str]:
+        """Ids of the nodes that ``chosen`` names without those that ``excluded`` names. Raises SelectionError."""
+        return select(self.graph, chosen, excluded, comparison(self))
+
+    def live(self, step: Step) -> Step:
+        """The step with the SQL that its template gives now that it may ask the database."""
+        if step.rendered is None or not step.rendered.live:
+            return step
+        rendered = self.renderer.render_live(step.rendered)
+        nodes = {each.id: each.rendered for each in self.graph.steps.values() if each.rendered is not None}
+        sql, lines = graphs.compose(rendered, nodes)
+        now = replace(step, rendered=rendered, sql=sql, lines=lines)
+        return replace(now, tree=graphs.parse(now))
+
+    def in_full(self, step: Step) -> Step:
+        """The step with the SQL by which it would be built from nothing now."""
+        self.renderer.anew.add(step.id)
+        return self.live(step)
+
 
 def open_project(
     lake: Lake,
@@ -84,10 +107,12 @@ def open_project(
     *,
     functions: Mapping[str, ExpensiveFunction] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    deferred: Mapping[str, Relation] | None = None,
 ) -> Opened:
     """Read the project in ``root``. Raises ProjectErrors with everything that is wrong with it.
 
-    ``functions`` are the expensive functions that SQL may call; by default those of ``udfs.registry``.
+    ``functions`` are the expensive functions that SQL may call; by default those of ``udfs.registry``. ``deferred``
+    names nodes that are read elsewhere than they would be built (see ``warehouse.deferral``).
     """
     database = LakeDatabase(lake)
     read = project.load(root)
@@ -96,7 +121,14 @@ def open_project(
     else:
         functions = {name.lower(): function for name, function in functions.items()}
     renderer = Renderer(
-        read, target_of(read, options.target), options.variables, database, full_refresh=options.full_refresh, say=say
+        read,
+        target_of(read, options.target),
+        options.variables,
+        database,
+        full_refresh=options.full_refresh,
+        say=say,
+        part=part_of(options),
+        deferred=deferred,
     )
     return Opened(lake, root, renderer, graphs.build(renderer, functions), functions, database, options)
 

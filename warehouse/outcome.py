@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from warehouse.plan import Plan
+
+
+#: Kinds of nodes that look at what others build.
+TESTS = ("test", "unit_test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,12 @@ class Options:
     threads: int | None = None  # models and tests at once; else what profiles.yml says
     retry_errors: bool = False  # ask again for answers that ended in an error
     commit_every: int = 500  # answers
+    state: Path | None = None  # the folder of an older manifest.json, to compare with
+    defer: bool = False  # read what is not built here where ``state`` has it
+    favor_state: bool = False  # and even what is built here
+    empty: bool = False  # models read no rows
+    sample: str | None = None  # models read so many rows, or those of a time
+    target_path: Path | None = None  # where artifacts go; the project's target/ unless told
 
 
 DEFAULTS = Options()
@@ -38,6 +49,7 @@ class Result:
     rows: int | None = None
     seconds: float = 0.0
     message: str = ""
+    ended: float = 0.0  # seconds since 1970
 
     @property
     def failed(self) -> bool:

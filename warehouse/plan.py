@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from udfs.errors import CuveeError
 from warehouse import state
 from warehouse.contracts import contract
-from warehouse.graph import TESTS, Graph, Step
+from warehouse.graph import Graph, Step
+from warehouse.outcome import TESTS
 from warehouse.state import Built, Parts, fold
 
 if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction
+    from warehouse.relation import Relation
 
 #: Settings that change what is built; the rest (tags, meta, descriptions) may change freely.
 _BUILDING = (
@@ -48,6 +50,16 @@ class Planned:
         return bool(self.why)
 
     @property
+    def diff(self) -> str:
+        """How the SQL differs from that of the last build, as a unified diff; empty if it does not."""
+        if self.last is None or not self.changed or self.parts.sql == self.last.parts.sql:
+            return ""
+        from difflib import unified_diff
+
+        lines = unified_diff(self.last.sql.splitlines(), self.step.sql.splitlines(), "built", "now", lineterm="", n=2)
+        return "\n".join(lines)
+
+    @property
     def relation_key(self) -> str:
         relation = self.step.relation
         return relation.key if relation and self.step.kind not in (*TESTS, "ephemeral") else ""
@@ -74,18 +86,26 @@ def make(
     view_tables: Mapping[str, tuple[str, ...]],
     *,
     full_refresh: bool = False,
+    partial: str = "",
+    deferred: Mapping[str, Relation] | None = None,
 ) -> Plan:
     """Compare the graph with the last builds (``state.read``) and with what is in the lake (``state.versions``).
 
-    ``view_tables`` names the tables below each view that is no node. Changes nothing.
+    ``view_tables`` names the tables below each view that is no node, ``partial`` the option by which models are built
+    of a part of what they read, ``deferred`` the nodes that are read elsewhere. Changes nothing.
     """
     closure = graph.closure()
     needed = set(selected).union(*(closure[key] for key in selected)) if selected else set()
     versions = _Versions(graph, relations, view_tables)
     planned: dict[str, Planned] = {}
+    read: dict[str, str] = {}  # what those that read a node take for its version
     for key in graph.order():
         if key in needed:
-            planned[key] = _planned(graph.steps[key], planned, built, relations, functions, versions, full_refresh)
+            step = graph.steps[key]
+            if key in (deferred or {}):
+                read[key] = versions.of(deferred[key].key)  # type: ignore[index]
+            planned[key] = _planned(step, planned, read, built, relations, functions, versions, full_refresh, partial)
+            read.setdefault(key, _read_as(planned[key], key in selected))
     chosen = [key for key in selected if graph.steps[key].kind not in ("source", "ephemeral")]
     return Plan(
         tuple(tuple(planned[key] for key in group) for group in graph.generations(chosen)),
@@ -94,14 +114,24 @@ def make(
     )
 
 
+def _read_as(planned: Planned, selected: bool) -> str:
+    """The version of a node for those that read it: of one that changed but is not selected, what is in the lake."""
+    step, last = planned.step, planned.last
+    if selected or last is None or not planned.changed or step.kind in ("source", "ephemeral", *TESTS):
+        return planned.parts.fingerprint
+    return fold(last.fingerprint, planned.parts.inputs) if step.kind == "view" else last.fingerprint
+
+
 def _planned(
     step: Step,
     above: Mapping[str, Planned],
+    read: Mapping[str, str],
     built: Mapping[str, Built],
     relations: Mapping[str, tuple[str, str]],
     functions: Mapping[str, ExpensiveFunction],
     versions: _Versions,
     full_refresh: bool,
+    partial: str,
 ) -> Planned:
     problem: CuveeError | None = None
     called: dict[str, str] = {}
@@ -122,7 +152,7 @@ def _planned(
     for key in step.parents:
         parent = above[key]
         # No row of the lake matters to a unit test, only the types of what its model reads.
-        inputs[key] = parent.parts.definition if step.kind == "unit_test" else parent.parts.fingerprint
+        inputs[key] = parent.parts.definition if step.kind == "unit_test" else read[key]
         definitions.append(parent.parts.definition)
     for name in step.external:
         inputs[name] = versions.of(name)
@@ -139,6 +169,7 @@ def _planned(
         macros=step.rendered.macros if step.rendered else {},
         functions=called,
         inputs=inputs,
+        partial=partial if step.node.kind in ("model", "snapshot") else "",
     )
     last = built.get(state.key(step.id, relation))
     if step.kind == "snapshot" and last is not None and _HISTORY in last.parts.inputs:
@@ -180,6 +211,8 @@ def _why(
             return ["the definition of something upstream changed"]
     if full_refresh and step.kind in ("incremental", "seed", "table"):
         why.append("full refresh")
+    if parts.partial != before.partial:
+        return [f"in part: {parts.partial}" if parts.partial else f"built in part the last time: {before.partial}"]
     if parts.sql != before.sql:
         why.extend(_sql_reasons(step, parts, before))
     if parts.config != before.config:

@@ -31,7 +31,9 @@ from warehouse.properties import (
     merge,
     setting,
     source_config,
+    test_hash,
     test_label,
+    tested_template,
 )
 from warehouse.unit_properties import UnitTest, unit_test
 
@@ -514,9 +516,10 @@ class _Reader:
             column_name = f'"{column_name}"'
         test = Test(name, arguments, config, column_name, title, where)
         target = attached.split(".", 2)[2]
-        label = title or test_label(test, target)
-        node_id = f"test.{package}.{label}"
-        if node_id in self.nodes and self.nodes[node_id].attached is not None:
+        source = attached.startswith("source.")
+        label = title or test_label(test, target, source=source)
+        node_id = f"test.{package}.{label}.{test_hash(label, test, tested_template(attached))}"
+        if node_id in self.nodes:  # the same test with other settings
             node_id += "." + sha256(repr((arguments, config, attached)).encode()).hexdigest()[:10]
         fqn = (package, *Path(path).parent.parts[1:], label)
         self.nodes[node_id] = Node(

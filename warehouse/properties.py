@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import md5
 from typing import Any
 
 from udfs.errors import Location
@@ -71,12 +71,43 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def test_label(test: Test, target: str) -> str:
-    """A readable name that is stable while the test stays the same: ``not_null_orders_order_id``."""
-    parts = [test.name.replace(".", "_"), target.replace(".", "_"), (test.column or "").strip('"')]
-    parts += [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in test.arguments.values()]
-    label = re.sub(r"[^0-9A-Za-z_]+", "_", "_".join(part for part in parts if part)).strip("_")
-    return label if len(label) <= 64 else f"{label[:30]}_{sha256(label.encode()).hexdigest()[:32]}"
+def test_label(test: Test, target: str, *, source: bool) -> str:
+    """The name that dbt gives a generic test of ``target`` from its arguments: ``not_null_orders_order_id``."""
+    namespace, _, name = test.name.rpartition(".")
+    parts: list[Any] = []
+    for _, value in sorted(test_kwargs(test).items()):
+        parts += value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
+    cleaned = "__".join(re.sub(r"[^0-9a-zA-Z_]+", "_", str(part)) for part in parts)
+    kind = "_".join(filter(None, (namespace, "source" if source else "", name)))
+    return f"{kind}_{target.replace('.', '_')}_{cleaned}"
+
+
+def test_kwargs(test: Test) -> dict[str, Any]:
+    """A generic test's arguments by name, its column among them, as dbt's artifacts list them; without the model."""
+    named = {"column_name": test.column} if test.column is not None else {}
+    return {**named, **test.arguments}
+
+
+def test_hash(label: str, test: Test, model: str) -> str:
+    """The digits at the end of dbt's id of a generic test; ``model`` is the template that names what it tests."""
+    namespace, _, name = test.name.rpartition(".")
+    metadata = {"kwargs": {**test_kwargs(test), "model": model}, "name": name, "namespace": namespace or None}
+    digest = md5((label + repr(_as_text(metadata))).encode(), usedforsecurity=False).hexdigest()
+    return digest[-10:]
+
+
+def tested_template(attached: str) -> str:
+    """The template by which dbt's artifacts name the node that a generic test tests."""
+    kind, _package, name = attached.split(".", 2)
+    names = name.split(".", 1) if kind == "source" else [name]
+    called = ", ".join(f"'{each}'" for each in names)
+    return f"{{{{ get_where_subquery({'source' if kind == 'source' else 'ref'}({called})) }}}}"
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_text(value[key]) for key in sorted(value)}
+    return [_as_text(each) for each in value] if isinstance(value, list) else str(value)
 
 
 def entry_config(entry: Mapping[str, Any]) -> dict[str, Any]:

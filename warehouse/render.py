@@ -21,12 +21,13 @@ from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
 from warehouse.contracts import contract
 from warehouse.names import BUILTIN, Overrides, Pass
+from warehouse.partial import Part
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
 from warehouse.relation import EPHEMERAL, Relation
 from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
-from warehouse.templates import Library, Session, TemplateError, Text, render
+from warehouse.templates import Library, Macro, Session, TemplateError, Text, render
 
 _LIVE = {"execute", "run_query", "is_incremental", "adapter", "load_result", "statement", "load_relation", "flags"}
 _MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
@@ -86,8 +87,13 @@ class Renderer:
         *,
         full_refresh: bool = False,
         say: Callable[[str], None] = lambda line: None,
+        part: Part | None = None,
+        deferred: Mapping[str, Relation] | None = None,
     ) -> None:
         self.project = project
+        self.part = part
+        self.deferred = dict(deferred or {})  # nodes that are read elsewhere than they would be built
+        self.anew: set[str] = set()  # incremental models that are built from nothing
         self.target = target or Target()
         self.given = dict(variables or {})
         self.database = database or NoDatabase()
@@ -142,7 +148,7 @@ class Renderer:
     def runs_incrementally(self, rendered: Rendered) -> bool:
         """What ``is_incremental()`` says: the table is there, and nobody asked for a full refresh."""
         refresh = rendered.node.config.get("full_refresh")
-        if rendered.materialized != "incremental" or rendered.relation is None:
+        if rendered.materialized != "incremental" or rendered.relation is None or rendered.node.id in self.anew:
             return False
         if bool(self.full_refresh if refresh is None else refresh):
             return False
@@ -178,7 +184,8 @@ class Renderer:
                 for name, macro in session.used.items()
                 if macro.package != BUILTIN
             },
-            live=bool(session.touched & _LIVE),
+            # A sample of rows asks the database which columns there are.
+            live=bool(session.touched & _LIVE) or bool(self.part and self.part.rows and now.refs),
             touched=frozenset(session.touched),
         )
 
@@ -259,6 +266,10 @@ class Renderer:
             return Relation(schema, f"{EPHEMERAL}{node.name}", type="cte")
         return Relation(schema, identifier, type="view" if kind == "view" else "table")
 
+    def found_at(self, node: Node) -> Relation:
+        """Where a node's rows are read: where they are built, unless they are deferred."""
+        return self.deferred.get(node.id) or self.relation(node)
+
     def _named(self, macro_name: str, node: Node, custom: Any) -> str | None:
         """What the project's own generate_schema_name or generate_alias_name says, if it has one."""
         macro = self.library.macros.get(self.project.name, {}).get(macro_name)
@@ -308,14 +319,19 @@ class Renderer:
 
     # --- generic tests --------------------------------------------------------------------------------------
 
+    def test_macro(self, node: Node) -> Macro | None:
+        """The macro behind a generic test: the package's own before the built-in one."""
+        assert node.test is not None
+        package, _, name = node.test.name.rpartition(".")
+        candidates = [package] if package else [node.package, self.project.name, *self.project.packages, BUILTIN]
+        return next(
+            (found for place in candidates if (found := self.library.macros.get(place, {}).get(f"test_{name}"))), None
+        )
+
     def _generic_test(self, now: Pass, session: Session) -> Text:
         test, node = now.node.test, now.node
         assert test is not None and node.attached is not None
-        package, _, name = test.name.rpartition(".")
-        candidates = [package] if package else [node.package, self.project.name, *self.project.packages, BUILTIN]
-        macro = next(
-            (found for place in candidates if (found := self.library.macros.get(place, {}).get(f"test_{name}"))), None
-        )
+        macro = self.test_macro(node)
         if macro is None:
             known = [
                 key.removeprefix("test_") if place in (BUILTIN, self.project.name) else f"{place}.{key[5:]}"
@@ -328,7 +344,7 @@ class Renderer:
         if attached is None:
             return Text("", ())  # the description of a missing model is reported when the project is read
         now.refs.append(attached.id)
-        relation = self.relation(attached)
+        relation = self.found_at(attached)
         where = now.config.get("where")
         if where:
             where = self._template_value(str(where), session, test.where)

@@ -2,6 +2,7 @@
 
 orders              a name, a path, or the start of a dotted path of folders; * and ? stand for anything
 tag:nightly  path:models/marts  resource_type:seed  source:raw  config.materialized:view  test_type:generic
+state:modified  state:new  result:fail     beside an older state of the project (--state)
 +orders  orders+  2+orders+1  @orders     with what is above, below, so many steps, below and all its parents
 a b                 union            a,b  intersection
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from udfs.errors import UsageError, did_you_mean
-from warehouse.graph import TESTS, Graph, Step
+from warehouse.graph import Graph, Step
+from warehouse.outcome import TESTS
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
 
@@ -24,21 +27,33 @@ class SelectionError(UsageError):
     """A selection cannot be understood."""
 
 
-def select(graph: Graph, chosen: Sequence[str], excluded: Sequence[str] = ()) -> set[str]:
+class OlderState(Protocol):
+    """What the nodes of a graph are beside an older state of the project."""
+
+    def state(self, value: str) -> set[str]:
+        """The ids that ``state:value`` means."""
+
+    def result(self, value: str) -> set[str]:
+        """The ids that ``result:value`` means."""
+
+
+def select(
+    graph: Graph, chosen: Sequence[str], excluded: Sequence[str] = (), older: OlderState | None = None
+) -> set[str]:
     """Ids of the nodes that ``chosen`` names, all if it is empty, without those that ``excluded`` names.
 
     A test comes with any of the nodes it tests. Raises SelectionError for an unknown method, and for a name that
-    no node has.
+    no node has, or for ``state:`` and ``result:`` without an ``older`` state.
     """
-    nodes = _terms(graph, chosen) if chosen else set(graph.steps)
-    return nodes - _terms(graph, excluded)
+    nodes = _terms(graph, chosen, older) if chosen else set(graph.steps)
+    return nodes - _terms(graph, excluded, older)
 
 
-def _terms(graph: Graph, terms: Iterable[str]) -> set[str]:
+def _terms(graph: Graph, terms: Iterable[str], older: OlderState | None) -> set[str]:
     found: set[str] = set()
     for union in terms:
         for intersection in union.split():
-            parts = [_term(graph, term) for term in intersection.split(",") if term]
+            parts = [_term(graph, term, older) for term in intersection.split(",") if term]
             if parts:
                 found |= _with_tests(graph, set.intersection(*parts))
     return found
@@ -49,13 +64,18 @@ def _with_tests(graph: Graph, nodes: set[str]) -> set[str]:
     return nodes | tests
 
 
-def _term(graph: Graph, term: str) -> set[str]:
+def _term(graph: Graph, term: str, older: OlderState | None) -> set[str]:
     match = _TERM.match(term)
     if match is None:
         raise SelectionError(
             f"cannot read the selection {term!r}", hint="for example: +orders, tag:nightly, path:models/x"
         )
-    matches = _method(graph, match["method"], match["value"], term)
+    if match["method"] in ("state", "result"):
+        if older is None:
+            raise SelectionError(f"{term} compares with an older state of the project", hint="name it: --state DIR")
+        matches = older.state(match["value"]) if match["method"] == "state" else older.result(match["value"])
+    else:
+        matches = _method(graph, match["method"], match["value"], term)
     found = set(matches)
     if match["at"]:
         below = matches.union(*(graph.descendants(key) for key in matches)) if matches else set()
@@ -101,7 +121,9 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
     if name == "resource_type" and value not in _KINDS:
         raise SelectionError(f"there is no resource type {value!r}", hint=did_you_mean(value, _KINDS))
     if name not in tests:
-        raise SelectionError(f"{term!r}: there is no selection method {name!r}", hint=did_you_mean(name, tests))
+        raise SelectionError(
+            f"{term!r}: there is no selection method {name!r}", hint=did_you_mean(name, (*tests, "state", "result"))
+        )
     found = {key for key, step in graph.steps.items() if tests[name](step)}
     if name == "fqn" and not found and not set("*?[") & set(value):
         known = [step.name for step in graph.steps.values() if step.kind not in TESTS]

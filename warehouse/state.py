@@ -50,11 +50,12 @@ class Parts:
     macros: Mapping[str, str]
     functions: Mapping[str, str]
     inputs: Mapping[str, str]
+    partial: str = ""  # the option by which only a part was built: --empty, --sample
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever the node's rows might."""
-        return fold(self.sql, self.config, self.functions, self.inputs)
+        return fold(self.sql, self.config, self.functions, self.inputs, *([self.partial] if self.partial else []))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.lake import Lake
-from warehouse.outcome import Options, Result
+from warehouse.outcome import TESTS, Options, Result
 
 _FOLDER = "cache"
 _SUFFIXES = (".sql", ".yml", ".yaml", ".csv", ".md")
@@ -39,7 +39,7 @@ def look(
     lake: Lake, root: Path, chosen: Sequence[str], excluded: Sequence[str], options: Options
 ) -> list[Result] | None:
     """The results of a build of this selection if it has nothing to do; None if it might have."""
-    if options.full_refresh or options.retry_errors:
+    if options.full_refresh or options.retry_errors or not holds_again(options) or lake.is_attached:
         return None
     try:
         record = json.loads(_path(lake, root, chosen, excluded, options).read_bytes())
@@ -55,6 +55,14 @@ def look(
         return None
 
 
+def holds_again(options: Options) -> bool:
+    """Whether the same options ask for the same thing another time: an older state may be another one by then.
+
+    A build of a part is no ground for a later one either.
+    """
+    return options.state is None and not options.empty and options.sample is None
+
+
 def remember(
     lake: Lake, root: Path, chosen: Sequence[str], excluded: Sequence[str], options: Options, ground: Ground,
     results: Iterable[Result], files: str,
@@ -65,7 +73,7 @@ def remember(
     kept = []
     for result in results:
         said = result.message.partition("\n")[0]
-        if result.kind in ("test", "unit_test") and result.status != "unchanged":
+        if result.kind in TESTS and result.status != "unchanged":
             said = result.status
         kept.append({**asdict(result), "status": "unchanged", "seconds": 0.0, "message": said})
     body = json.dumps({"files": files, "ground": asdict(ground), "results": kept})

@@ -46,7 +46,7 @@ def _columns(
     opened: Opened, key: str, cursor: duckdb.DuckDBPyConnection, within: Collection[str]
 ) -> Sequence[Column] | None:
     step = opened.graph.steps[key]
-    relation = step.relation
+    relation = opened.renderer.deferred.get(key) or step.relation
     if relation is not None and not relation.is_cte and relation.key in opened.database.relations:
         return describe(cursor, f"select * from {relation.render()}")
     if step.kind == "source":

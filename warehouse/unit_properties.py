@@ -29,6 +29,8 @@ class Rows:
     rows: tuple[Mapping[str, Any], ...] | None
     sql: str | None
     where: Location
+    format: str = "dict"
+    fixture: str | None = None  # the file that they stand in
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,8 @@ def rows(entry: Mapping[str, Any], where: Location, fixtures: Mapping[str, tuple
     if not isinstance(given, str):
         raise UnitTestError(f"rows of the format {kind} are a text", where=where, hint="rows: |")
     if kind == "sql":
-        return Rows(None, given.strip().rstrip(";"), where)
-    return Rows(tuple(_csv(given, where)), None, where)
+        return Rows(None, given.strip().rstrip(";"), where, kind, name)
+    return Rows(tuple(_csv(given, where)), None, where, kind, name)
 
 
 def _csv(text: str, where: Location) -> list[dict[str, Any]]:

@@ -14,11 +14,12 @@ import pytest
 
 from tests.warehouse.test_operators import step
 from warehouse import project, rewrite
+from warehouse.build import build
 from warehouse.calls import CallError
 from warehouse.lake import Lake
 from warehouse.opened import Opened, open_project
+from warehouse.outcome import Options
 from warehouse.render import Renderer
-from warehouse.selection import select
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
@@ -95,16 +96,44 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
     return open_project(Lake.create(root / "lake"), root / "shop")
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        pytest.param(*map(str.strip, line.split("=>")), id=line.split("=>")[0].strip())
-        for line in (FIXTURES / "selection/shop.txt").read_text().splitlines()
-        if "=>" in line and not line.startswith("#")
-    ],
-)
-def test_select(opened: Opened, given: str, expected: str) -> None:
+def selections(file: str) -> list[object]:
+    lines = (FIXTURES / "selection" / file).read_text().splitlines()
+    pairs = [line.split("=>") for line in lines if "=>" in line and not line.startswith("#")]
+    return [pytest.param(given.strip(), expected.strip(), id=given.strip()) for given, expected in pairs]
+
+
+def selected(opened: Opened, given: str) -> str:
     chosen, _, excluded = given.partition("--exclude")
-    found = select(opened.graph, chosen.split(), excluded.split())
-    steps = [opened.graph.steps[key] for key in found]
-    assert " ".join(sorted(each.name for each in steps if each.kind != "test")) == expected
+    steps = [opened.graph.steps[key] for key in opened.select(chosen.split(), excluded.split())]
+    return " ".join(sorted(each.name for each in steps if each.kind != "test"))
+
+
+@pytest.mark.parametrize(("given", "expected"), selections("shop.txt"))
+def test_select(opened: Opened, given: str, expected: str) -> None:
+    assert selected(opened, given) == expected
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """The shop as tests/fixtures/selection/state.txt says, beside the state before."""
+    root = tmp_path_factory.mktemp("state") / "shop"
+    shutil.copytree(FIXTURES / "projects/shop", root)
+    lake = Lake.create(root.parent / "lake")
+    seed = root / "seeds/raw_orders.csv"
+    seed.write_text(seed.read_text() + "3;1;5;2024-03-01\n")
+    build(lake, root)
+    for name, before, after in (
+        ("models/marts/customers.sql", "coalesce(o.orders, 0)", "o.orders"),
+        ("models/marts/order_log.sql", "unique_key='order_id'", "unique_key=['order_id']"),
+        ("macros/money.sql", "{{ by }})", "{{ by }} * 1)"),
+        ("seeds/raw_customers.csv", "Ada", "Ada L."),
+    ):
+        assert before in (root / name).read_text()
+        (root / name).write_text((root / name).read_text().replace(before, after))
+    (root / "models/fresh.sql").write_text("select 1 as x")
+    return open_project(lake, root, Options(state=root / "target"))
+
+
+@pytest.mark.parametrize(("given", "expected"), selections("state.txt"))
+def test_select_beside_an_older_state(edited: Opened, given: str, expected: str) -> None:
+    assert selected(edited, given) == expected

@@ -37,6 +37,19 @@ class SelectingCommand(click.Command):
         return super().parse_args(ctx, spread)
 
 
+#: Where ``project_options`` leaves what only ``build_options`` needs, so that no command has to pass it on.
+_PROJECT = f"{__name__}.project"
+_STATE_HELP = "The folder of an older manifest.json: for state:, result: and --defer."
+_FOLDER: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "DIR"}
+
+target_path_option = click.option(
+    "--target-path",
+    **_FOLDER,
+    envvar="DBT_TARGET_PATH",
+    help="Where manifest.json and run_results.json go  [default: DBT_TARGET_PATH, else the project's target/]",
+)
+
+
 def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options by which every one of these commands finds its project and selects its nodes."""
 
@@ -52,10 +65,17 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--exclude", multiple=True, metavar="NODES", help="What to leave out, in the same words.")
     @click.option("--vars", "variables", default="{}", metavar="YAML", help="Variables, as YAML: '{seed: 18}'.")
     @click.option("--target", "-t", metavar="NAME", help="The target of profiles.yml to build for.")
+    @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Nodes at once  [default: the target's]")
+    @click.option("--state", "state", **_FOLDER, envvar="DBT_STATE", help=_STATE_HELP)
+    @click.option("--defer", is_flag=True, help="Read what is not selected and not built here where --state has it.")
+    @click.option("--favor-state", is_flag=True, help="With --defer: read it there even if it is built here.")
+    @target_path_option
     @project_option
     @lake_option
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        names = ("threads", "state", "defer", "favor_state", "target_path")
+        click.get_current_context().meta[_PROJECT] = {name: kwargs.pop(name) for name in names}
         return command(*args, **kwargs)
 
     return wrapped
@@ -66,9 +86,17 @@ refresh_option = click.option(
 )
 
 
+def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--empty`` and ``--sample``."""
+    sample = "Let models read a part of their inputs: so many rows, or a time: '3 days' of those with event_time."
+    command = click.option("--sample", metavar="N|TIME", help=sample)(command)
+    return click.option("--empty", is_flag=True, help="Let models read no rows: to see that everything runs.")(command)
+
+
 @click.command(cls=SelectingCommand)
 @project_options
 @refresh_option
+@part_options
 @click.option("--fail-fast", "-x", is_flag=True, help="Stop at the first failure.")
 @click.option("--retry-errors", is_flag=True, help="Ask expensive functions again where the stored answer is an error.")
 @output_options
@@ -80,6 +108,8 @@ def build(
     project_dir: Path,
     lake_dir: Path | None,
     full_refresh: bool,
+    empty: bool,
+    sample: str | None,
     fail_fast: bool,
     retry_errors: bool,
     out: Output,
@@ -93,7 +123,13 @@ def build(
     from warehouse import unchanged
 
     options = build_options(
-        variables, target, full_refresh=full_refresh, fail_fast=fail_fast, retry_errors=retry_errors
+        variables,
+        target,
+        full_refresh=full_refresh,
+        empty=empty,
+        sample=sample,
+        fail_fast=fail_fast,
+        retry_errors=retry_errors,
     )
     began = time.perf_counter()
     lake = open_lake(lake_dir)
@@ -102,6 +138,12 @@ def build(
         from warehouse.build import build as run
 
         results = run(lake, project_dir, select, exclude, options, watcher=terminal(out))
+    else:
+        from warehouse import artifacts
+
+        call = artifacts.invocation("build", project_dir, select, exclude, options)
+        with artifacts.unless_unwritable(out.note):
+            artifacts.write_run_results(call, results)
     report(out, results, time.perf_counter() - began)
 
 
@@ -152,14 +194,17 @@ def plan(
 ) -> None:
     """Say what a build would do, and why. Changes nothing.
 
-    For expensive functions it counts the inputs that have no answer yet, and those that are answered.
+    For expensive functions it counts the inputs that have no answer yet, and those that are answered. Where the SQL
+    changed it shows how, and which models and snapshots lie downstream.
 
         cuvee plan --select +orders
     """
     from warehouse import build as building
     from warehouse import estimates
+    from warehouse.deferral import deferred
 
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target, full_refresh=full_refresh))
+    opened = deferred(opened, select, exclude)
     made = building.plan(opened, select, exclude)
     rows = []
     for planned in made:
@@ -178,6 +223,8 @@ def plan(
                     "why": list(planned.why),
                     "problem": str(planned.problem) if planned.problem else None,
                     "calls": [call.as_dict() for call in calls],
+                    "diff": planned.diff or None,
+                    "downstream": building.touched(opened.graph, planned) if planned.diff else [],
                 }
                 for planned, _, calls in rows
             ]
@@ -190,6 +237,10 @@ def plan(
     ]
     if shown:
         out.rows(("kind", "node", "why"), shown)
+    for planned, _, _ in rows:
+        if planned.diff and planned.step.kind not in ("test", "unit_test"):
+            below = [opened.graph.steps[key].name for key in building.touched(opened.graph, planned)]
+            out.text(f"{planned.step.name}, read by {', '.join(below) or 'nothing'}:\n{planned.diff}\n")
     out.note(f"{len(shown)} to do, {len(rows) - len(shown)} unchanged")
 
 
@@ -217,10 +268,8 @@ def ls(
 
     cuvee ls --select tag:nightly
     """
-    from warehouse.selection import select as chosen
-
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
-    keys = chosen(opened.graph, select, exclude)
+    keys = opened.select(select, exclude)
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
     rows = [
         (step.kind, step.name, step.relation.key if step.relation else None, step.node.path)
@@ -248,12 +297,16 @@ def compile_(
 
     cuvee compile orders
     """
-    from warehouse.selection import select as chosen
+    from warehouse import artifacts
+    from warehouse.deferral import deferred
 
     if not names and not select:
         raise UsageError("compile needs the name of a model", hint="for example: cuvee compile orders")
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
-    keys = chosen(opened.graph, (*names, *select), exclude)
+    opened = deferred(opened, (*names, *select), exclude)
+    keys = opened.select((*names, *select), exclude)
+    with artifacts.unless_unwritable(out.note):
+        artifacts.write_manifest(opened, artifacts.invocation("compile", opened.root, select, exclude, opened.options))
     kinds = ("model", "snapshot") if names else ("model", "snapshot", "test")
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
     texts = {step.name: step.sql for step in steps if step.node.kind in kinds}
@@ -264,7 +317,7 @@ def compile_(
         out.text(f"-- {name}\n{sql};\n" if len(texts) > 1 else f"{sql};")
 
 
-def build_options(variables: str, target: str | None, **flags: bool) -> Options:
+def build_options(variables: str, target: str | None, **flags: Any) -> Options:
     """The options of a build from those of the command line. Raises UsageError for bad ``--vars``."""
     from warehouse.outcome import Options
 
@@ -278,7 +331,7 @@ def build_options(variables: str, target: str | None, **flags: bool) -> Options:
             raise UsageError(error.message, where=error.where, hint="--vars '{seed: 18}'") from error
     if not isinstance(given, dict | None):
         raise UsageError(f"--vars is a YAML mapping, not {variables!r}", hint="--vars '{seed: 18}'")
-    return Options(variables=given or {}, target=target, **flags)
+    return Options(variables=given or {}, target=target, **click.get_current_context().meta.get(_PROJECT, {}), **flags)
 
 
 def open_for(out: Output, project_dir: Path, lake_dir: Path | None, options: Options) -> Opened:
@@ -346,7 +399,7 @@ def report(out: Output, results: list[Result], seconds: float) -> None:
         out.text(f"{said} in {seconds:.2f} s")
     failed = [result for result in results if result.failed]
     if failed:
-        from warehouse.build import BuildError
+        from warehouse.execution import BuildError
 
         details = [f"{result.name}: {result.message}" for result in failed] if out.quiet else []
         raise BuildError("\n".join([f"failed: {', '.join(result.name for result in failed)}", *details]))

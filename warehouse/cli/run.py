@@ -13,6 +13,7 @@ from warehouse.cli.build import (
     SelectingCommand,
     build_options,
     open_for,
+    part_options,
     project_options,
     refresh_option,
     report,
@@ -30,14 +31,15 @@ _fail_fast = click.option("--fail-fast", "-x", is_flag=True, help="Stop at the f
 @click.command(cls=SelectingCommand)
 @project_options
 @refresh_option
+@part_options
 @_fail_fast
 @output_options
-def run(full_refresh: bool, fail_fast: bool, **given: Any) -> None:
+def run(**given: Any) -> None:
     """Build models that changed; no seeds, and no tests.
 
     cuvee run --select orders+
     """
-    _build("model", full_refresh=full_refresh, fail_fast=fail_fast, **given)
+    _build("model", **given)
 
 
 @click.command(cls=SelectingCommand)
@@ -73,7 +75,7 @@ def _build(
     project_dir: Path,
     lake_dir: Path | None,
     out: Output,
-    **flags: bool,
+    **flags: Any,
 ) -> None:
     from warehouse.build import build
 
@@ -112,13 +114,15 @@ def show(
         raise UsageError("show needs one model or --inline SQL", hint="for example: cuvee show orders")
     import duckdb
 
+    from warehouse.deferral import deferred
     from warehouse.graph import located
 
     opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
     if inline is not None:
         step, sql = None, str(opened.renderer.value(inline, Location("--inline")))
     else:
-        step = _one_model(opened, (name,) if name else select, exclude)
+        opened = deferred(opened, (name,) if name else select, exclude)
+        step = one_model(opened, (name,) if name else select, exclude, "show")
         sql = step.sql
     limited = sql if limit < 0 else f"select * from (\n{sql.rstrip().rstrip(';')}\n) as shown limit {limit}"
     try:
@@ -128,14 +132,17 @@ def show(
         raise located(step, error) if step else UsageError(str(error)) from error
 
 
-def _one_model(opened: Opened, names: tuple[str, ...], excluded: tuple[str, ...]) -> Step:
-    from warehouse.calls import calls
-    from warehouse.selection import select
+def one_model(opened: Opened, names: tuple[str, ...], excluded: tuple[str, ...], command: str) -> Step:
+    """The model that ``names`` select, for ``command``. Raises UsageError if it is not one.
 
-    steps = [opened.graph.steps[key] for key in select(opened.graph, names, excluded)]
+    Raises CuveeError if it calls an expensive function: only a build answers those.
+    """
+    from warehouse.calls import calls
+
+    steps = [opened.graph.steps[key] for key in opened.select(names, excluded)]
     models = [step for step in steps if step.node.kind in ("model", "snapshot")]
     if len(models) != 1:
-        raise UsageError(f"{' '.join(names)} are {len(models)} models", hint="show takes one")
+        raise UsageError(f"{' '.join(names)} are {len(models)} models", hint=f"{command} takes one")
     for call in calls(models[0], opened.functions):
         hint = f'build it, then: cuvee sql "from {models[0].name} limit 5"'
         raise CuveeError(f"{models[0].name} calls {call.name}, which answers in a build", where=call.where, hint=hint)

@@ -1,0 +1,372 @@
+"""One run through a plan: what is due is computed side by side, committed one change after the other, and tested.
+
+Nodes go in groups that depend only on groups before them. What a group computed is committed before the next begins,
+and every two seconds; what a test finds broken keeps what lies downstream from being built.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from udfs.errors import CuveeError, Location
+from warehouse import checks, contracts, materialize, state
+from warehouse.calls import calls
+from warehouse.graph import Step, located
+from warehouse.incremental import incremental
+from warehouse.materialize import Change, Make
+from warehouse.opened import Opened
+from warehouse.outcome import TESTS, Result, Watcher
+from warehouse.plan import Plan, Planned
+from warehouse.relation import Relation
+from warehouse.snapshots import snapshot
+from warehouse.state import Built
+from warehouse.workers import Reader, Workers
+
+if TYPE_CHECKING:
+    from warehouse.lake import Commit, Staging
+
+#: Finished nodes wait for each other this long, so that many small ones share a commit (about 40 ms each).
+_GATHER_SECONDS = 2.0
+
+
+#: What came of a node's work, and the seconds it took.
+Done = tuple[Change | checks.Verdict, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done for a node. It ``pays`` if it calls expensive functions."""
+
+    run: Callable[[Reader], Done]
+    pays: bool
+
+
+class BuildError(CuveeError):
+    """Something could not be built, or a test failed."""
+
+
+class Execution:
+    """One run through a plan."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        plan: Plan,
+        staging: Staging,
+        watcher: Watcher,
+        kinds: Sequence[str],
+        results: list[Result],
+    ) -> None:
+        self.opened, self.plan, self.staging, self.watcher, self.kinds = opened, plan, staging, watcher, kinds
+        # More threads than cores wait for each other: 4 on 2 cores took 6.0 s where 2 took 3.8 s.
+        threads = opened.options.threads or opened.renderer.target.threads
+        self.workers = Workers(opened.lake, max(1, min(threads, os.cpu_count() or 1)))
+        self.results = results
+        # Rows added to a part, or a part added to, would pass for all of them.
+        opened.renderer.anew.update(
+            each.step.id for each in plan if each.last and each.last.parts.partial not in ("", each.parts.partial)
+        )
+        self.stopped: dict[str, str] = {}  # nodes that cannot be built or trusted → why
+        self.pending: list[tuple[Planned, Change, Built]] = []
+        self.waiting_since = 0.0
+        self.present = {name: kind for name, (kind, _) in plan.relations.items()}
+        self.tested: list[Built] = []
+        self.compacted = False
+
+    def run(self) -> None:
+        """Build what the plan says; what becomes of each node is added to ``results``."""
+        project = self.opened.renderer.project
+        self._run_hooks("on-run-start", project.on_run_start)
+        self._run_nodes()
+        self._run_hooks("on-run-end", project.on_run_end)
+        place = {planned.step.id: index for index, planned in enumerate(self.plan)}
+        self.results.sort(key=lambda result: place[result.node])
+
+    def _run_nodes(self) -> None:
+        try:
+            for group in self.plan.generations:
+                self._group([each for each in group if not self.kinds or each.step.node.kind in self.kinds])
+                if self._is_over():
+                    return
+        finally:
+            self.workers.close()
+            self._commit()
+            self._commit_tests()
+
+    def _group(self, group: Sequence[Planned]) -> None:
+        """Do nodes that do not depend on each other.
+
+        Those that pay for answers stay in this thread, one by one: two models with the same call pay once, and
+        Ctrl-C reaches the function.
+        """
+        self.workers.release()
+        running: dict[Future[Done], Planned] = {}
+        dear: list[tuple[Planned, Work]] = []
+        for planned in group:
+            work = self._prepare(planned)
+            if work is not None and work.pays:
+                dear.append((planned, work))
+            elif work is not None:
+                running[self.workers.submit(work.run)] = planned
+        for planned, work in dear:
+            if self._is_over():
+                return
+            self._finish(planned, self.workers.here(work.run))
+            self._collect(running, timeout=0)
+        while running and not self._is_over():
+            self._collect(running, timeout=_GATHER_SECONDS if self.pending else None)
+        self._commit()
+
+    def _is_over(self) -> bool:
+        return self.opened.options.fail_fast and any(result.failed for result in self.results)
+
+    def _collect(self, running: dict[Future[Done], Planned], timeout: float | None) -> None:
+        """Take what is done by now, or within ``timeout`` seconds."""
+        wait(running, timeout, return_when=FIRST_COMPLETED)
+        for future in [each for each in running if each.done()]:
+            self._finish(running.pop(future), future)
+        if self.pending and time.perf_counter() - self.waiting_since >= _GATHER_SECONDS:
+            self._commit()
+
+    def _prepare(self, planned: Planned) -> Work | None:
+        """What is to be done for a node; None if it is nothing."""
+        step, last = planned.step, planned.last
+        if blocked := self._blocked(planned):
+            self._done(planned, "skipped", message=blocked)
+        elif not planned.changed and not (step.kind in TESTS and "test" in self.kinds):
+            before = last.status if last is not None and step.kind in TESTS else ""
+            self._done(planned, "unchanged", rows=last.rows if last else None, message=before)
+        else:
+            try:
+                if planned.problem is not None:
+                    raise planned.problem
+                return self._check(step) if step.kind in TESTS else self._compute(planned)
+            except CuveeError as error:
+                self._error(planned, error)
+        return None
+
+    def _finish(self, planned: Planned, future: Future[Done]) -> None:
+        try:
+            outcome, seconds = future.result()
+            if isinstance(outcome, checks.Verdict):
+                self._judge(planned, outcome, seconds)
+            else:
+                self._gather(planned, replace(outcome, after=tuple(self._hooks(planned, "post_hook"))), seconds)
+        except CuveeError as error:
+            self._error(planned, error)
+
+    def _error(self, planned: Planned, error: CuveeError) -> None:
+        self.stopped[planned.step.id] = f"{planned.step.name} failed"
+        self._done(planned, "error", message=str(error))
+
+    def _blocked(self, planned: Planned) -> str | None:
+        guards = self.plan.guards.get(planned.step.id, set())
+        for key in (*self.opened.graph.before(planned.step.id), *sorted(guards)):
+            if key in self.stopped:
+                reason = self.stopped[key]
+                if planned.step.kind not in TESTS:
+                    self.stopped[planned.step.id] = reason
+                return reason
+            parent = self.opened.graph.steps[key]
+            if parent.kind == "ephemeral" and (above := next((p for p in parent.parents if p in self.stopped), None)):
+                return self.stopped[above]
+        return None
+
+    # --- models and seeds -----------------------------------------------------------------------------------
+
+    def _compute(self, planned: Planned) -> Work:
+        """How a model or seed is computed. What its template asks the database is asked now, in the main thread."""
+        step = planned.step
+        relation = step.relation
+        assert relation is not None and step.rendered is not None
+        for hook in self._hooks(planned, "pre_hook"):
+            with self.opened.lake.commit(f"build: pre-hook of {step.name}", author="cuvee build") as commit:
+                commit.sql(hook)
+        if step.kind == "seed":
+            file = self.opened.root / step.node.path
+            return _work(lambda reader: materialize.seed(reader.cursor, self.staging, step, file, relation))
+        self.opened.database.refresh()
+        make = self._maker(planned, relation)
+        step = self.opened.live(step)
+        if calls(step, self.opened.functions):
+            return _work(partial(self._pay, make, step, relation), pays=True)
+        return _work(partial(self._make, make, step, relation))
+
+    def _maker(self, planned: Planned, relation: Relation) -> Make:
+        """What turns a node's query into a change of the lake, as things are now."""
+        step = planned.step
+        assert step.rendered is not None
+        make = materialize.view if step.kind == "view" else materialize.table
+        if step.kind == "snapshot":
+            make = partial(snapshot, present=self.present.get(relation.key))
+        elif step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
+            if planned.parts.partial and step.node.config.get("full_refresh") is False:
+                raise BuildError(
+                    f"{step.name} is never built from nothing (full_refresh: false), so a part cannot be added to it",
+                    where=Location(step.node.path),
+                    hint="build parts into another target: --target",
+                )
+            make = incremental
+        promised = contracts.contract(step.node)
+        for kind in promised.silent if promised and step.kind != "view" else ():
+            self.watcher.say(f"warning: {step.name}: the constraint {kind} is not enforced")
+        return partial(contracts.kept, make, promised) if promised else make
+
+    def _make(self, make: Make, step: Step, relation: Relation, reader: Reader) -> Change:
+        with reader.snapshot() as cursor:
+            return make(cursor, self.staging, step, relation)
+
+    def _pay(self, make: Make, step: Step, relation: Relation, reader: Reader) -> Change:
+        from warehouse import answers  # imports pyarrow: 0.1 s that a project without calls need not spend
+
+        if step.kind == "view":
+            answers.refuse_in_view(step, self.opened.functions)
+        with answers.answered(self.opened, step, reader.cursor, self.watcher) as ready:
+            return make(reader.cursor, self.staging, ready, relation)
+
+    def _hooks(self, planned: Planned, name: str) -> list[str]:
+        step = planned.step
+        hooks = step.node.config.get(name) or []
+        texts = [str(hook["sql"] if isinstance(hook, Mapping) else hook) for hook in hooks]
+        rendered = (
+            self.opened.renderer.hook(text, Location(step.node.path), {"this": step.relation}) for text in texts
+        )
+        return [text for text in rendered if text]
+
+    def _run_hooks(self, name: str, hooks: Sequence[str]) -> None:
+        """on-run-start and on-run-end: each statement is a commit of its own."""
+        self.opened.database.refresh()
+        schemas = sorted({each.step.relation.schema for each in self.plan if each.step.relation is not None})
+        for text in hooks:
+            names = {"schemas": schemas, "results": self.results}
+            if statement := self.opened.renderer.hook(text, Location("dbt_project.yml"), names):
+                with self.opened.lake.commit(f"build: {name}", author="cuvee build") as commit:
+                    try:
+                        commit.sql(statement)
+                    except _duckdb_error() as error:
+                        message = str(error).split("\n\n")[0]
+                        raise BuildError(f"{name} failed: {message}", where=Location("dbt_project.yml")) from error
+
+    def _gather(self, planned: Planned, change: Change, seconds: float) -> None:
+        if not self.pending:
+            self.waiting_since = time.perf_counter()
+        self.pending.append((planned, change, self._built(planned, "built", change.rows, seconds)))
+        if time.perf_counter() - self.waiting_since >= _GATHER_SECONDS:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Put everything that is computed into the lake, in one commit; if that fails, one by one."""
+        pending, self.pending = self.pending, []
+        if not pending:
+            return
+        try:
+            self._commit_together(pending)
+        except CuveeError as error:
+            self._failed(pending, error)
+        except _duckdb_error() as error:
+            self._failed(pending, error)
+
+    def _failed(self, pending: list[tuple[Planned, Change, Built]], error: Exception) -> None:
+        if len(pending) > 1:
+            for each in pending:
+                self.pending = [each]
+                self._commit()
+            return
+        planned = pending[0][0]
+        self.stopped[planned.step.id] = f"{planned.step.name} failed"
+        found = error if isinstance(error, CuveeError) else located(planned.step, error)
+        self._done(planned, "error", message=str(found))
+
+    def _commit_together(self, pending: list[tuple[Planned, Change, Built]]) -> None:
+        names = [planned.step.name for planned, _, _ in pending]
+        kind = "model" if len(names) == 1 else "models"
+        with self.opened.lake.commit(
+            f"build: {kind} {', '.join(names)}",
+            author="cuvee build",
+            extra={"nodes": [row.node for _, _, row in pending]},
+        ) as commit:
+            for _, change, _ in pending:
+                change.apply(commit, self.present.get(change.relation.key))
+            self._remember(commit, [row for _, _, row in pending])
+        for planned, change, row in pending:
+            self.present[change.relation.key] = "view" if change.kind == "view" else "table"
+            self._done(planned, "built", rows=change.rows, seconds=row.seconds)
+
+    def _built(self, planned: Planned, status: str, rows: int | None, seconds: float) -> Built:
+        step = planned.step
+        relation = step.relation.key if step.relation else ""
+        return Built(
+            step.id, relation, step.kind, status, planned.parts.fingerprint, planned.parts, step.sql, rows, seconds
+        )
+
+    # --- tests ----------------------------------------------------------------------------------------------
+
+    def _check(self, step: Step) -> Work:
+        if step.kind == "unit_test":
+            from warehouse import unit_tests
+
+            self.opened.database.refresh()
+            compare = unit_tests.ready(self.opened, step)
+
+            def run(reader: Reader) -> checks.Verdict:
+                with reader.snapshot() as cursor:
+                    return compare(cursor)
+
+            return _work(run)
+        if calls(step, self.opened.functions):
+            from warehouse import answers
+
+            answers.refuse_in_test(step, self.opened.functions)
+
+        def check(reader: Reader) -> checks.Verdict:
+            with reader.snapshot() as cursor:
+                return checks.run(cursor, step)
+
+        return _work(check)
+
+    def _judge(self, planned: Planned, verdict: checks.Verdict, seconds: float) -> None:
+        if verdict.status == "fail":
+            kind = "unit test" if planned.step.kind == "unit_test" else "test"
+            self.stopped[planned.step.id] = f"{kind} {planned.step.name} failed"
+        self.tested.append(self._built(planned, verdict.status, verdict.failures, seconds))
+        self._done(planned, verdict.status, rows=verdict.failures, seconds=seconds, message=verdict.message)
+
+    def _commit_tests(self) -> None:
+        if self.tested:
+            with self.opened.lake.commit(f"build: {len(self.tested)} tests", author="cuvee build") as commit:
+                self._remember(commit, self.tested)
+
+    def _remember(self, commit: Commit, rows: Sequence[Built]) -> None:
+        if not self.compacted:
+            state.compact(commit)
+            self.compacted = True
+        state.write(commit, rows)
+
+    def _done(
+        self, planned: Planned, status: str, *, rows: int | None = None, seconds: float = 0.0, message: str = ""
+    ) -> None:
+        step = planned.step
+        relation = step.relation.key if step.relation and step.kind not in TESTS else None
+        result = Result(step.id, step.name, step.kind, status, relation, rows, seconds, message, time.time())
+        self.results.append(result)
+        self.watcher.finished(result)
+
+
+def _work(work: Callable[[Reader], Change | checks.Verdict], *, pays: bool = False) -> Work:
+    def timed(reader: Reader) -> Done:
+        began = time.perf_counter()
+        return work(reader), time.perf_counter() - began
+
+    return Work(timed, pays)
+
+
+def _duckdb_error() -> type[Exception]:
+    import duckdb
+
+    return duckdb.Error
