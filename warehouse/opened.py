@@ -13,6 +13,7 @@ from warehouse import graph as graphs
 from warehouse import project
 from warehouse.graph import Graph
 from warehouse.outcome import DEFAULTS, Options
+from warehouse.relation import readable
 from warehouse.render import Renderer
 from warehouse.target import target_of
 from warehouse.versions import versions
@@ -56,8 +57,9 @@ class LakeDatabase:
         import duckdb
 
         try:
-            relation: duckdb.DuckDBPyRelation | None = self.cursor.sql(sql)  # None for a statement without rows
+            relation: duckdb.DuckDBPyRelation | None = self.cursor.sql(readable(sql))  # None: a statement without rows
             if relation is None:
+                self.refresh()
                 return [], [], []
             return relation.columns, [str(kind) for kind in relation.types], relation.fetchall()
         except duckdb.Error as error:
