@@ -127,6 +127,7 @@ def build(
     with _alone(lake, watcher):
         opened = open_project(lake, root, options, functions=functions, say=watcher.say)
         planned = plan(opened, chosen, excluded)
+        opened.renderer.selected = tuple(each.step.id for each in planned)
         watcher.started(planned)
         with lake.staging() as staging:
             results = _Build(opened, planned, staging, watcher, kinds).run()
@@ -257,7 +258,7 @@ class _Build:
             try:
                 if planned.problem is not None:
                     raise planned.problem
-                return self._check(step) if step.kind == "test" else self._compute(planned)
+                return self._check(self.opened.asked(step)) if step.kind == "test" else self._compute(planned)
             except CuveeError as error:
                 self._error(planned, error)
         return None
@@ -306,8 +307,7 @@ class _Build:
         make = materialize.view if step.kind == "view" else materialize.table
         if step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
             make = incremental
-        if step.rendered.live:
-            step = _live(step, self.opened.renderer.render_live(step.rendered), self.opened)
+        step = self.opened.asked(step)
         if calls(step, self.opened.functions):
             return _work(partial(self._pay, make, step, relation), pays=True)
         return _work(partial(self._make, make, step, relation))
@@ -450,16 +450,6 @@ def _work(work: Callable[[Reader], Change | checks.Verdict], *, pays: bool = Fal
         return work(reader), time.perf_counter() - began
 
     return Work(timed, pays)
-
-
-def _live(step: graphs.Step, rendered: Any, opened: Opened) -> graphs.Step:
-    """The step with the SQL that its template gives now that it may ask the database."""
-    from dataclasses import replace
-
-    nodes = {each.id: each.rendered for each in opened.graph.steps.values() if each.rendered is not None}
-    sql, lines = graphs.compose(rendered, nodes)
-    now = replace(step, rendered=rendered, sql=sql, lines=lines)
-    return replace(now, tree=graphs.parse(now))
 
 
 def _duckdb_error() -> type[Exception]:

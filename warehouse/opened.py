@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
 from warehouse import graph as graphs
 from warehouse import project
-from warehouse.graph import Graph
+from warehouse.graph import Graph, Step
 from warehouse.outcome import DEFAULTS, Options
 from warehouse.relation import readable
 from warehouse.render import Renderer
@@ -77,6 +77,18 @@ class Opened:
     functions: Mapping[str, ExpensiveFunction]
     database: LakeDatabase
     options: Options
+
+    def asked(self, step: Step) -> Step:
+        """The step with the SQL that its template, and those inside it, give now that they may ask the database."""
+        nodes = self.graph.rendered
+        if step.rendered is None or not graphs.asks(step.rendered, nodes):
+            return step
+        rendered = self.renderer.render_live(step.rendered)
+        inside = graphs.ephemerals(step.rendered, nodes)
+        known = nodes | {key: self.renderer.render_live(each) for key, each in inside.items()}
+        sql, lines = graphs.compose(rendered, known)
+        now = replace(step, rendered=rendered, sql=sql, lines=lines)
+        return replace(now, tree=graphs.parse(now))
 
 
 def open_project(

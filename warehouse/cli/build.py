@@ -256,7 +256,7 @@ def compile_(
     keys = chosen(opened.graph, (*names, *select), exclude)
     kinds = ("model",) if names else ("model", "test")
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
-    texts = {step.name: step.sql for step in steps if step.node.kind in kinds}
+    texts = {step.name: opened.asked(step).sql for step in steps if step.node.kind in kinds}
     if out.as_json:
         out.json(texts)
         return
