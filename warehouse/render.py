@@ -159,6 +159,13 @@ class Renderer:
         return self.database.relation_type(rendered.relation.schema, rendered.relation.identifier) == "table"
 
     def _render(self, node: Node, *, execute: bool, incremental: bool) -> Rendered:
+        before, self.library.env.asking = self.library.env.asking, execute
+        try:
+            return self._rendered_node(node, execute=execute, incremental=incremental)
+        finally:
+            self.library.env.asking = before
+
+    def _rendered_node(self, node: Node, *, execute: bool, incremental: bool) -> Rendered:
         config = self.settings(node)
         if node.kind == "seed":
             relation = self.relation(node, config)

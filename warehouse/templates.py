@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 
 import jinja2
 from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.ext import Extension
+from jinja2.idtracking import VAR_LOAD_PARAMETER, Symbols
 from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -52,6 +54,72 @@ class Undefined(jinja2.Undefined):
     __iter__ = __len__ = __str__  # type: ignore[assignment]
 
 
+class Unset(jinja2.Undefined):
+    """A name that the template sets, but not on the way it took: nothing, as in dbt. Packages print such names."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, name: Any) -> Any:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self
+
+
+class _Generator(CodeGenerator):
+    """Tells names that the template sets itself from those it expects to be given."""
+
+    def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
+        ref = frame.symbols.ref(node.name) if node.ctx == "load" and _sets(frame.symbols, node.name) else None
+        load = frame.symbols.find_load(ref) if ref else None
+        if ref and not (load and load[0] == VAR_LOAD_PARAMETER):
+            self.write(f"(environment.unset(name={node.name!r}) if {ref} is missing else {ref})")
+        else:
+            super().visit_Name(node, frame)
+
+
+def _sets(symbols: Symbols | None, name: str) -> bool:
+    while symbols is not None:
+        if name in symbols.stores:
+            return True
+        symbols = symbols.parent
+    return False
+
+
+class Environment(SandboxedEnvironment):
+    """The sandbox in which all templates run.
+
+    While templates are only read (``asking`` is off), what a macro finds out from the database is None, and what is
+    printed of None is nothing.
+    """
+
+    code_generator_class = _Generator
+    unset = Unset
+    asking = False
+
+    def undefined_of(self, value: Any, name: str) -> jinja2.Undefined:
+        kind = Unset if value is None and not self.asking else self.undefined
+        return kind(obj=value, name=name)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        found = super().getattr(obj, attribute)
+        return self.undefined_of(obj, attribute) if obj is None and isinstance(found, jinja2.Undefined) else found
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        found = super().getitem(obj, argument)
+        return self.undefined_of(obj, str(argument)) if obj is None and isinstance(found, jinja2.Undefined) else found
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if isinstance(obj, Namespace):  # a package's macros may begin with an underscore
+            return not attr.startswith(("__", "_Namespace"))
+        return super().is_safe_attribute(obj, attr, value)
+
+
 class _Blocks(Extension):
     """``{% test %}`` and ``{% materialization %}``: macros under another name."""
 
@@ -73,9 +141,9 @@ class _Blocks(Extension):
         return macro
 
 
-def environment() -> SandboxedEnvironment:
-    """The sandbox in which all templates run."""
-    env = SandboxedEnvironment(
+def environment() -> Environment:
+    """The sandbox with what dbt's templates may use."""
+    env = Environment(
         undefined=Undefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Blocks],
         keep_trailing_newline=False,
@@ -209,8 +277,8 @@ class Session:
         call.__name__ = macro.name
         return call
 
-    def namespace(self, package: str) -> _Namespace:
-        return _Namespace(self, package)
+    def namespace(self, package: str) -> Namespace:
+        return Namespace(self, package)
 
 
 class _Scope(dict[str, Any]):
@@ -250,7 +318,7 @@ class _Scope(dict[str, Any]):
             return default
 
 
-class _Namespace:
+class Namespace:
     """``dbt_utils.star``: the macros of one package."""
 
     def __init__(self, session: Session, package: str) -> None:
