@@ -48,7 +48,7 @@ class Context:
         names: dict[str, Any] = {
             "ref": lambda *names, **options: self._ref(names, options),
             "source": lambda schema, table: self._source(schema, table),
-            "var": Var(renderer, node),
+            "var": Var(renderer, node, self._text),
             "env_var": self._env_var,
             "config": Config(now),
             "target": renderer.target,
@@ -81,7 +81,7 @@ class Context:
             "thread_id": "MainThread",
             "env": renderer.target,
             "column": Api.Column,
-            "render": lambda text: render(self._session, str(text), node.path, node.package).sql,
+            "render": self._text,
             "write": lambda payload: "",
             "try_or_compiler_error": try_or_compiler_error,
             "diff_of_two_dicts": diff_of_two_dicts,
@@ -104,6 +104,10 @@ class Context:
         names["model"] = self._model(names.get("this"))
         names["builtins"] = dict(names)
         return names
+
+    def _text(self, template: Any) -> str:
+        node = self._now.node
+        return render(self._session, str(template), node.path, node.package).sql
 
     def _model(self, this: Relation | None) -> dict[str, Any]:
         """What ``model`` says of the node being rendered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import chain
@@ -114,10 +114,13 @@ class ResultColumn:
 
 
 class Var:
-    """``var('name', default)``: from the command line, then the package's own block, then the project's."""
+    """``var('name', default)``: from the command line, then the package's own block, then the project's.
 
-    def __init__(self, renderer: Renderer, node: Node) -> None:
-        self._renderer, self._package = renderer, node.package
+    A value may be a template itself.
+    """
+
+    def __init__(self, renderer: Renderer, node: Node, render: Callable[[str], str]) -> None:
+        self._renderer, self._package, self._render = renderer, node.package, render
 
     def _all(self) -> Mapping[str, Any]:
         variables = self._renderer.project.vars
@@ -136,7 +139,8 @@ class Var:
                 f"no variable is named {name!r}",
                 hint=did_you_mean(name, variables) or f"set it: --vars '{{{name}: …}}', or vars: in dbt_project.yml",
             )
-        return variables[name]
+        value = variables[name]
+        return self._render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
 
 
 class Config:
