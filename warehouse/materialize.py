@@ -129,7 +129,7 @@ def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: 
         "quote": "'\"'",
         "escape": "'\"'",
         "delim": f"'{_literal(config.get('delimiter', ','))}'",
-        "auto_type_candidates": "['boolean', 'bigint', 'double', 'date', 'timestamp', 'varchar']",
+        "auto_type_candidates": "['boolean', 'integer', 'bigint', 'double', 'date', 'timestamp', 'varchar']",
     }
     text = ", ".join(f"{name} = {value}" for name, value in options.items())
     try:
