@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from warehouse.outcome import DEFAULTS, Options, Result
+from warehouse.outcome import DEFAULTS, TESTS, Options, Result
 from warehouse.properties import listed, test_kwargs, tested_template
 from warehouse.relation import LAKE
 
@@ -119,11 +119,20 @@ def write_manifest(opened: Opened, call: Invocation) -> None:
 
 def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
     """The project in the shape of dbt's manifest, version 12."""
+    from warehouse import artifact_entries
+
     renderer = opened.renderer
     steps = opened.graph.steps
     sources = {key: _source(step, renderer, call) for key, step in steps.items() if step.kind == "source"}
-    nodes = {key: _node(step, renderer, call) for key, step in steps.items() if step.kind != "source"}
-    parents = {key: list(node["depends_on"].get("nodes", ())) for key, node in nodes.items()}
+    unit_tests = {
+        key: artifact_entries.unit_test(step, _common(step.node, renderer, call), renderer.target.schema)
+        for key, step in steps.items()
+        if step.kind == "unit_test"
+    }
+    nodes = {
+        key: _node(step, renderer, call) for key, step in steps.items() if step.kind not in ("source", "unit_test")
+    }
+    parents = {key: list(node["depends_on"].get("nodes", ())) for key, node in {**nodes, **unit_tests}.items()}
     parents |= {key: [] for key in sources}
     children: dict[str, list[str]] = {key: [] for key in parents}
     for key, above in parents.items():
@@ -159,7 +168,7 @@ def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
         "group_map": {},
         "saved_queries": {},
         "semantic_models": {},
-        "unit_tests": {},
+        "unit_tests": unit_tests,
         "functions": {},
     }
 
@@ -477,12 +486,12 @@ def write_run_results(
 def run_status(result: Result) -> str:
     """dbt's word for what became of a node."""
     if result.status == "unchanged":
-        return result.message if result.kind == "test" and result.message in ("pass", "warn") else "success"
+        return result.message if result.kind in TESTS and result.message in ("pass", "warn") else "success"
     return "success" if result.status == "built" else result.status
 
 
 def _result(result: Result, step: Step | None) -> dict[str, Any]:
-    test = result.kind == "test"
+    test = result.kind in TESTS
     message = "unchanged" if result.status == "unchanged" else result.message
     response: dict[str, Any] = {"_message": message or "OK"}
     if not test and result.rows is not None:

@@ -20,7 +20,7 @@ from warehouse.calls import calls
 from warehouse.deferral import deferred
 from warehouse.execution import Execution
 from warehouse.opened import Opened, open_project
-from warehouse.outcome import DEFAULTS, Options, Result, Watcher
+from warehouse.outcome import DEFAULTS, TESTS, Options, Result, Watcher
 from warehouse.plan import Plan, Planned
 from warehouse.versions import versions
 
@@ -62,7 +62,7 @@ def plan(
 def touched(graph: graphs.Graph, planned: Planned) -> list[str]:
     """What is built of a node, directly or not, in the order of building."""
     below = graph.descendants(planned.step.id)
-    return [key for key in graph.order() if key in below and graph.steps[key].kind != "test"]
+    return [key for key in graph.order() if key in below and graph.steps[key].kind not in TESTS]
 
 
 def _view_tables(opened: Opened, cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:

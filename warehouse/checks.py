@@ -21,11 +21,12 @@ class CheckError(CuveeError):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a test found. ``query`` shows the rows that break it."""
+    """What a test found. ``query`` shows the rows that break it; ``message`` says it in words."""
 
     status: str  # pass | warn | fail
     failures: int
     query: str
+    message: str = ""
 
 
 def run(cursor: duckdb.DuckDBPyConnection, step: Step) -> Verdict:
@@ -50,7 +51,11 @@ def run(cursor: duckdb.DuckDBPyConnection, step: Step) -> Verdict:
         status = "fail"
     elif warn_if(failures):
         status = "warn"
-    return Verdict(status, failures, step.sql)
+    message = ""
+    if status != "pass":
+        rows = "1 row" if failures == 1 else f"{failures:,} rows"
+        message = f"{rows} break it; see them with:\n{step.sql}"
+    return Verdict(status, failures, step.sql, message)
 
 
 def _condition(step: Step, text: str):  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import UsageError, did_you_mean
 from warehouse import artifacts
+from warehouse.artifact_entries import same_unit_test
 from warehouse.properties import listed
 from warehouse.relation import LAKE, Relation
 
@@ -78,7 +79,7 @@ class Comparison:
 
     @cached_property
     def _old(self) -> dict[str, Any]:
-        return {**self._manifest["nodes"], **self._manifest["sources"]}
+        return {**self._manifest["nodes"], **self._manifest["sources"], **self._manifest.get("unit_tests", {})}
 
     @cached_property
     def _ours(self) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class Comparison:
 
     @cached_property
     def _new(self) -> dict[str, Any]:
-        return {**self._ours["nodes"], **self._ours["sources"]}
+        return {**self._ours["nodes"], **self._ours["sources"], **self._ours["unit_tests"]}
 
     # --- what is different ----------------------------------------------------------------------------------
 
@@ -94,6 +95,8 @@ class Comparison:
         if key not in self._old:
             return True
         old, new = self._old[key], self._new[key]
+        if new["resource_type"] == "unit_test":
+            return self._body(key)
         settings = self._configs(key) or old["fqn"] != new["fqn"]
         if new["resource_type"] == "source":
             return settings or self._relation(key)
@@ -103,6 +106,8 @@ class Comparison:
 
     def _body(self, key: str) -> bool:
         old, new = self._old[key], self._new[key]
+        if new["resource_type"] == "unit_test":
+            return not same_unit_test(old, new)
         if new["resource_type"] == "seed":
             return bool(old["checksum"]["checksum"] != new["checksum"]["checksum"])
         return bool(old.get("raw_code") != new.get("raw_code"))
@@ -112,6 +117,8 @@ class Comparison:
 
     def _relation(self, key: str) -> bool:
         old, new = self._old[key], self._new[key]
+        if new["resource_type"] == "unit_test":
+            return False
         if new["resource_type"] == "source":
             return any(old[name] != new[name] for name in ("schema", "identifier"))
         before, now = old["unrendered_config"], new["unrendered_config"]

@@ -48,7 +48,7 @@ class Context:
         names: dict[str, Any] = {
             "ref": lambda *names, **options: self._ref(names, options),
             "source": lambda schema, table: self._source(schema, table),
-            "var": Var(renderer, node, self._text),
+            "var": Var(renderer, now, self._text),
             "env_var": self._env_var,
             "config": Config(now),
             "target": renderer.target,
@@ -97,7 +97,7 @@ class Context:
             "context": self._session.scope(node.package),
         }  # fmt: skip
         if not named and node.kind in ("model", "seed", "snapshot"):
-            names["this"] = renderer.this(now)
+            names["this"] = (now.overrides.inputs.get(node.id) if now.overrides else None) or renderer.this(now)
             names["schema"] = names["this"].schema
         else:
             names["schema"] = renderer.target.schema
@@ -139,7 +139,9 @@ class Context:
         raise CuveeError(f"no source is named {schema}.{table}", hint=hint)
 
     def _part(self, node: Node) -> Relation:
-        """Where ``node`` is read: all of it, unless a model is to be built of a part."""
+        """Where ``node`` is read: all of it, unless a model is to be built of a part; in a unit test, what is given."""
+        if self._now.overrides and node.id in self._now.overrides.inputs:
+            return self._now.overrides.inputs[node.id]
         renderer, relation = self._renderer, self._renderer.found_at(node)
         if renderer.part is None or self._now.node.kind not in ("model", "snapshot"):
             return relation
@@ -153,6 +155,8 @@ class Context:
         return renderer.part.of(relation, renderer.final_config(node), ordered)
 
     def _env_var(self, name: str, default: str | None = None) -> str:
+        if self._now.overrides and name in self._now.overrides.env_vars:
+            return str(self._now.overrides.env_vars[name])
         value = os.environ.get(name)
         self._renderer.env_vars[name] = value
         if value is None and default is None:

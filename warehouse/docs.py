@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.opened import Opened
+from warehouse.outcome import TESTS
 
 PAGE = "index.html"
 _KINDS = ("model", "seed", "snapshot", "source")
@@ -36,7 +37,7 @@ def _nodes(opened: Opened, catalog: dict[str, Any]) -> list[dict[str, Any]]:
         described = {column.name.lower(): column for column in step.node.columns}
         names = list(there["columns"]) or [column.name for column in step.node.columns]
         below = [steps[each] for each in dict.fromkeys(opened.graph.children[key])]
-        tests = [each for each in below if each.kind == "test"]
+        tests = [each for each in below if each.kind in TESTS]
         nodes.append({
             "id": key,
             "name": f"{step.node.source_name}.{step.name}" if step.kind == "source" else step.name,

@@ -60,7 +60,7 @@ class Estimate:
 def estimate(opened: Opened, planned: Planned, plan: Plan) -> list[Estimate]:
     """What a build of one node would ask of its calls."""
     step = planned.step
-    if planned.problem is not None or step.kind in ("view", "test"):
+    if planned.problem is not None or step.kind in ("view", "test", "unit_test"):
         return []
     found = calls(step, opened.functions)
     if not found:

@@ -21,7 +21,7 @@ from warehouse.graph import Step, located
 from warehouse.incremental import incremental
 from warehouse.materialize import Change, Make
 from warehouse.opened import Opened
-from warehouse.outcome import Result, Watcher
+from warehouse.outcome import TESTS, Result, Watcher
 from warehouse.plan import Plan, Planned
 from warehouse.relation import Relation
 from warehouse.snapshots import snapshot
@@ -139,14 +139,14 @@ class Execution:
         step, last = planned.step, planned.last
         if blocked := self._blocked(planned):
             self._done(planned, "skipped", message=blocked)
-        elif not planned.changed and not (step.kind == "test" and "test" in self.kinds):
-            before = last.status if last is not None and step.kind == "test" else ""
+        elif not planned.changed and not (step.kind in TESTS and "test" in self.kinds):
+            before = last.status if last is not None and step.kind in TESTS else ""
             self._done(planned, "unchanged", rows=last.rows if last else None, message=before)
         else:
             try:
                 if planned.problem is not None:
                     raise planned.problem
-                return self._check(self.opened.asked(step)) if step.kind == "test" else self._compute(planned)
+                return self._check(self.opened.asked(step)) if step.kind in TESTS else self._compute(planned)
             except CuveeError as error:
                 self._error(planned, error)
         return None
@@ -167,10 +167,10 @@ class Execution:
 
     def _blocked(self, planned: Planned) -> str | None:
         guards = self.plan.guards.get(planned.step.id, set())
-        for key in (*planned.step.parents, *sorted(guards)):
+        for key in (*self.opened.graph.before(planned.step.id), *sorted(guards)):
             if key in self.stopped:
                 reason = self.stopped[key]
-                if planned.step.kind != "test":
+                if planned.step.kind not in TESTS:
                     self.stopped[planned.step.id] = reason
                 return reason
             parent = self.opened.graph.steps[key]
@@ -308,6 +308,17 @@ class Execution:
     # --- tests ----------------------------------------------------------------------------------------------
 
     def _check(self, step: Step) -> Work:
+        if step.kind == "unit_test":
+            from warehouse import unit_tests
+
+            self.opened.database.refresh()
+            compare = unit_tests.ready(self.opened, step)
+
+            def run(reader: Reader) -> checks.Verdict:
+                with reader.snapshot() as cursor:
+                    return compare(cursor)
+
+            return _work(run)
         if calls(step, self.opened.functions):
             from warehouse import answers
 
@@ -320,14 +331,11 @@ class Execution:
         return _work(check)
 
     def _judge(self, planned: Planned, verdict: checks.Verdict, seconds: float) -> None:
-        message = ""
-        if verdict.status != "pass":
-            rows = "1 row" if verdict.failures == 1 else f"{verdict.failures:,} rows"
-            message = f"{rows} break it; see them with:\n{verdict.query}"
         if verdict.status == "fail":
-            self.stopped[planned.step.id] = f"test {planned.step.name} failed"
+            kind = "unit test" if planned.step.kind == "unit_test" else "test"
+            self.stopped[planned.step.id] = f"{kind} {planned.step.name} failed"
         self.tested.append(self._built(planned, verdict.status, verdict.failures, seconds))
-        self._done(planned, verdict.status, rows=verdict.failures, seconds=seconds, message=message)
+        self._done(planned, verdict.status, rows=verdict.failures, seconds=seconds, message=verdict.message)
 
     def _commit_tests(self) -> None:
         if self.tested:
@@ -344,7 +352,7 @@ class Execution:
         self, planned: Planned, status: str, *, rows: int | None = None, seconds: float = 0.0, message: str = ""
     ) -> None:
         step = planned.step
-        relation = step.relation.key if step.relation and step.kind != "test" else None
+        relation = step.relation.key if step.relation and step.kind not in TESTS else None
         result = Result(step.id, step.name, step.kind, status, relation, rows, seconds, message, time.time())
         self.results.append(result)
         self.watcher.finished(result)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
-from warehouse.project import Node, ProjectErrors
+from warehouse.outcome import TESTS
+from warehouse.project import Node, ProjectErrors, with_config
 from warehouse.relation import EPHEMERAL, Relation
 from warehouse.render import Rendered, Renderer
 from warehouse.templates import excerpt
@@ -53,7 +54,7 @@ class Step:
 
     @property
     def kind(self) -> str:
-        """seed, source, test, or a model's materialization."""
+        """seed, source, test, unit_test, or a model's materialization."""
         if self.node.kind != "model" or self.rendered is None:
             return self.node.kind
         return self.rendered.materialized
@@ -175,23 +176,42 @@ class Graph:
         depth: dict[str, int],
     ) -> int:
         if key not in depth:
-            before = (above[key] & wanted) | guards.get(key, set())
+            before = self._above(key, above) & wanted | guards.get(key, set())
             # Ancestors of ancestors are there already, so the recursion is only as deep as tests are nested.
             depth[key] = 1 + max((self._depth(each, wanted, above, guards, depth) for each in before), default=-1)
         return depth[key]
 
+    def before(self, key: str) -> tuple[str, ...]:
+        """What has to be there before a node's turn: its parents; before a unit test, those of its model."""
+        step = self.steps[key]
+        return self.steps[step.parents[0]].parents if step.kind == "unit_test" else step.parents
+
+    def _above(self, key: str, above: Mapping[str, set[str]]) -> set[str]:
+        """Everything that comes before a node; a unit test comes before the model that it depends on."""
+        step = self.steps[key]
+        return above[step.parents[0]] if step.kind == "unit_test" else above[key]
+
     def guards(self, selected: Collection[str]) -> dict[str, set[str]]:
         """For each selected node that is no test, the selected tests whose failure keeps it from being built.
 
-        A test guards what depends on everything that the test depends on; so no circle can arise.
+        A test guards what depends on everything that the test depends on; so no circle can arise. A unit test guards
+        its model, and what guards the model guards the unit test. An ephemeral model is not built: there the unit
+        test guards what reads it.
         """
         above = self.closure()
         tests = [key for key in selected if self.steps[key].kind == "test" and above[key]]
-        return {
-            key: {test for test in tests if above[test] <= above[key]}
-            for key in selected
-            if self.steps[key].kind != "test"
-        }
+        units = [(key, self.steps[key].parents[0]) for key in selected if self.steps[key].kind == "unit_test"]
+        found: dict[str, set[str]] = {}
+        for key in selected:
+            if self.steps[key].kind != "test":
+                found[key] = {test for test in tests if above[test] <= self._above(key, above)}
+            if self.steps[key].kind not in TESTS:
+                found[key] |= {
+                    unit
+                    for unit, model in units
+                    if model == key or (model in above[key] and self.steps[model].kind == "ephemeral")
+                }
+        return found
 
 
 def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
@@ -229,6 +249,16 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
             steps[value.node.id] = _step(value, nodes, relations, renderer, calls)
         except CuveeError as error:
             errors.append(error)
+    units = list(renderer.project.of_kind("unit_test"))
+    if units:
+        from warehouse import unit_tests
+
+        for node in units:
+            try:
+                if node.attached in steps and renderer.enabled(with_config(node, renderer.settings(node))):
+                    steps[node.id] = unit_tests.step(renderer, with_config(node, renderer.settings(node)))
+            except CuveeError as error:
+                errors.append(error)
     if errors:
         raise ProjectErrors(errors)
     for node in sources.values():
@@ -320,14 +350,22 @@ def compose(value: Rendered, nodes: Mapping[str, Rendered]) -> tuple[str, tuple[
     needed = ephemerals(value, nodes)
     if not needed:
         return value.sql, value.lines
-    opening = _OPENING.match(value.sql)
+    return with_ctes(value.sql, value.lines, {str(each.relation): each.sql for each in needed.values()})
+
+
+def with_ctes(sql: str, lines: tuple[int, ...], queries: Mapping[str, str]) -> tuple[str, tuple[int, ...]]:
+    """A query with others put into its WITH, by name and before its own; and the line map to go with it."""
+    if not queries:
+        return sql, lines
+    opening = _OPENING.match(sql)
     assert opening is not None
-    ctes = ",\n".join(f"{each.relation} as (\n{each.sql}\n)" for each in needed.values())
-    head, tail = value.sql[: opening.end()], value.sql[opening.end() :]
-    sql = f"{head}{ctes},\n{tail}" if opening[1] else f"{head}with {ctes}\n{tail}"
+    ctes = ",\n".join(f"{name} as (\n{query}\n)" for name, query in queries.items())
+    head, tail = sql[: opening.end()], sql[opening.end() :]
     before = head.count("\n")
-    lines = (*value.lines[:before], *([0] * (ctes.count("\n") + 1)), *value.lines[before:])
-    return sql, lines
+    return (
+        f"{head}{ctes},\n{tail}" if opening[1] else f"{head}with {ctes}\n{tail}",
+        (*lines[:before], *([0] * (ctes.count("\n") + 1)), *lines[before:]),
+    )
 
 
 def parse(step: Step) -> exp.Expr | None:
@@ -403,18 +441,24 @@ def table_names(tree: exp.Expr, schema: str) -> Iterator[str]:
     """
     from sqlglot import exp
 
+    for table, name in tables(tree, schema):
+        inside = table.find_ancestor(exp.CTE)
+        while inside is not None and not inside.alias.startswith(EPHEMERAL):
+            inside = inside.find_ancestor(exp.CTE)
+        if inside is None:
+            yield name
+
+
+def tables(tree: exp.Expr, schema: str) -> Iterator[tuple[exp.Table, str]]:
+    """Where a query names a table that is no CTE of its own, and the table as ``schema.name`` in lower case."""
+    from sqlglot import exp
+
     for table in tree.find_all(exp.Table):
         if not isinstance(table.this, exp.Identifier):
             continue
         name = table.name.lower()
-        if not table.db and _is_cte(table, name):
-            continue
-        inside = table.find_ancestor(exp.CTE)
-        while inside is not None and not inside.alias.startswith(EPHEMERAL):
-            inside = inside.find_ancestor(exp.CTE)
-        if inside is not None:
-            continue
-        yield f"{(table.db or schema).lower()}.{name}"
+        if table.db or not _is_cte(table, name):
+            yield table, f"{(table.db or schema).lower()}.{name}"
 
 
 def _is_cte(table: exp.Expr, name: str) -> bool:

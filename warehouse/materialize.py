@@ -120,6 +120,17 @@ def view(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relati
 
 def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: Path, relation: Relation) -> Change:
     """Read a CSV file. Types are DuckDB's own finding over the whole file, unless ``column_types`` says otherwise."""
+    try:
+        columns, query = seed_query(cursor, step, file)
+        path = staging.file(f"{relation.schema}.{relation.identifier}")
+        rows = copy(cursor, query, path)
+    except _duckdb_errors() as error:
+        raise SeedError(str(error).split("\n\n")[0], where=Location(step.node.path)) from error
+    return Change(relation, "table", columns, (path,), rows=rows)
+
+
+def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tuple[tuple[Column, ...], str]:
+    """The columns of a seed as the lake has them, and the query for its rows. Raises SeedError, duckdb.Error."""
     config = step.node.config
     types: Mapping[str, Any] = config.get("column_types") or {}
     options = {
@@ -132,25 +143,19 @@ def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: 
         "auto_type_candidates": "['boolean', 'integer', 'bigint', 'double', 'date', 'timestamp', 'varchar']",
     }
     text = ", ".join(f"{name} = {value}" for name, value in options.items())
-    try:
-        source = f"read_csv('{_literal(file)}', {text}"
-        if types:
-            found = {column.name.lower(): column.name for column in describe(cursor, f"from {source})")}
-            unknown = [name for name in types if name.lower() not in found]
-            if unknown:
-                raise SeedError(
-                    f"column_types names {unknown[0]!r}, which {step.node.path} does not have",
-                    where=step.node.described_at,
-                    hint=f"its columns: {', '.join(found.values())}",
-                )
-            pairs = ", ".join(f"'{_literal(found[name.lower()])}': '{_literal(kind)}'" for name, kind in types.items())
-            source += f", types = {{{pairs}}}"
-        columns, query = lake_columns(cursor, f"select * from {source})")
-        path = staging.file(f"{relation.schema}.{relation.identifier}")
-        rows = copy(cursor, query, path)
-    except _duckdb_errors() as error:
-        raise SeedError(str(error).split("\n\n")[0], where=Location(step.node.path)) from error
-    return Change(relation, "table", columns, (path,), rows=rows)
+    source = f"read_csv('{_literal(file)}', {text}"
+    if types:
+        found = {column.name.lower(): column.name for column in describe(cursor, f"from {source})")}
+        unknown = [name for name in types if name.lower() not in found]
+        if unknown:
+            raise SeedError(
+                f"column_types names {unknown[0]!r}, which {step.node.path} does not have",
+                where=step.node.described_at,
+                hint=f"its columns: {', '.join(found.values())}",
+            )
+        pairs = ", ".join(f"'{_literal(found[name.lower()])}': '{_literal(kind)}'" for name, kind in types.items())
+        source += f", types = {{{pairs}}}"
+    return lake_columns(cursor, f"select * from {source})")
 
 
 def lake_columns(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[Column, ...], str]:

@@ -15,10 +15,21 @@ from warehouse.properties import merge
 from warehouse.templates import MacroReturn
 
 if TYPE_CHECKING:
+    from warehouse.relation import Relation
     from warehouse.render import Renderer
 
 #: Packages look for macros of this one last; it holds the built-in ones, as in dbt.
 BUILTIN = "dbt"
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a unit test puts in the place of the project's own: relations by node, results of macros, variables."""
+
+    inputs: Mapping[str, Relation]
+    macros: Mapping[str, Any]
+    vars: Mapping[str, Any]
+    env_vars: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -29,6 +40,7 @@ class Pass:
     config: dict[str, Any]
     execute: bool
     incremental: bool
+    overrides: Overrides | None = None
     refs: list[str] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -119,13 +131,15 @@ class Var:
     A value may be a template itself.
     """
 
-    def __init__(self, renderer: Renderer, node: Node, render: Callable[[str], str]) -> None:
-        self._renderer, self._package, self._render = renderer, node.package, render
+    def __init__(self, renderer: Renderer, now: Pass, render: Callable[[str], str]) -> None:
+        self._renderer, self._package, self._render = renderer, now.node.package, render
+        self._overrides = now.overrides.vars if now.overrides else {}
 
     def _all(self) -> Mapping[str, Any]:
         variables = self._renderer.project.vars
         scoped = variables.get(self._package)
-        return {**variables, **(scoped if isinstance(scoped, Mapping) else {}), **self._renderer.given}
+        scoped = scoped if isinstance(scoped, Mapping) else {}
+        return {**variables, **scoped, **self._renderer.given, **self._overrides}
 
     def has_var(self, name: str) -> bool:
         return name in self._all()

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from warehouse.plan import Plan
 
 
+#: Kinds of nodes that look at what others build.
+TESTS = ("test", "unit_test")
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a project is read and built."""

@@ -16,6 +16,7 @@ from udfs.errors import CuveeError
 from warehouse import state
 from warehouse.contracts import contract
 from warehouse.graph import Graph, Step
+from warehouse.outcome import TESTS
 from warehouse.state import Built, Parts, fold
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Planned:
     @property
     def relation_key(self) -> str:
         relation = self.step.relation
-        return relation.key if relation and self.step.kind not in ("test", "ephemeral") else ""
+        return relation.key if relation and self.step.kind not in (*TESTS, "ephemeral") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def make(
 def _read_as(planned: Planned, selected: bool) -> str:
     """The version of a node for those that read it: of one that changed but is not selected, what is in the lake."""
     step, last = planned.step, planned.last
-    if selected or last is None or not planned.changed or step.kind in ("source", "ephemeral", "test"):
+    if selected or last is None or not planned.changed or step.kind in ("source", "ephemeral", *TESTS):
         return planned.parts.fingerprint
     return fold(last.fingerprint, planned.parts.inputs) if step.kind == "view" else last.fingerprint
 
@@ -150,7 +151,8 @@ def _planned(
     definitions: list[str] = []
     for key in step.parents:
         parent = above[key]
-        inputs[key] = read[key]
+        # No row of the lake matters to a unit test, only the types of what its model reads.
+        inputs[key] = parent.parts.definition if step.kind == "unit_test" else read[key]
         definitions.append(parent.parts.definition)
     for name in step.external:
         inputs[name] = versions.of(name)
@@ -190,8 +192,8 @@ def _why(
     if step.kind in ("source", "ephemeral"):
         return []
     if last is None:
-        return ["never tested" if step.kind == "test" else "never built"]
-    if step.kind != "test":
+        return ["never tested" if step.kind in TESTS else "never built"]
+    if step.kind not in TESTS:
         relation = step.relation
         assert relation is not None
         found = relations.get(relation.key)
@@ -202,6 +204,11 @@ def _why(
             return [f"{relation.key} is a {found[0]}, not a {wanted}"]
     before = last.parts
     why: list[str] = []
+    if step.kind == "unit_test":
+        if parts.sql != before.sql:
+            return ["the test or its model changed"]
+        if parts.inputs != before.inputs:
+            return ["the definition of something upstream changed"]
     if full_refresh and step.kind in ("incremental", "seed", "table"):
         why.append("full refresh")
     if parts.partial != before.partial:
@@ -219,7 +226,7 @@ def _why(
     changed += [name for name in before.inputs if name not in parts.inputs]
     if changed and not (parts.sql != before.sql and set(parts.inputs) != set(before.inputs)):
         why.append("upstream data changed: " + ", ".join(sorted(_plain(name, above) for name in changed)))
-    if step.kind == "test" and last.status not in ("pass", "warn") and not why:
+    if step.kind in TESTS and last.status not in ("pass", "warn") and not why:
         why.append(f"last time: {last.status}")
     if not why and parts.fingerprint != last.fingerprint:
         why.append("changed")

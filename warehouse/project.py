@@ -35,7 +35,10 @@ from warehouse.properties import (
     test_label,
     tested_template,
 )
+from warehouse.unit_properties import UnitTest, unit_test
 
+#: The folder below the tests' that holds rows for unit tests.
+_FIXTURES = "fixtures"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$.]*\Z")
 
 
@@ -60,7 +63,7 @@ class Node:
     """
 
     id: str
-    kind: str  # model | seed | snapshot | source | test
+    kind: str  # model | seed | snapshot | source | test | unit_test
     name: str
     package: str
     path: str
@@ -72,14 +75,16 @@ class Node:
     constraints: tuple[Mapping[str, Any], ...] = ()
     described_at: Location | None = None
     test: Test | None = None  # of a generic test
-    attached: str | None = None  # the node that a generic test tests
+    attached: str | None = None  # the node that a generic test or a unit test tests
+    unit: UnitTest | None = None  # of a unit test
     source_name: str | None = None
     schema: str | None = None
     identifier: str | None = None
 
     @property
     def where(self) -> Location:
-        return self.test.where if self.test else Location(self.path)
+        stated = self.test or self.unit
+        return stated.where if stated else Location(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,21 +203,24 @@ class _Reader:
         model_paths = settings.get("model-paths") or settings.get("source-paths") or ["models"]
         yaml_folders = ["model-paths", "seed-paths", "snapshot-paths", "macro-paths", "test-paths", "analysis-paths"]
         defaults = {"model-paths": list(model_paths), "seed-paths": list(settings.get("data-paths") or ["seeds"])}
+        fixtures = self._fixtures(folder, settings)
         for key in yaml_folders:
             for suffix in (".yml", ".yaml"):
                 for file in self._files(folder, settings, key, defaults.get(key, [key[:-6] + "s"]), suffix):
-                    self._properties(file, name, own=own)
+                    self._properties(file, name, fixtures)
         for file in self._files(folder, settings, "model-paths", defaults["model-paths"], ".sql"):
             self._file_node("model", file, name, folder, defaults["model-paths"])
         for file in self._files(folder, settings, "seed-paths", defaults["seed-paths"], ".csv"):
             self._file_node("seed", file, name, folder, list(settings.get("seed-paths") or defaults["seed-paths"]))
         for file in self._files(folder, settings, "test-paths", ["tests"], ".sql"):
+            places = list(settings.get("test-paths") or ["tests"])
             if "generic" in file.relative_to(folder).parts[:-1]:
                 self.macros.append(MacroFile(name, self._relative(file), self._text(file)))
-            else:
-                self._file_node("test", file, name, folder, list(settings.get("test-paths") or ["tests"]))
+            elif _inside(file, folder, places).parts[0] != _FIXTURES:
+                self._file_node("test", file, name, folder, places)
         for file in self._files(folder, settings, "snapshot-paths", ["snapshots"], ".sql"):
             self._snapshots(file, name, folder, list(settings.get("snapshot-paths") or ["snapshots"]))
+        self._attach_unit_tests(name)
         for patch in self.patches.values():
             if not patch.used and patch.package == name:
                 known = [node.name for node in self.nodes.values() if node.kind == patch.kind]
@@ -325,7 +333,7 @@ class _Reader:
 
     # --- schema.yml -----------------------------------------------------------------------------------------
 
-    def _properties(self, file: Path, package: str, *, own: bool) -> None:
+    def _properties(self, file: Path, package: str, fixtures: Mapping[str, tuple[str, str]]) -> None:
         path = self._relative(file)
         try:
             content = yamlfile.parse(self._text(file), path)
@@ -356,6 +364,8 @@ class _Reader:
         for source in self._entries(content, "sources", path):
             for table in self._entries(source, "tables", path):
                 self._source(source, table, package, path)
+        for entry in self._entries(content, "unit_tests", path):
+            self._unit_test(entry, package, path, fixtures)
 
     def _whole_relation(self, entry: Mapping[str, Any], package: str, path: str) -> None:
         """A snapshot that schema.yml makes of all of a relation. Its text stands on the line of its entry."""
@@ -400,6 +410,69 @@ class _Reader:
             identifier=str(table.get("identifier") or table["name"]),
         )
         self._tests(table, node_id, package, path)
+
+    # --- unit tests -----------------------------------------------------------------------------------------
+
+    def _fixtures(self, folder: Path, settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """Rows for unit tests in files of their own: name → path and text."""
+        found: dict[str, tuple[str, str]] = {}
+        for place in settings.get("test-paths") or ["tests"]:
+            for file in sorted((folder / place / _FIXTURES).rglob("*.*")):
+                if file.suffix in (".csv", ".sql"):
+                    path = self._relative(file)
+                    if file.stem in found:
+                        hint = f"the other is {found[file.stem][0]}"
+                        message = f"two fixtures are named {file.stem}"
+                        self.errors.append(CuveeError(message, where=Location(path), hint=hint))
+                    found[file.stem] = path, self._text(file)
+        return found
+
+    def _unit_test(
+        self, entry: Mapping[str, Any], package: str, path: str, fixtures: Mapping[str, tuple[str, str]]
+    ) -> None:
+        try:
+            unit = unit_test(entry, path, fixtures)
+        except CuveeError as error:
+            self.errors.append(error)
+            return
+        name = str(entry["name"])
+        node_id = f"unit_test.{package}.{unit.model}.{name}"
+        if node_id in self.nodes:
+            self.errors.append(
+                CuveeError(
+                    f"two unit tests of {unit.model} are named {name}",
+                    where=unit.where,
+                    hint=f"the other is {self.nodes[node_id].where}",
+                )
+            )
+            return
+        fqn = (package, *Path(path).parent.parts[1:], unit.model, name)
+        self.nodes[node_id] = Node(
+            id=node_id,
+            kind="unit_test",
+            name=name,
+            package=package,
+            path=path,
+            fqn=fqn,
+            config=merge(self._folder_config("unit_tests", fqn), entry_config(entry)),
+            description=str(entry.get("description") or ""),
+            described_at=unit.where,
+            attached=f"model.{package}.{unit.model}",
+            unit=unit,
+        )
+
+    def _attach_unit_tests(self, package: str) -> None:
+        """Find the models of a package's unit tests."""
+        models = [node.name for node in self.nodes.values() if node.kind == "model" and node.package == package]
+        for node in self.nodes.values():
+            if node.unit and node.package == package and node.unit.model not in models:
+                self.errors.append(
+                    CuveeError(
+                        f"unit test {node.name} tests model {node.unit.model!r}, which does not exist",
+                        where=node.where,
+                        hint=did_you_mean(node.unit.model, models),
+                    )
+                )
 
     # --- generic tests --------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
 from warehouse.contracts import contract
-from warehouse.names import BUILTIN, Pass
+from warehouse.names import BUILTIN, Overrides, Pass
 from warehouse.nodeview import describe
 from warehouse.partial import Part
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
@@ -76,6 +76,7 @@ class Rendered:
     refs: tuple[str, ...]
     macros: Mapping[str, str]
     live: bool  # the template asked for something only the database knows
+    touched: frozenset[str] = frozenset()  # the names that the template used
 
     @property
     def materialized(self) -> str:
@@ -166,22 +167,26 @@ class Renderer:
             return False
         return self.database.relation_type(rendered.relation.schema, rendered.relation.identifier) == "table"
 
-    def _render(self, node: Node, *, execute: bool, incremental: bool) -> Rendered:
+    def render_given(self, node: Node, overrides: Overrides, *, execute: bool) -> Rendered:
+        """The node as a unit test has it."""
+        return self._render(node, execute=execute, incremental=False, overrides=overrides)
+
+    def _render(self, node: Node, *, execute: bool, incremental: bool, overrides: Overrides | None = None) -> Rendered:
         before, self.library.env.asking = self.library.env.asking, execute
         try:
-            return self._rendered_node(node, execute=execute, incremental=incremental)
+            return self._rendered_node(node, overrides, execute=execute, incremental=incremental)
         finally:
             self.library.env.asking = before
 
-    def _rendered_node(self, node: Node, *, execute: bool, incremental: bool) -> Rendered:
+    def _rendered_node(self, node: Node, overrides: Overrides | None, *, execute: bool, incremental: bool) -> Rendered:
         config = self.settings(node)
         if node.kind == "seed":
             relation = self.relation(node, config)
             return Rendered(with_config(node, config), relation, "", (), (), {}, live=False)
-        now = Pass(node, dict(config), execute, incremental)
+        now = Pass(node, dict(config), execute, incremental, overrides)
         if not self.enabled(with_config(node, config)):
             return Rendered(with_config(node, config), None, "", (), (), {}, live=False)
-        session = Session(self.library, {})
+        session = Session(self.library, {}, results=overrides.macros if overrides else {})
         session.names = Context(self, now, session).names()
         text = self._generic_test(now, session) if node.test else render(session, node.text, node.path, node.package)
         text = replace(text, sql=readable(text.sql))
@@ -202,6 +207,7 @@ class Renderer:
             },
             # A sample of rows asks the database which columns there are.
             live=bool(session.touched & _LIVE) or bool(self.part and self.part.rows and now.refs),
+            touched=frozenset(session.touched),
         )
 
     def _check(self, node: Node) -> None:

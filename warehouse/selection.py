@@ -16,10 +16,11 @@ from typing import Protocol
 
 from udfs.errors import UsageError, did_you_mean
 from warehouse.graph import Graph, Step
+from warehouse.outcome import TESTS
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
 
-_KINDS = ("model", "seed", "snapshot", "source", "test", "data_test")
+_KINDS = ("model", "seed", "snapshot", "source", "test", "data_test", "unit_test")
 
 
 class SelectionError(UsageError):
@@ -59,7 +60,7 @@ def _terms(graph: Graph, terms: Iterable[str], older: OlderState | None) -> set[
 
 
 def _with_tests(graph: Graph, nodes: set[str]) -> set[str]:
-    tests = {key for key, step in graph.steps.items() if step.kind == "test" and nodes.intersection(step.parents)}
+    tests = {key for key, step in graph.steps.items() if step.kind in TESTS and nodes.intersection(step.parents)}
     return nodes | tests
 
 
@@ -114,9 +115,8 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
         "source": lambda step: step.kind == "source" and _is_source(step, value),
         "config": lambda step: _has_config(step, argument, value),
         "test_name": lambda step: step.node.test is not None and fnmatchcase(step.node.test.name.split(".")[-1], value),
-        "test_type": lambda step: (
-            step.kind == "test" and value in ("data", "generic" if step.node.test else "singular")
-        ),
+        "test_type": lambda step: step.kind in TESTS and value in _test_types(step),
+        "unit_test": lambda step: step.kind == "unit_test" and _is_named(step, value),
     }
     if name == "resource_type" and value not in _KINDS:
         raise SelectionError(f"there is no resource type {value!r}", hint=did_you_mean(value, _KINDS))
@@ -126,9 +126,13 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
         )
     found = {key for key, step in graph.steps.items() if tests[name](step)}
     if name == "fqn" and not found and not set("*?[") & set(value):
-        known = [step.name for step in graph.steps.values() if step.kind != "test"]
+        known = [step.name for step in graph.steps.values() if step.kind not in TESTS]
         raise SelectionError(f"nothing in the project is named {value!r}", hint=did_you_mean(value, known))
     return found
+
+
+def _test_types(step: Step) -> tuple[str, ...]:
+    return ("unit",) if step.kind == "unit_test" else ("data", "generic" if step.node.test else "singular")
 
 
 def _is_named(step: Step, value: str) -> bool:

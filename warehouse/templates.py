@@ -252,7 +252,12 @@ class Session:
     names: Mapping[str, Any]
     used: dict[str, Macro] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
+    results: Mapping[str, Any] = field(default_factory=dict)  # what macros, by name, are said to give
     _contexts: dict[int, Any] = field(default_factory=dict)
+
+    def said(self, name: str) -> Callable[..., Any]:
+        """A macro that gives what it is said to give."""
+        return lambda *args, **kwargs: self.results[name]
 
     def scope(self, package: str) -> _Scope:
         return _Scope(self, package)
@@ -291,7 +296,8 @@ class _Scope(dict[str, Any]):
     def __contains__(self, name: object) -> bool:
         session = self._session
         return (
-            name in session.names
+            name in session.results
+            or name in session.names
             or session.library.find(str(name), self._package) is not None
             or name in session.library.macros
             or name in session.library.env.globals
@@ -299,6 +305,8 @@ class _Scope(dict[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         session = self._session
+        if name in session.results:
+            return session.said(name)
         macro = session.library.find(name, self._package)
         if macro and macro.package != session.library.builtin:
             return session.macro(macro)
@@ -326,6 +334,8 @@ class Namespace:
 
     def __getattr__(self, name: str) -> Any:
         session = self.__session
+        if f"{self.__package}.{name}" in session.results:
+            return session.said(f"{self.__package}.{name}")
         if macro := session.library.macros.get(self.__package, {}).get(name):
             return session.macro(macro)
         if self.__package == session.library.builtin and name in BUILTIN_NAMES:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.lake import Lake
-from warehouse.outcome import Options, Result
+from warehouse.outcome import TESTS, Options, Result
 
 _FOLDER = "cache"
 _SUFFIXES = (".sql", ".yml", ".yaml", ".csv", ".md")
@@ -73,7 +73,7 @@ def remember(
     kept = []
     for result in results:
         said = result.message.partition("\n")[0]
-        if result.kind == "test" and result.status != "unchanged":
+        if result.kind in TESTS and result.status != "unchanged":
             said = result.status
         kept.append({**asdict(result), "status": "unchanged", "seconds": 0.0, "message": said})
     body = json.dumps({"files": files, "ground": asdict(ground), "results": kept})

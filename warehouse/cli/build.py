@@ -173,7 +173,7 @@ def test(
         exclude,
         build_options(variables, target),
         watcher=terminal(out),
-        kinds=["test"],
+        kinds=["test", "unit_test"],
     )
     report(out, results, time.perf_counter() - began)
 
@@ -238,7 +238,7 @@ def plan(
     if shown:
         out.rows(("kind", "node", "why"), shown)
     for planned, _, _ in rows:
-        if planned.diff and planned.step.kind != "test":
+        if planned.diff and planned.step.kind not in ("test", "unit_test"):
             below = [opened.graph.steps[key].name for key in building.touched(opened.graph, planned)]
             out.text(f"{planned.step.name}, read by {', '.join(below) or 'nothing'}:\n{planned.diff}\n")
     out.note(f"{len(shown)} to do, {len(rows) - len(shown)} unchanged")
@@ -250,7 +250,7 @@ def plan(
     "--resource-type",
     "kinds",
     multiple=True,
-    type=click.Choice(["model", "seed", "snapshot", "test", "source"]),
+    type=click.Choice(["model", "seed", "snapshot", "test", "unit_test", "source"]),
     help="Only nodes of this kind.",
 )
 @output_options

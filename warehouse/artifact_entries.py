@@ -1,0 +1,77 @@
+"""The manifest's entries of what is not built: unit tests, in the shape that dbt gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from warehouse.properties import listed
+from warehouse.unit_properties import Rows
+
+if TYPE_CHECKING:
+    from warehouse.graph import Step
+
+
+def unit_test(step: Step, common: Mapping[str, Any], schema: str) -> dict[str, Any]:
+    """A unit test; ``common`` is what every entry has, ``schema`` that of the target."""
+    unit = step.node.unit
+    assert unit is not None
+    given = [{"input": each.input, **_rows(each.rows)} for each in unit.given]
+    macros = {name: _rows(said) if isinstance(said, Rows) else said for name, said in unit.macros.items()}
+    overrides = {"macros": macros, "vars": dict(unit.vars), "env_vars": dict(unit.env_vars)}
+    stated = {
+        "model": unit.model,
+        "given": given,
+        "expect": _rows(unit.expect),
+        "overrides": overrides if any(overrides.values()) else None,
+    }
+    return {
+        **_named(common),
+        **stated,
+        "description": step.node.description,
+        "depends_on": {"macros": [], "nodes": list(step.parents)},
+        "config": _config(step) | {"static_analysis": None},
+        "checksum": sha256(json.dumps(stated, default=str, sort_keys=True).encode()).hexdigest(),
+        "schema": schema,
+        "versions": None,
+        "version": None,
+    }
+
+
+def same_unit_test(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two entries state the same test. dbt puts rows without NULLs first, so their order says nothing."""
+    return _plain(old) == _plain(new)
+
+
+def _plain(entry: Mapping[str, Any]) -> list[Any]:
+    def rows(said: Mapping[str, Any]) -> Any:
+        return sorted(map(repr, map(_texts, said["rows"]))) if isinstance(said["rows"], list) else said["rows"]
+
+    given = {each["input"]: rows(each) for each in entry["given"]}
+    overrides = entry.get("overrides") or {}
+    said = [overrides.get(name) or {} for name in ("macros", "vars", "env_vars")]
+    return [given, rows(entry["expect"]), _texts(said)]
+
+
+def _texts(value: Any) -> Any:
+    """A value as JSON holds it: what it has no word for (a date) is text."""
+    return json.loads(json.dumps(value, default=str, sort_keys=True))
+
+
+def _rows(said: Rows) -> dict[str, Any]:
+    rows = said.sql if said.sql is not None else [dict(row) for row in said.rows] if said.rows is not None else None
+    return {"rows": rows, "format": said.format, "fixture": said.fixture}
+
+
+def _named(common: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("name", "resource_type", "package_name", "original_file_path", "unique_id", "fqn", "created_at")
+    path = PurePosixPath(common["original_file_path"])
+    return {name: common[name] for name in names} | {"path": "/".join(path.parts[1:])}
+
+
+def _config(step: Step) -> dict[str, Any]:
+    config = step.node.config
+    return {"enabled": True, "tags": listed(config.get("tags")), "meta": dict(config.get("meta") or {})}
