@@ -117,6 +117,7 @@ def build(
         opened = open_project(lake, root, options, functions=functions, say=watcher.say)
         opened = deferred(opened, chosen, excluded, only)
         planned = plan(opened, chosen, excluded, kinds=kinds, only=only)
+        opened.renderer.selected = tuple(each.step.id for each in planned)
         watcher.started(planned)
         with lake.staging() as staging, _recorded(opened, planned, watcher, kinds, (chosen, excluded)) as results:
             Execution(opened, planned, staging, watcher, kinds, results).run()

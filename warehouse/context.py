@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, did_you_mean
 from warehouse import yamlfile
+from warehouse.adapter import Adapter, Api
 from warehouse.names import (
-    Adapter,
-    Api,
     Config,
     Exceptions,
     Flags,
-    GraphView,
     Pass,
     Result,
     Var,
+    diff_of_two_dicts,
     give_back,
     local_md5,
     modules,
     to_yaml,
+    try_or_compiler_error,
 )
+from warehouse.nodeview import GraphView, describe
 from warehouse.project import Node, with_config
 from warehouse.relation import LAKE, Relation
-from warehouse.templates import Session
+from warehouse.templates import Session, render
 
 if TYPE_CHECKING:
     from warehouse.render import Renderer
+
+
+_METADATA = "DBT_ENV_CUSTOM_ENV_"
 
 
 class Context:
@@ -44,14 +48,13 @@ class Context:
         names: dict[str, Any] = {
             "ref": lambda *names, **options: self._ref(names, options),
             "source": lambda schema, table: self._source(schema, table),
-            "var": Var(renderer, now),
+            "var": Var(renderer, now, self._text),
             "env_var": self._env_var,
             "config": Config(now),
             "target": renderer.target,
             "database": LAKE,
             "execute": now.execute,
             "is_incremental": lambda: now.incremental,
-            "should_full_refresh": lambda: renderer.full_refresh,
             "log": self._log,
             "print": lambda text="", **_: self._log(text, info=True),
             "exceptions": Exceptions(renderer),
@@ -62,35 +65,58 @@ class Context:
             "run_query": lambda sql: self._query(sql),
             "statement": lambda name=None, fetch_result=False, auto_begin=True, **kw: self._statement(name, kw),
             "load_result": now.results.get,
-            "load_relation": lambda relation: Adapter(renderer, now, self._session).load_relation(relation),
+            "store_result": self._store,
+            "store_raw_result": lambda name, agate_table=None, **_: self._store(name, "OK", agate_table),
             "flags": Flags(renderer.full_refresh),
             "graph": GraphView(renderer),
-            "model": {"name": node.name, "unique_id": node.id, "alias": now.config.get("alias") or node.name,
-                      "config": now.config, "fqn": list(node.fqn), "path": node.path, "package_name": node.package,
-                      "description": node.description, "tags": list(now.config.get("tags") or [])},
             "project_name": renderer.project.name,
             "invocation_id": renderer.started.strftime("%Y%m%dT%H%M%S%f"),
             "run_started_at": renderer.started,
             "dbt_version": "1.11.0",
-            "selected_resources": [],
+            "selected_resources": list(renderer.selected) if now.execute else [],
+            "invocation_args_dict": {"vars": dict(renderer.given), "target": renderer.target.name,
+                                     "full_refresh": renderer.full_refresh, "which": "build"},
+            "dbt_metadata_envs": {name.removeprefix(_METADATA): value for name, value in os.environ.items()
+                                  if name.startswith(_METADATA)},
+            "thread_id": "MainThread",
+            "env": renderer.target,
+            "column": Api.Column,
+            "render": self._text,
+            "write": lambda payload: "",
+            "try_or_compiler_error": try_or_compiler_error,
+            "diff_of_two_dicts": diff_of_two_dicts,
             "tojson": lambda value, default=None, sort_keys=False: json.dumps(value, sort_keys=sort_keys, default=str),
-            "fromjson": lambda text, default=None: json.loads(text),
-            "fromyaml": lambda text, default=None: yamlfile.parse(text, node.path),
+            "fromjson": lambda text, default=None: _or(default, json.loads, text),
+            "fromyaml": lambda text, default=None: _or(default, yamlfile.parse, text, node.path),
             "toyaml": lambda value, default=None, sort_keys=False: to_yaml(value, sort_keys=sort_keys),
-            "set": lambda values, default=None: set(values),
+            "set": lambda values, default=None: _or(default, set, values),
             "set_strict": set,
-            "zip": lambda *columns, default=None: list(zip(*columns, strict=False)),
+            "zip": lambda *columns, default=None: _or(default, _zip, *columns),
             "zip_strict": lambda *columns: list(zip(*columns, strict=True)),
             "local_md5": local_md5,
-            "context": {},
+            "context": self._session.scope(node.package),
         }  # fmt: skip
         if not named and node.kind in ("model", "seed", "snapshot"):
             names["this"] = (now.overrides.inputs.get(node.id) if now.overrides else None) or renderer.this(now)
             names["schema"] = names["this"].schema
         else:
             names["schema"] = renderer.target.schema
-        names["builtins"] = {key: names[key] for key in ("ref", "source", "config", "var")}
+        names["model"] = self._model(names.get("this"))
+        names["builtins"] = dict(names)
         return names
+
+    def _text(self, template: Any) -> str:
+        node = self._now.node
+        return render(self._session, str(template), node.path, node.package).sql
+
+    def _model(self, this: Relation | None) -> dict[str, Any]:
+        """What ``model`` says of the node being rendered."""
+        node, now = self._now.node, self._now
+        final = self._renderer.final_config(node) if now.execute and this else {}
+        known = describe(self._renderer, node, {"materialized": "view", **now.config, **final})
+        if this is not None:
+            known |= {"schema": this.schema, "alias": this.identifier, "relation_name": this.render()}
+        return known
 
     def _ref(self, names: tuple[str, ...], options: Mapping[str, Any]) -> Relation:
         package, name = (names[0], names[1]) if len(names) == 2 else (None, names[0] if names else "")
@@ -152,9 +178,22 @@ class Context:
         if caller is not None and self._now.execute:
             result = Result(*self._renderer.database.query(str(caller())))
             if name:
-                self._now.results[name] = {
-                    "table": result,
-                    "data": [list(row.values()) for row in result.rows],
-                    "response": "OK",
-                }
+                self._store(name, "OK", result)
         return ""
+
+    def _store(self, name: str, response: Any, agate_table: Any = None) -> str:
+        rows = [] if agate_table is None else [list(row) for row in agate_table.rows]
+        self._now.results[name] = {"table": agate_table, "data": rows, "response": response}
+        return ""
+
+
+def _or(default: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function says, or the default where it cannot."""
+    try:
+        return function(*arguments)
+    except (TypeError, ValueError, CuveeError):
+        return default
+
+
+def _zip(*columns: Any) -> list[tuple[Any, ...]]:
+    return list(zip(*columns, strict=False))

@@ -146,7 +146,7 @@ class Execution:
             try:
                 if planned.problem is not None:
                     raise planned.problem
-                return self._check(step) if step.kind in TESTS else self._compute(planned)
+                return self._check(self.opened.asked(step)) if step.kind in TESTS else self._compute(planned)
             except CuveeError as error:
                 self._error(planned, error)
         return None
@@ -193,7 +193,7 @@ class Execution:
             return _work(lambda reader: materialize.seed(reader.cursor, self.staging, step, file, relation))
         self.opened.database.refresh()
         make = self._maker(planned, relation)
-        step = self.opened.live(step)
+        step = self.opened.asked(step)
         if calls(step, self.opened.functions):
             return _work(partial(self._pay, make, step, relation), pays=True)
         return _work(partial(self._make, make, step, relation))

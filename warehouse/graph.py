@@ -83,8 +83,10 @@ class Graph:
 
     steps: dict[str, Step]
     children: dict[str, list[str]] = field(default_factory=dict)
+    rendered: dict[str, Rendered] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.rendered = {key: step.rendered for key, step in self.steps.items() if step.rendered is not None}
         self.children = {key: [] for key in self.steps}
         for step in self.steps.values():
             for parent in step.parents:
@@ -289,7 +291,12 @@ def _step(
     # The SQL of a generic test comes from a macro: what it reads is known from its arguments.
     if node.test and not (calls and calls.search(sql)):
         return step
-    tree = parse(step)
+    try:
+        tree = parse(step)
+    except SqlError:
+        if not asks(value, nodes):
+            raise
+        return step  # what it is made of, only the database knows: it is parsed when it is built
     if tree is None:
         return step
     external: list[str] = []
@@ -319,8 +326,8 @@ def _is_ephemeral(value: Rendered) -> bool:
     return value.relation is not None and value.relation.is_cte
 
 
-def compose(value: Rendered, nodes: Mapping[str, Rendered]) -> tuple[str, tuple[int, ...]]:
-    """The SQL of a node with the ephemeral models it uses put into its WITH; and the line map to go with it."""
+def ephemerals(value: Rendered, nodes: Mapping[str, Rendered]) -> dict[str, Rendered]:
+    """The ephemeral models that stand in a node's SQL, each after those it uses itself."""
     needed: dict[str, Rendered] = {}
 
     def collect(each: Rendered, path: tuple[str, ...]) -> None:
@@ -330,6 +337,17 @@ def compose(value: Rendered, nodes: Mapping[str, Rendered]) -> tuple[str, tuple[
                 needed.setdefault(ref, nodes[ref])
 
     collect(value, (value.node.id,))
+    return needed
+
+
+def asks(value: Rendered, nodes: Mapping[str, Rendered]) -> bool:
+    """Whether only the database knows the node's SQL: its own template asks it, or that of a model inside it."""
+    return value.live or any(each.live for each in ephemerals(value, nodes).values())
+
+
+def compose(value: Rendered, nodes: Mapping[str, Rendered]) -> tuple[str, tuple[int, ...]]:
+    """The SQL of a node with the ephemeral models it uses put into its WITH; and the line map to go with it."""
+    needed = ephemerals(value, nodes)
     if not needed:
         return value.sql, value.lines
     return with_ctes(value.sql, value.lines, {str(each.relation): each.sql for each in needed.values()})

@@ -140,7 +140,7 @@ def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tup
         "quote": "'\"'",
         "escape": "'\"'",
         "delim": f"'{_literal(config.get('delimiter', ','))}'",
-        "auto_type_candidates": "['boolean', 'bigint', 'double', 'date', 'timestamp', 'varchar']",
+        "auto_type_candidates": "['boolean', 'integer', 'bigint', 'double', 'date', 'timestamp', 'varchar']",
     }
     text = ", ".join(f"{name} = {value}" for name, value in options.items())
     source = f"read_csv('{_literal(file)}', {text}"

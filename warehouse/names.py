@@ -5,17 +5,17 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from udfs.errors import CuveeError, did_you_mean
 from warehouse.project import Node
 from warehouse.properties import merge
-from warehouse.relation import Relation, quote
-from warehouse.templates import MacroReturn, Session
+from warehouse.templates import MacroReturn
 
 if TYPE_CHECKING:
+    from warehouse.relation import Relation
     from warehouse.render import Renderer
 
 #: Packages look for macros of this one last; it holds the built-in ones, as in dbt.
@@ -45,17 +45,52 @@ class Pass:
     results: dict[str, Any] = field(default_factory=dict)
 
 
+class Named(list[Any]):
+    """Things that are found by position or by name, as agate's rows and columns are."""
+
+    def __init__(self, names: Iterable[Any], things: Iterable[Any]) -> None:
+        super().__init__(things)
+        self._names = tuple(names)
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(self._names.index(key) if isinstance(key, str) else key)
+
+    def keys(self) -> tuple[Any, ...]:
+        return self._names
+
+    def values(self) -> list[Any]:
+        return list(self)
+
+    def items(self) -> list[tuple[Any, Any]]:
+        return list(zip(self._names, self, strict=True))
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self[self._names.index(key)] if key in self._names else default
+
+    def dict(self) -> Mapping[Any, Any]:
+        return dict(self.items())
+
+
 class Result:
     """The rows of ``run_query``, with as much of agate's table as templates use."""
 
     def __init__(self, names: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> None:
         self.column_names = tuple(names)
         self.column_types = tuple(types)
-        self.rows = [Row(names, row) for row in rows]
+        self.rows = Named(range(len(rows)), [Named(names, row) for row in rows])
 
     @cached_property
-    def columns(self) -> list[ResultColumn]:
-        return [ResultColumn(name, [row[name] for row in self.rows]) for name in self.column_names]
+    def columns(self) -> Named:
+        return Named(
+            self.column_names,
+            [
+                ResultColumn(name, kind, [row[index] for row in self.rows])
+                for index, (name, kind) in enumerate(zip(self.column_names, self.column_types, strict=True))
+            ],
+        )
+
+    def print_table(self, **_: Any) -> str:
+        return ""
 
     def __iter__(self) -> Any:
         return iter(self.rows)
@@ -63,46 +98,22 @@ class Result:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Row:
-        return self.rows[index]
-
-
-class Row:
-    """A row whose values are found by position or name."""
-
-    def __init__(self, names: Iterable[str], values: Iterable[Any]) -> None:
-        self._names, self._values = tuple(names), tuple(values)
-
-    def __getitem__(self, key: int | str) -> Any:
-        return self._values[key if isinstance(key, int) else self._names.index(key)]
-
-    def __iter__(self) -> Any:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._names:
-            raise AttributeError(name)
-        return self[name]
-
-    def keys(self) -> tuple[str, ...]:
-        return self._names
-
-    def values(self) -> tuple[Any, ...]:
-        return self._values
-
-    def items(self) -> list[tuple[str, Any]]:
-        return list(zip(self._names, self._values, strict=True))
+    def __getitem__(self, index: int) -> Named:
+        return self.rows[index]  # type: ignore[no-any-return]
 
 
 class ResultColumn:
-    def __init__(self, name: str, values: list[Any]) -> None:
-        self.name, self._values = name, values
+    def __init__(self, name: str, data_type: str, values: list[Any]) -> None:
+        self.name, self.data_type, self._values = name, data_type, values
 
     def values(self) -> list[Any]:
         return self._values
+
+    def values_distinct(self) -> list[Any]:
+        return list(dict.fromkeys(self._values))
+
+    def values_without_nulls(self) -> list[Any]:
+        return [value for value in self._values if value is not None]
 
     def __iter__(self) -> Any:
         return iter(self._values)
@@ -115,10 +126,13 @@ class ResultColumn:
 
 
 class Var:
-    """``var('name', default)``: from the command line, then the package's own block, then the project's."""
+    """``var('name', default)``: from the command line, then the package's own block, then the project's.
 
-    def __init__(self, renderer: Renderer, now: Pass) -> None:
-        self._renderer, self._package = renderer, now.node.package
+    A value may be a template itself.
+    """
+
+    def __init__(self, renderer: Renderer, now: Pass, render: Callable[[str], str]) -> None:
+        self._renderer, self._package, self._render = renderer, now.node.package, render
         self._overrides = now.overrides.vars if now.overrides else {}
 
     def _all(self) -> Mapping[str, Any]:
@@ -139,7 +153,8 @@ class Var:
                 f"no variable is named {name!r}",
                 hint=did_you_mean(name, variables) or f"set it: --vars '{{{name}: …}}', or vars: in dbt_project.yml",
             )
-        return variables[name]
+        value = variables[name]
+        return self._render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
 
 
 class Config:
@@ -180,93 +195,14 @@ class Exceptions:
         raise CuveeError(str(message))
 
     raise_database_error = raise_parsing_error = raise_not_implemented = raise_compiler_error
+    raise_contract_error = raise_dependency_error = raise_compiler_error
+
+    def column_type_missing(self, column_names: Iterable[str]) -> NoReturn:
+        raise CuveeError(f"no data_type is given for {', '.join(column_names)}")
 
     def warn(self, message: str, *_: Any) -> str:
         self._renderer.say(f"warning: {message}")
         return ""
-
-
-class Adapter:
-    """What templates ask of dbt's adapter."""
-
-    def __init__(self, renderer: Renderer, now: Pass, session: Session) -> None:
-        self._renderer, self._now, self._session = renderer, now, session
-
-    def dispatch(self, macro_name: str, macro_namespace: str | None = None, **_: Any) -> Callable[..., Any]:
-        """The macro for DuckDB, else the default one, looked for in the packages that ``dispatch:`` lists."""
-        namespace, _dot, name = macro_name.rpartition(".")
-        namespace = macro_namespace or namespace or ""
-        library, project = self._renderer.library, self._renderer.project
-        order = project.dispatch.get(namespace) or (project.name, namespace or self._now.node.package, BUILTIN)
-        for package in order:
-            for prefix in ("duckdb__", "default__"):
-                if macro := library.macros.get(package, {}).get(prefix + name):
-                    return self._session.macro(macro)
-        raise CuveeError(
-            f"no macro duckdb__{name} or default__{name}", hint=f"looked in {', '.join(filter(None, order))}"
-        )
-
-    def get_relation(self, database: str | None = None, schema: str = "", identifier: str = "") -> Relation | None:
-        kind = self._renderer.database.relation_type(schema, identifier) if self._now.execute else None
-        return Relation(schema, identifier, type=kind) if kind else None
-
-    def load_relation(self, relation: Relation) -> Relation | None:
-        return self.get_relation(relation.database, relation.schema, relation.identifier)
-
-    def get_columns_in_relation(self, relation: Relation) -> list[LakeColumn]:
-        if not self._now.execute:
-            return []
-        _, _, rows = self._renderer.database.query(f"describe select * from {relation.render()}")
-        return [LakeColumn(str(row[0]), str(row[1])) for row in rows]
-
-    def quote(self, name: str) -> str:
-        return quote(name)
-
-    def type(self) -> str:
-        return "duckdb"
-
-    def already_exists(self, schema: str, identifier: str) -> bool:
-        return self.get_relation(None, schema, identifier) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class LakeColumn:
-    """A column of a relation as templates see it."""
-
-    name: str
-    data_type: str
-
-    @property
-    def column(self) -> str:
-        return self.name
-
-    @property
-    def dtype(self) -> str:
-        return self.data_type.split("(")[0]
-
-    @property
-    def quoted(self) -> str:
-        return quote(self.name)
-
-    def is_string(self) -> bool:
-        return self.dtype.lower() in ("varchar", "text", "string", "char")
-
-    def is_numeric(self) -> bool:
-        return self.dtype.lower() in ("decimal", "numeric")
-
-    def is_integer(self) -> bool:
-        return "int" in self.dtype.lower() and self.dtype.lower() != "interval"
-
-    def is_float(self) -> bool:
-        return self.dtype.lower() in ("float", "double", "real")
-
-    def is_number(self) -> bool:
-        return self.is_integer() or self.is_numeric() or self.is_float()
-
-
-class Api:
-    Relation = Relation
-    Column = LakeColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,30 +211,19 @@ class Flags:
     WHICH: str = "build"
     STORE_FAILURES: bool = False
     WARN_ERROR: bool = False
+    WARN_ERROR_OPTIONS: None = None
+    FAIL_FAST: bool = False
+    DEBUG: bool = False
+    QUIET: bool = False
+    PRINT: bool = True
+    USE_COLORS: bool = False
+    EMPTY: bool = False
+    INTROSPECT: bool = True
+    LOG_FORMAT: str = "default"
+    TARGET_PATH: str = "target"
 
 
-class GraphView:
-    """The project as templates see it."""
-
-    def __init__(self, renderer: Renderer) -> None:
-        self._renderer = renderer
-
-    @property
-    def nodes(self) -> dict[str, Any]:
-        return {
-            node.id: {"name": node.name, "unique_id": node.id, "resource_type": node.kind, "fqn": list(node.fqn),
-                      "config": dict(node.config), "package_name": node.package, "path": node.path, "schema": None}
-            for node in self._renderer.project.of_kind("model", "seed", "snapshot", "test")
-        }  # fmt: skip
-
-    @property
-    def sources(self) -> dict[str, Any]:
-        return {
-            node.id: {"name": node.name, "source_name": node.source_name, "schema": node.schema, "unique_id": node.id}
-            for node in self._renderer.project.of_kind("source")
-        }
-
-
+@cache
 def modules() -> Any:
     import itertools
     import re
@@ -306,21 +231,21 @@ def modules() -> Any:
 
     import pytz  # type: ignore[import-untyped]
 
+    chosen = {
+        datetime: ("date", "datetime", "time", "timedelta", "timezone", "tzinfo"),
+        pytz: ("timezone", "utc", "UTC", "FixedOffset", "all_timezones", "common_timezones", "country_timezones"),
+        re: re.__all__,
+        itertools: (
+            "accumulate", "chain", "combinations", "combinations_with_replacement", "compress", "count", "cycle",
+            "islice", "permutations", "product", "repeat", "starmap", "tee", "zip_longest",
+        ),
+    }  # fmt: skip
     return types.SimpleNamespace(
-        datetime=types.SimpleNamespace(
-            datetime=datetime.datetime, date=datetime.date, time=datetime.time, timedelta=datetime.timedelta,
-            timezone=datetime.timezone,
-        ),
-        pytz=types.SimpleNamespace(timezone=pytz.timezone, utc=pytz.utc, UTC=pytz.UTC),
-        re=types.SimpleNamespace(
-            match=re.match, search=re.search, sub=re.sub, findall=re.findall, split=re.split, fullmatch=re.fullmatch,
-            compile=re.compile, escape=re.escape, IGNORECASE=re.IGNORECASE,
-        ),
-        itertools=types.SimpleNamespace(
-            product=itertools.product, chain=itertools.chain, combinations=itertools.combinations,
-            permutations=itertools.permutations, repeat=itertools.repeat, zip_longest=itertools.zip_longest,
-        ),
-    )  # fmt: skip
+        **{
+            module.__name__: types.SimpleNamespace(**{name: getattr(module, name) for name in names})
+            for module, names in chosen.items()
+        }
+    )
 
 
 def give_back(value: Any = None) -> NoReturn:
@@ -337,3 +262,20 @@ def to_yaml(value: Any, *, sort_keys: bool) -> str:
     import yaml
 
     return str(yaml.safe_dump(value, sort_keys=sort_keys))
+
+
+def try_or_compiler_error(message_if_exception: str, func: Any, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return func(*args, **kwargs)
+    except Exception as error:
+        raise CuveeError(str(message_if_exception)) from error
+
+
+def diff_of_two_dicts(dict_a: Mapping[str, Iterable[str]], dict_b: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """The words of each key of the first that the second does not have under it, whatever their letter case."""
+    known = {key.casefold(): {word.casefold() for word in words} for key, words in dict_b.items()}
+    left = {
+        key: [word for word in words if word.casefold() not in known.get(key.casefold(), ())]
+        for key, words in dict_a.items()
+    }
+    return {key: words for key, words in left.items() if words or key.casefold() not in known}

@@ -15,7 +15,7 @@ from warehouse.comparison import comparison
 from warehouse.graph import Graph, Step
 from warehouse.outcome import DEFAULTS, Options
 from warehouse.partial import part_of
-from warehouse.relation import Relation
+from warehouse.relation import Relation, readable
 from warehouse.render import Renderer
 from warehouse.selection import select
 from warehouse.target import target_of
@@ -60,8 +60,9 @@ class LakeDatabase:
         import duckdb
 
         try:
-            relation: duckdb.DuckDBPyRelation | None = self.cursor.sql(sql)  # None for a statement without rows
+            relation: duckdb.DuckDBPyRelation | None = self.cursor.sql(readable(sql))  # None: a statement without rows
             if relation is None:
+                self.refresh()
                 return [], [], []
             return relation.columns, [str(kind) for kind in relation.types], relation.fetchall()
         except duckdb.Error as error:
@@ -84,20 +85,22 @@ class Opened:
         """Ids of the nodes that ``chosen`` names without those that ``excluded`` names. Raises SelectionError."""
         return select(self.graph, chosen, excluded, comparison(self))
 
-    def live(self, step: Step) -> Step:
-        """The step with the SQL that its template gives now that it may ask the database."""
-        if step.rendered is None or not step.rendered.live:
+    def asked(self, step: Step) -> Step:
+        """The step with the SQL that its template, and those inside it, give now that they may ask the database."""
+        nodes = self.graph.rendered
+        if step.rendered is None or not graphs.asks(step.rendered, nodes):
             return step
         rendered = self.renderer.render_live(step.rendered)
-        nodes = {each.id: each.rendered for each in self.graph.steps.values() if each.rendered is not None}
-        sql, lines = graphs.compose(rendered, nodes)
+        inside = graphs.ephemerals(step.rendered, nodes)
+        known = nodes | {key: self.renderer.render_live(each) for key, each in inside.items()}
+        sql, lines = graphs.compose(rendered, known)
         now = replace(step, rendered=rendered, sql=sql, lines=lines)
         return replace(now, tree=graphs.parse(now))
 
     def in_full(self, step: Step) -> Step:
         """The step with the SQL by which it would be built from nothing now."""
         self.renderer.anew.add(step.id)
-        return self.live(step)
+        return self.asked(step)
 
 
 def open_project(

@@ -217,7 +217,7 @@ def _why(
         why.extend(_sql_reasons(step, parts, before))
     if parts.config != before.config:
         why.append("config changed")
-    if step.kind == "view":
+    if step.kind == "view" and not (step.rendered and step.rendered.live):
         if not why and parts.definition != before.definition:
             why.append("the definition of something upstream changed")
         return why

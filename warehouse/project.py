@@ -111,6 +111,7 @@ class Project:
     profiles: Mapping[str, Any]
     on_run_start: tuple[str, ...] = ()
     on_run_end: tuple[str, ...] = ()
+    flags: Mapping[str, Any] = field(default_factory=dict)
 
     def of_kind(self, *kinds: str) -> Iterator[Node]:
         return (node for node in self.nodes.values() if node.kind in kinds)
@@ -170,6 +171,7 @@ class _Reader:
             profiles=yamlfile.parse(profiles.read_text(), "profiles.yml") or {} if profiles.is_file() else {},
             on_run_start=tuple(listed(own.get("on-run-start"))),
             on_run_end=tuple(listed(own.get("on-run-end"))),
+            flags=own.get("flags") or {},
         )
 
     # --- packages -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ its fingerprint; then, if the template asked for something only the database kno
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -21,15 +22,22 @@ from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
 from warehouse.contracts import contract
 from warehouse.names import BUILTIN, Overrides, Pass
+from warehouse.nodeview import describe
 from warehouse.partial import Part
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
-from warehouse.relation import EPHEMERAL, Relation
+from warehouse.relation import EPHEMERAL, Relation, readable
 from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
 from warehouse.templates import Library, Macro, Session, TemplateError, Text, render
 
-_LIVE = {"execute", "run_query", "is_incremental", "adapter", "load_result", "statement", "load_relation", "flags"}
+#: Names that depend on the database or on what else is built; ``asked`` stands for the adapter's methods that do.
+_LIVE = {
+    "execute", "run_query", "is_incremental", "load_result", "statement", "flags", "graph", "selected_resources",
+    "asked",
+}  # fmt: skip
+#: How a project may call its own version of a built-in macro.
+_PREFIXES = ("", "duckdb__", "default__")
 _MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
 
 
@@ -100,6 +108,7 @@ class Renderer:
         self.full_refresh = full_refresh
         self.say = say
         self.env_vars: dict[str, str | None] = {}
+        self.selected: tuple[str, ...] = ()  # the ids that this build is to build
         self.started = datetime.datetime.now(datetime.UTC)
         self.library = Library((*_builtin_macros(), *project.macros), project.name, BUILTIN)
         self.errors: list[CuveeError] = list(self.library.errors)
@@ -138,6 +147,10 @@ class Renderer:
             self._open.discard(node.id)
         return self._rendered[node.id]
 
+    def rendered(self, node: Node) -> Rendered | None:
+        """The node as far as it was rendered already."""
+        return self._rendered.get(node.id)
+
     def render_live(self, rendered: Rendered) -> Rendered:
         """The node as it is sent to DuckDB now, with whatever its template asks of the database."""
         if not rendered.live:
@@ -159,6 +172,13 @@ class Renderer:
         return self._render(node, execute=execute, incremental=False, overrides=overrides)
 
     def _render(self, node: Node, *, execute: bool, incremental: bool, overrides: Overrides | None = None) -> Rendered:
+        before, self.library.env.asking = self.library.env.asking, execute
+        try:
+            return self._rendered_node(node, overrides, execute=execute, incremental=incremental)
+        finally:
+            self.library.env.asking = before
+
+    def _rendered_node(self, node: Node, overrides: Overrides | None, *, execute: bool, incremental: bool) -> Rendered:
         config = self.settings(node)
         if node.kind == "seed":
             relation = self.relation(node, config)
@@ -169,6 +189,7 @@ class Renderer:
         session = Session(self.library, {}, results=overrides.macros if overrides else {})
         session.names = Context(self, now, session).names()
         text = self._generic_test(now, session) if node.test else render(session, node.text, node.path, node.package)
+        text = replace(text, sql=readable(text.sql))
         final = with_config(node, now.config)
         self._check(final)
         if now.config.get("sql_header"):
@@ -272,14 +293,15 @@ class Renderer:
 
     def _named(self, macro_name: str, node: Node, custom: Any) -> str | None:
         """What the project's own generate_schema_name or generate_alias_name says, if it has one."""
-        macro = self.library.macros.get(self.project.name, {}).get(macro_name)
+        own = self.library.macros.get(self.project.name, {})
+        macro = next((own[name] for prefix in _PREFIXES if (name := prefix + macro_name) in own), None)
         if macro is None:
             return None
         now = Pass(node, dict(self.settings(node)), execute=False, incremental=False)
         session = Session(self.library, {})
         session.names = Context(self, now, session).names(named=True)
         try:
-            return str(session.macro(macro)(custom, node)).strip()
+            return str(session.macro(macro)(custom, describe(self, node, now.config))).strip()
         except CuveeError:
             raise
         except Exception as error:
@@ -303,7 +325,11 @@ class Renderer:
         session = Session(self.library, {})
         now = Pass(Node("", "yaml", where.path, self.project.name, where.path, ()), {}, execute=True, incremental=False)
         session.names = {**Context(self, now, session).names(), **names}
-        return str(self._template_value(text, session, where)).strip().rstrip(";").rstrip()
+        value = self._template_value(text, session, where)
+        sql = str(value).strip() if value is not None else ""
+        if sql.startswith("{"):  # what before_begin() and after_commit() give
+            sql = self.hook(str(json.loads(sql)["sql"]), where, names)
+        return sql.rstrip(";").rstrip()
 
     def _template_value(self, value: str, session: Session, where: Location) -> Any:
         inner = value.strip()

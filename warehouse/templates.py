@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 
 import jinja2
 from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.ext import Extension
+from jinja2.idtracking import VAR_LOAD_PARAMETER, Symbols
 from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -22,9 +24,14 @@ from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.project import MacroFile
 
 _UNKNOWN = re.compile(r"'(\w+)' is undefined")
+_OPENING = re.compile(r"^{%-? *(macro|test) +(\w+)", re.MULTILINE)
 _PREFIX = (
     "cuvee_macro__"  # so that even macros of one file call each other through the context, where return() is caught
 )
+
+
+#: Macros of dbt that are Python here; ``dbt.run_query`` finds them too.
+BUILTIN_NAMES = frozenset({"is_incremental", "run_query", "statement"})
 
 
 class TemplateError(CuveeError):
@@ -45,6 +52,72 @@ class Undefined(jinja2.Undefined):
         self._fail_with_undefined_error()
 
     __iter__ = __len__ = __str__  # type: ignore[assignment]
+
+
+class Unset(jinja2.Undefined):
+    """A name that the template sets, but not on the way it took: nothing, as in dbt. Packages print such names."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, name: Any) -> Any:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self
+
+
+class _Generator(CodeGenerator):
+    """Tells names that the template sets itself from those it expects to be given."""
+
+    def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
+        ref = frame.symbols.ref(node.name) if node.ctx == "load" and _sets(frame.symbols, node.name) else None
+        load = frame.symbols.find_load(ref) if ref else None
+        if ref and not (load and load[0] == VAR_LOAD_PARAMETER):
+            self.write(f"(environment.unset(name={node.name!r}) if {ref} is missing else {ref})")
+        else:
+            super().visit_Name(node, frame)
+
+
+def _sets(symbols: Symbols | None, name: str) -> bool:
+    while symbols is not None:
+        if name in symbols.stores:
+            return True
+        symbols = symbols.parent
+    return False
+
+
+class Environment(SandboxedEnvironment):
+    """The sandbox in which all templates run.
+
+    While templates are only read (``asking`` is off), what a macro finds out from the database is None, and what is
+    printed of None is nothing.
+    """
+
+    code_generator_class = _Generator
+    unset = Unset
+    asking = False
+
+    def undefined_of(self, value: Any, name: str) -> jinja2.Undefined:
+        kind = Unset if value is None and not self.asking else self.undefined
+        return kind(obj=value, name=name)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        found = super().getattr(obj, attribute)
+        return self.undefined_of(obj, attribute) if obj is None and isinstance(found, jinja2.Undefined) else found
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        found = super().getitem(obj, argument)
+        return self.undefined_of(obj, str(argument)) if obj is None and isinstance(found, jinja2.Undefined) else found
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if isinstance(obj, Namespace):  # a package's macros may begin with an underscore
+            return not attr.startswith(("__", "_Namespace"))
+        return super().is_safe_attribute(obj, attr, value)
 
 
 class _Blocks(Extension):
@@ -68,9 +141,9 @@ class _Blocks(Extension):
         return macro
 
 
-def environment() -> SandboxedEnvironment:
-    """The sandbox in which all templates run."""
-    env = SandboxedEnvironment(
+def environment() -> Environment:
+    """The sandbox with what dbt's templates may use."""
+    env = Environment(
         undefined=Undefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Blocks],
         keep_trailing_newline=False,
@@ -97,18 +170,42 @@ class Macro:
 
 
 class Library:
-    """All macros of a project, compiled."""
+    """All macros of a project; each file is compiled when one of its macros is first called."""
 
     def __init__(self, files: tuple[MacroFile, ...], root_package: str, builtin: str) -> None:
         self.env = environment()
         self.root_package = root_package
         self.builtin = builtin
         self.errors: list[CuveeError] = []
-        self.templates: list[jinja2.Template] = []
+        self._trees: list[tuple[str, Callable[[], nodes.Template]]] = []
+        self._templates: dict[int, jinja2.Template] = {}
         self.sources: dict[str, str] = {}
         self.macros: dict[str, dict[str, Macro]] = {}
         for file in files:
-            self._add(file)
+            self._add(file) if file.package != builtin else self._cut(file)
+
+    def _cut(self, file: MacroFile) -> None:
+        """Add a built-in file, of which most projects use little: every macro is a template of its own, not yet parsed.
+
+        Parsing and compiling all of them would take 80 ms.
+        """
+        self.sources[file.path] = file.text
+        found = list(_OPENING.finditer(file.text))
+        for each, after in zip(found, [*found[1:], None], strict=True):
+            text = file.text[each.start() : after.start() if after else None]
+            line = file.text.count("\n", 0, each.start()) + 1
+            name = f"test_{each[2]}" if each[1] == "test" else each[2]
+            macro = Macro(name, file.package, file.path, text, len(self._trees), line)
+            self.macros.setdefault(file.package, {})[name] = macro
+            padded = "\n" * (line - 1) + text
+            self._trees.append((file.path, lambda path=file.path, text=padded: self._parse(text, path)))  # type: ignore[misc]
+
+    def _parse(self, text: str, path: str) -> nodes.Template:
+        tree = self.env.parse(text, path, path)
+        for node in tree.body:
+            if isinstance(node, nodes.Macro):
+                node.name = _PREFIX + node.name
+        return tree
 
     def _add(self, file: MacroFile) -> None:
         self.sources[file.path] = file.text
@@ -122,10 +219,17 @@ class Library:
         for node in found:
             end = next((other.lineno for other in found if other.lineno > node.lineno), len(lines) + 1)
             text = "\n".join(lines[node.lineno - 1 : end - 1]).strip()
-            macro = Macro(node.name, file.package, file.path, text, len(self.templates), node.lineno)
+            macro = Macro(node.name, file.package, file.path, text, len(self._trees), node.lineno)
             self.macros.setdefault(file.package, {})[node.name] = macro
             node.name = _PREFIX + node.name
-        self.templates.append(self.compile(tree, file.path))
+        self._trees.append((file.path, lambda: tree))
+
+    def template(self, file: int) -> jinja2.Template:
+        """The compiled file of a macro."""
+        if file not in self._templates:
+            path, tree = self._trees[file]
+            self._templates[file] = self.compile(tree(), path)
+        return self._templates[file]
 
     def compile(self, tree: nodes.Template, path: str) -> jinja2.Template:
         return jinja2.Template.from_code(
@@ -165,7 +269,7 @@ class Session:
             self.used[f"{macro.package}.{macro.name}"] = macro
             context = self._contexts.get(macro.file)
             if context is None:
-                template = self.library.templates[macro.file]
+                template = self.library.template(macro.file)
                 context = template.new_context(self.scope(macro.package), shared=True)
                 for _ in template.root_render_func(context):
                     pass
@@ -178,8 +282,8 @@ class Session:
         call.__name__ = macro.name
         return call
 
-    def namespace(self, package: str) -> _Namespace:
-        return _Namespace(self, package)
+    def namespace(self, package: str) -> Namespace:
+        return Namespace(self, package)
 
 
 class _Scope(dict[str, Any]):
@@ -215,20 +319,29 @@ class _Scope(dict[str, Any]):
             return session.namespace(name)
         return session.library.env.globals[name]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
-class _Namespace:
+
+class Namespace:
     """``dbt_utils.star``: the macros of one package."""
 
     def __init__(self, session: Session, package: str) -> None:
         self.__session, self.__package = session, package
 
     def __getattr__(self, name: str) -> Any:
-        if f"{self.__package}.{name}" in self.__session.results:
-            return self.__session.said(f"{self.__package}.{name}")
-        macros = self.__session.library.macros.get(self.__package, {})
-        if name not in macros:
-            raise AttributeError(name)
-        return self.__session.macro(macros[name])
+        session = self.__session
+        if f"{self.__package}.{name}" in session.results:
+            return session.said(f"{self.__package}.{name}")
+        if macro := session.library.macros.get(self.__package, {}).get(name):
+            return session.macro(macro)
+        if self.__package == session.library.builtin and name in BUILTIN_NAMES:
+            session.touched.add(name)
+            return session.names[name]
+        raise AttributeError(name)
 
 
 @dataclass(frozen=True, slots=True)

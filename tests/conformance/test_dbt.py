@@ -73,6 +73,16 @@ def relations(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, 
     return result
 
 
+def types(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, list[str]]:
+    """The columns' types of every table and view. A lake has no HUGEINT: what DuckDB makes one is a BIGINT there."""
+    found = connection.execute(
+        "select schema_name || '.' || table_name, list(replace(data_type, 'HUGEINT', 'BIGINT') order by column_index)"
+        " from duckdb_columns() where database_name = ? and schema_name like 'main%' and not internal group by all",
+        [catalog],
+    )
+    return dict(found.fetchall())
+
+
 def built_by_both(dbt: Path, project: Path, name: str, lake: Lake, times: int = 1) -> list[str]:
     """Build with both, compare, and return the relations' names."""
     database = profile(project, name)
@@ -93,6 +103,13 @@ def test_a_shop_with_packages_macros_ephemeral_and_incremental_models(dbt: Path,
     project = Path(shutil.copytree(PROJECTS / "shop", tmp_path / "shop"))
     names = built_by_both(dbt, project, "shop", lake, times=2)
     assert {"main_marts.customers", "main_marts.order_log", "main.stg_orders", "main.raw_orders"} <= set(names)
+
+
+def test_macros_that_differ_between_databases(dbt: Path, lake: Lake, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(PROJECTS / "across", tmp_path / "across"))
+    assert len(built_by_both(dbt, project, "across", lake)) == 17
+    with duckdb.connect(str(project / "dbt.duckdb"), read_only=True) as connection:
+        assert types(lake.cursor(), "lake") == types(connection, "dbt")
 
 
 def test_a_hundred_models_and_three_hundred_tests(dbt: Path, lake: Lake, tmp_path: Path) -> None:

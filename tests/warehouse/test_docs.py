@@ -33,7 +33,7 @@ def test_the_catalog_has_columns_types_and_rows(lake: Lake, shop: Path) -> None:
     customers = nodes["model.shop.customers"]
     types = {name: column["type"] for name, column in customers["columns"].items()}
     assert types == {
-        "customer_id": "BIGINT", "name": "VARCHAR", "code": "VARCHAR", "orders": "BIGINT", "cents": "DOUBLE",
+        "customer_id": "INTEGER", "name": "VARCHAR", "code": "VARCHAR", "orders": "BIGINT", "cents": "DOUBLE",
         "key": "VARCHAR",
     }  # fmt: skip
     assert customers["stats"]["num_rows"]["value"] == 3
@@ -54,7 +54,7 @@ def test_the_page_knows_the_project_and_needs_nothing_else(lake: Lake, shop: Pat
     assert orders["up"] == ["seed.shop.raw_orders"]
     assert {"model.shop.customers", "model.shop.order_log"} <= set(orders["down"]), "edges without ref too"
     columns = {column["name"]: column for column in orders["columns"]}
-    assert set(columns["order_id"]["tests"]) == {"unique", "not_null"} and columns["order_id"]["type"] == "BIGINT"
+    assert set(columns["order_id"]["tests"]) == {"unique", "not_null"} and columns["order_id"]["type"] == "INTEGER"
     assert "{{ in_cents('amount') }}" in orders["template"] and "* 100" in orders["sql"]
     assert nodes["customers"]["rows"] == 3 and nodes["customers"]["tags"] == ["nightly"]
 

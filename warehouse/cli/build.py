@@ -309,7 +309,7 @@ def compile_(
         artifacts.write_manifest(opened, artifacts.invocation("compile", opened.root, select, exclude, opened.options))
     kinds = ("model", "snapshot") if names else ("model", "snapshot", "test")
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
-    texts = {step.name: step.sql for step in steps if step.node.kind in kinds}
+    texts = {step.name: opened.asked(step).sql for step in steps if step.node.kind in kinds}
     if out.as_json:
         out.json(texts)
         return

@@ -1,0 +1,104 @@
+"""A project's nodes as templates see them: ``model``, ``graph.nodes``, the ``node`` of generate_schema_name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from udfs.errors import CuveeError
+from warehouse.project import Node
+from warehouse.relation import LAKE
+
+if TYPE_CHECKING:
+    from warehouse.properties import Column
+    from warehouse.render import Renderer
+
+
+def describe(renderer: Renderer, node: Node, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be said of a node before it has a relation, under the names of dbt's manifest."""
+    first = node.fqn[1:-1] if node.kind != "source" else node.fqn[1:-2]
+    file = node.path.rpartition("/")[2]
+    tags, meta = list(config.get("tags") or []), dict(config.get("meta") or {})
+    return {
+        "name": node.name,
+        "unique_id": node.id,
+        "resource_type": node.kind,
+        "package_name": node.package,
+        "fqn": list(node.fqn),
+        "path": "/".join((*first, file)),
+        "original_file_path": node.path,
+        "alias": config.get("alias") or node.name,
+        "config": dict(config),
+        "unrendered_config": dict(node.config),
+        "description": node.description,
+        "columns": {column.name: _column(column) for column in node.columns},
+        "tags": tags,
+        "meta": meta,
+        "language": "sql",
+        "raw_code": node.text,
+        "checksum": {"name": "sha256", "checksum": sha256(node.text.encode()).hexdigest()},
+        "version": None,
+        "group": config.get("group"),
+        "access": config.get("access", "protected"),
+        "database": LAKE,
+    }
+
+
+def described(renderer: Renderer, node: Node) -> dict[str, Any]:
+    """All that is known of a node: where its rows are, and once it is rendered, what it depends on."""
+    config = renderer.final_config(node)
+    known = describe(renderer, node, config)
+    rendered = renderer.rendered(node)
+    refs = list(rendered.refs) if rendered else []
+    known["depends_on"] = {"nodes": refs, "macros": [f"macro.{name}" for name in rendered.macros] if rendered else []}
+    if node.kind == "test":
+        return known | {"schema": renderer.target.schema, "attached_node": node.attached}
+    relation = renderer.relation(node)
+    known |= {"schema": relation.schema, "relation_name": None if relation.is_cte else relation.render()}
+    if node.kind == "source":
+        known |= {"source_name": node.source_name, "identifier": node.identifier}
+    else:
+        known["config"].setdefault("materialized", "seed" if node.kind == "seed" else "view")
+    return known
+
+
+class GraphView:
+    """The project as templates see it."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self.exposures: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
+        self.groups: dict[str, Any] = {}
+
+    @property
+    def nodes(self) -> dict[str, Any]:
+        return self._all("model", "seed", "test")
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        return self._all("source")
+
+    def _all(self, *kinds: str) -> dict[str, Any]:
+        found = {}
+        for node in self._renderer.project.of_kind(*kinds):
+            try:
+                found[node.id] = described(self._renderer, node)
+            except CuveeError:
+                continue  # its own mistake, reported where it is rendered
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name, default)
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "description": column.description,
+        "data_type": column.data_type,
+        "quote": column.quote or None,
+        "tags": [],
+        "meta": {},
+    }
