@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from warehouse.outcome import DEFAULTS, TESTS, Options, Result
-from warehouse.properties import listed, test_kwargs, tested_template
+from warehouse.properties import listed, test_alias, test_kwargs, tested_template
 from warehouse.relation import LAKE
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def invocation(
         "full_refresh": options.full_refresh,
         "fail_fast": options.fail_fast,
         "retry_errors": options.retry_errors,
+        "store_failures": options.store_failures,
         "state": str(options.state) if options.state else None,
         "defer": options.defer,
         "favor_state": options.favor_state,
@@ -196,7 +197,7 @@ def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
         **_common(node, renderer, call),
         "database": LAKE,
         "schema": relation.schema if relation else f"{renderer.target.schema}_{config['schema']}",
-        "alias": _identifier(step) if relation else _alias(node),
+        "alias": _identifier(step) if relation else node.config.get("alias") or _alias(node),
         "path": _path(node, renderer),
         "checksum": _checksum(node, renderer.project.root),
         "config": config,
@@ -372,7 +373,7 @@ def _config(node: Node, kind: str) -> dict[str, Any]:
                 for each in listed(config[hook])
             ]
     if node.test is not None and _alias(node) != node.name:
-        config["alias"] = _alias(node)
+        config["alias"] = config["alias"] or _alias(node)
     return config
 
 
@@ -396,14 +397,7 @@ def _dbt_name(setting: str) -> str:
 
 
 def _alias(node: Node) -> str:
-    """The name of a test's file in dbt: cut off behind 63 characters."""
-    if node.test is None or node.test.title or len(node.name) < 64:
-        return node.name
-    kind = node.test.name.replace(".", "_")
-    kind = f"source_{kind}" if node.attached and node.attached.startswith("source.") else kind
-    assert node.attached is not None
-    target = node.attached.split(".", 2)[2].replace(".", "_")
-    return f"{f'{kind}_{target}'[:30]}_{md5(node.name.encode(), usedforsecurity=False).hexdigest()}"
+    return test_alias(node.name, node.test, node.attached)
 
 
 def _identifier(step: Step) -> str:
@@ -492,6 +486,7 @@ def run_status(result: Result) -> str:
 
 def _result(result: Result, step: Step | None) -> dict[str, Any]:
     test = result.kind in TESTS
+    failures = (result.rows or 0) if run_status(result) in ("fail", "warn") else 0  # none of a test that passes
     message = "unchanged" if result.status == "unchanged" else result.message
     response: dict[str, Any] = {"_message": message or "OK"}
     if not test and result.rows is not None:
@@ -510,7 +505,7 @@ def _result(result: Result, step: Step | None) -> dict[str, Any]:
         "execution_time": result.seconds,
         "adapter_response": {} if result.status in ("error", "skipped") else response,
         "message": message or (None if test else "OK"),
-        "failures": (result.rows or 0) if test and result.status not in ("error", "skipped") else None,
+        "failures": failures if test and result.status not in ("error", "skipped") else None,
         "unique_id": result.node,
         "compiled": sql is not None or None,
         "compiled_code": sql,

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warehouse import artifacts, state, unchanged
+from warehouse import artifacts, state, stored_failures, unchanged
 from warehouse import graph as graphs
 from warehouse import plan as plans
 from warehouse.calls import calls
@@ -56,6 +56,7 @@ def plan(
         full_refresh=opened.options.full_refresh,
         partial=opened.renderer.part.words if opened.renderer.part else "",
         deferred=opened.renderer.deferred,
+        kept=stored_failures.places(opened),
     )
 
 

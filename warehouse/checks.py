@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError
+from warehouse import materialize
 from warehouse.graph import Step, located
+from warehouse.materialize import Change
+from warehouse.relation import Relation
 
 if TYPE_CHECKING:
     import duckdb
 
-_CONDITION = re.compile(r"\s*(=|==|!=|<>|<=?|>=?)\s*(\d+)\s*\Z")
+    from warehouse.lake import Staging
 
 
 class CheckError(CuveeError):
@@ -27,49 +29,56 @@ class Verdict:
     failures: int
     query: str
     message: str = ""
+    change: Change | None = None  # what keeps the rows that break it
 
 
-def run(cursor: duckdb.DuckDBPyConnection, step: Step) -> Verdict:
-    """Run one test. Raises SqlError if its query fails, CheckError if its settings make no sense."""
+def run(
+    cursor: duckdb.DuckDBPyConnection, step: Step, staging: Staging | None = None, kept: Relation | None = None
+) -> Verdict:
+    """Run one test. ``kept`` is the table or the view for the rows that break it; a table is written to ``staging``.
+
+    Raises SqlError if its query fails, CheckError if its settings make no sense.
+    """
     import duckdb
 
     config = step.node.config
     severity = str(config.get("severity", "error")).lower()
     if severity not in ("error", "warn"):
         raise CheckError(f"test {step.name}: severity is error or warn, not {severity!r}", where=step.node.where)
-    error_if, warn_if = (_condition(step, str(config.get(name, "!= 0"))) for name in ("error_if", "warn_if"))
+    error_if, warn_if = (_condition(cursor, step, str(config.get(name, "!= 0"))) for name in ("error_if", "warn_if"))
     limit = f" limit {int(config['limit'])}" if config.get("limit") else ""
     counted = str(config.get("fail_calc", "count(*)"))
     query = f"select * from ({step.sql}\n) as failing{limit}"
+    change = None
+    if kept is not None and staging is not None:
+        make = materialize.view if kept.type == "view" else materialize.table
+        change = make(cursor, staging, replace(step, sql=query), kept)
+        if change.files:
+            file = str(change.files[0]).replace("'", "''")
+            query = f"select * from read_parquet('{file}')"
+    counts = f"select coalesce({counted}, 0) as failures from ({query}) as failing"
     try:
-        row = cursor.execute(f"select coalesce({counted}, 0) from ({query}) as failing").fetchone()
+        row = cursor.execute(f"select failures, failures {warn_if}, failures {error_if} from ({counts})").fetchone()
     except duckdb.Error as error:
         raise located(step, error) from error
-    failures = int(row[0]) if row else 0
-    status = "pass"
-    if severity == "error" and error_if(failures):
-        status = "fail"
-    elif warn_if(failures):
-        status = "warn"
+    failures, warns, fails = row or (0, False, False)
+    status = "fail" if fails and severity == "error" else "warn" if warns else "pass"
     message = ""
     if status != "pass":
-        rows = "1 row" if failures == 1 else f"{failures:,} rows"
-        message = f"{rows} break it; see them with:\n{step.sql}"
-    return Verdict(status, failures, step.sql, message)
+        rows = "1 row" if failures == 1 else f"{int(failures):,} rows"
+        seen = f"they are in {kept.key}" if change and kept else f"see them with:\n{step.sql}"
+        message = f"{rows} break it; {seen}"
+    return Verdict(status, int(failures), step.sql, message, change)
 
 
-def _condition(step: Step, text: str):  # type: ignore[no-untyped-def]
-    found = _CONDITION.match(text)
-    if found is None:
+def _condition(cursor: duckdb.DuckDBPyConnection, step: Step, text: str) -> str:
+    """A condition behind the number of failures, if it is one."""
+    import duckdb
+
+    try:
+        row = cursor.execute(f"select 0 {text}").fetchone()
+    except duckdb.Error:
+        row = None
+    if row is None or len(row) != 1 or not isinstance(row[0], bool):
         raise CheckError(f"test {step.name}: {text!r} is no condition", where=step.node.where, hint="for example: >10")
-    bound = int(found[2])
-    return {
-        "=": bound.__eq__,
-        "==": bound.__eq__,
-        "!=": bound.__ne__,
-        "<>": bound.__ne__,
-        "<": bound.__gt__,
-        "<=": bound.__ge__,
-        ">": bound.__lt__,
-        ">=": bound.__le__,
-    }[found[1]]
+    return text

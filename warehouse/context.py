@@ -67,7 +67,7 @@ class Context:
             "load_result": now.results.get,
             "store_result": self._store,
             "store_raw_result": lambda name, agate_table=None, **_: self._store(name, "OK", agate_table),
-            "flags": Flags(renderer.full_refresh),
+            "flags": Flags(renderer.full_refresh, STORE_FAILURES=renderer.store_failures),
             "graph": GraphView(renderer),
             "project_name": renderer.project.name,
             "invocation_id": renderer.started.strftime("%Y%m%dT%H%M%S%f"),

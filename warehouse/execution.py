@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
-from warehouse import checks, contracts, materialize, state
+from warehouse import checks, contracts, materialize, state, stored_failures
 from warehouse.calls import calls
 from warehouse.graph import Step, located
 from warehouse.incremental import incremental
@@ -146,7 +146,9 @@ class Execution:
             try:
                 if planned.problem is not None:
                     raise planned.problem
-                return self._check(self.opened.asked(step)) if step.kind in TESTS else self._compute(planned)
+                if step.kind == "unit_test":
+                    return self._unit_test(step)
+                return self._check(self.opened.asked(step)) if step.kind == "test" else self._compute(planned)
             except CuveeError as error:
                 self._error(planned, error)
         return None
@@ -307,34 +309,49 @@ class Execution:
 
     # --- tests ----------------------------------------------------------------------------------------------
 
+    def _unit_test(self, step: Step) -> Work:
+        from warehouse import unit_tests
+
+        compare = unit_tests.ready(self.opened, step, frozenset(self.present))
+
+        def check(reader: Reader) -> checks.Verdict:
+            with reader.snapshot() as cursor:
+                return compare(cursor)
+
+        return _work(check)
+
     def _check(self, step: Step) -> Work:
-        if step.kind == "unit_test":
-            from warehouse import unit_tests
-
-            compare = unit_tests.ready(self.opened, step, frozenset(self.present))
-
-            def run(reader: Reader) -> checks.Verdict:
-                with reader.snapshot() as cursor:
-                    return compare(cursor)
-
-            return _work(run)
         if calls(step, self.opened.functions):
             from warehouse import answers
 
             answers.refuse_in_test(step, self.opened.functions)
 
+        kept = stored_failures.place(self.opened, step.node)
+
         def check(reader: Reader) -> checks.Verdict:
             with reader.snapshot() as cursor:
-                return checks.run(cursor, step)
+                return checks.run(cursor, step, self.staging, kept)
 
         return _work(check)
 
     def _judge(self, planned: Planned, verdict: checks.Verdict, seconds: float) -> None:
+        if verdict.change is not None:
+            self._keep(planned, verdict.change)
         if verdict.status == "fail":
             kind = "unit test" if planned.step.kind == "unit_test" else "test"
             self.stopped[planned.step.id] = f"{kind} {planned.step.name} failed"
         self.tested.append(self._built(planned, verdict.status, verdict.failures, seconds))
         self._done(planned, verdict.status, rows=verdict.failures, seconds=seconds, message=verdict.message)
+
+    def _keep(self, planned: Planned, change: Change) -> None:
+        """Commit the rows that break a test. Raises SqlError."""
+        key = change.relation.key
+        try:
+            with self.opened.lake.commit(f"build: failures of {planned.step.name}", author="cuvee build") as commit:
+                change.apply(commit, self.present.get(key))
+        except _duckdb_error() as error:
+            raise located(planned.step, error) from error
+        self.present[key] = "view" if change.kind == "view" else "table"
 
     def _commit_tests(self) -> None:
         if self.tested:

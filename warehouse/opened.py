@@ -129,6 +129,7 @@ def open_project(
         options.variables,
         database,
         full_refresh=options.full_refresh,
+        store_failures=options.store_failures,
         say=say,
         part=part_of(options),
         deferred=deferred,

@@ -25,6 +25,7 @@ class Options:
     fail_fast: bool = False
     threads: int | None = None  # models and tests at once; else what profiles.yml says
     retry_errors: bool = False  # ask again for answers that ended in an error
+    store_failures: bool = False  # keep the rows that break tests, unless a test says otherwise
     commit_every: int = 500  # answers
     state: Path | None = None  # the folder of an older manifest.json, to compare with
     defer: bool = False  # read what is not built here where ``state`` has it

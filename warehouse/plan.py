@@ -88,11 +88,13 @@ def make(
     full_refresh: bool = False,
     partial: str = "",
     deferred: Mapping[str, Relation] | None = None,
+    kept: Mapping[str, Relation] | None = None,
 ) -> Plan:
     """Compare the graph with the last builds (``state.read``) and with what is in the lake (``state.versions``).
 
     ``view_tables`` names the tables below each view that is no node, ``partial`` the option by which models are built
-    of a part of what they read, ``deferred`` the nodes that are read elsewhere. Changes nothing.
+    of a part of what they read, ``deferred`` the nodes that are read elsewhere, ``kept`` where the failures of tests
+    go. Changes nothing.
     """
     closure = graph.closure()
     needed = set(selected).union(*(closure[key] for key in selected)) if selected else set()
@@ -105,6 +107,9 @@ def make(
             if key in (deferred or {}):
                 read[key] = versions.of(deferred[key].key)  # type: ignore[index]
             planned[key] = _planned(step, planned, read, built, relations, functions, versions, full_refresh, partial)
+            place = (kept or {}).get(key)
+            if place and not planned[key].changed and relations.get(place.key, ("",))[0] != place.type:
+                planned[key] = replace(planned[key], why=("its failures are not kept yet",))
             read.setdefault(key, _read_as(planned[key], key in selected))
     chosen = [key for key in selected if graph.steps[key].kind not in ("source", "ephemeral")]
     return Plan(

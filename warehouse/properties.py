@@ -82,6 +82,16 @@ def test_label(test: Test, target: str, *, source: bool) -> str:
     return f"{kind}_{target.replace('.', '_')}_{cleaned}"
 
 
+def test_alias(name: str, test: Test | None, attached: str | None) -> str:
+    """The name of a test's file and of the table of its failures in dbt: that of a generic one is cut off at 63."""
+    if test is None or test.title or len(name) < 64 or attached is None:
+        return name
+    kind = test.name.replace(".", "_")
+    kind = f"source_{kind}" if attached.startswith("source.") else kind
+    target = attached.split(".", 2)[2].replace(".", "_")
+    return f"{f'{kind}_{target}'[:30]}_{md5(name.encode(), usedforsecurity=False).hexdigest()}"
+
+
 def test_kwargs(test: Test) -> dict[str, Any]:
     """A generic test's arguments by name, its column among them, as dbt's artifacts list them; without the model."""
     named = {"column_name": test.column} if test.column is not None else {}

@@ -25,7 +25,7 @@ from warehouse.names import BUILTIN, Overrides, Pass
 from warehouse.nodeview import describe
 from warehouse.partial import Part
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
-from warehouse.properties import merge
+from warehouse.properties import merge, setting
 from warehouse.relation import EPHEMERAL, Relation, readable
 from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
@@ -94,6 +94,7 @@ class Renderer:
         database: Database | None = None,
         *,
         full_refresh: bool = False,
+        store_failures: bool = False,
         say: Callable[[str], None] = lambda line: None,
         part: Part | None = None,
         deferred: Mapping[str, Relation] | None = None,
@@ -106,6 +107,7 @@ class Renderer:
         self.given = dict(variables or {})
         self.database = database or NoDatabase()
         self.full_refresh = full_refresh
+        self.store_failures = store_failures
         self.say = say
         self.env_vars: dict[str, str | None] = {}
         self.selected: tuple[str, ...] = ()  # the ids that this build is to build
@@ -387,6 +389,9 @@ class Renderer:
             raise TemplateError(error.message, where=error.where or test.where, hint=error.hint) from error
         except Exception as error:
             raise TemplateError(f"test {test.name}: {error}", where=test.where) from error
+        # What schema.yml says of this one test counts before the config of its macro.
+        own = {setting(name) for name in test.config}
+        now.config = merge(now.config, {name: value for name, value in self.settings(node).items() if name in own})
         return Text(sql, (test.where.line or 1,) * (sql.count("\n") + 1))
 
     def _argument(self, value: Any, session: Session, where: Location, names: Mapping[str, Any]) -> Any:

@@ -58,9 +58,9 @@ def look(
 def holds_again(options: Options) -> bool:
     """Whether the same options ask for the same thing another time: an older state may be another one by then.
 
-    A build of a part is no ground for a later one either.
+    A build of a part is no ground for a later one either, nor is one that keeps what breaks tests.
     """
-    return options.state is None and not options.empty and options.sample is None
+    return options.state is None and not options.empty and options.sample is None and not options.store_failures
 
 
 def remember(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.test_dbt import QUIET, dbt, profile
+import duckdb
+
+from tests.conformance.test_dbt import QUIET, dbt, profile, relations
 from warehouse import build as building
 from warehouse.lake import Lake
 from warehouse.outcome import Options
@@ -134,3 +137,73 @@ def test_unit_tests_pass_and_fail_alike(dbt: Path, lake: Lake, tmp_path: Path) -
     assert sorted(status for key, (status, _) in results.items() if key.startswith("unit_test.")) == [
         "error", "error", "fail", "fail", "pass", "pass", "pass", "pass", "skipped",
     ]  # fmt: skip
+
+
+#: Every setting of a test, in every place where dbt 1.11 takes it.
+TESTED = """
+models:
+  - name: numbers
+    data_tests:
+      - large: {config: {store_failures: true}}
+      - large: {name: at_most, arguments: {most: 2}, config: {store_failures: true, limit: 2}}
+      - large: {name: in_a_view, arguments: {most: 2}, config: {store_failures_as: view, severity: warn}}
+      - large: {name: named_otherwise, arguments: {most: 3}, config: {store_failures: true, alias: the_large_ones}}
+      - large: {name: elsewhere, arguments: {most: 3}, config: {store_failures: true, schema: broken}}
+      - large: {name: nowhere, arguments: {most: 3}, config: {store_failures: true, store_failures_as: ephemeral}}
+      - large: {name: not_kept, arguments: {most: 3}, config: {store_failures: false}}
+      - large: {name: passes, arguments: {most: 9}, config: {store_failures: true}}
+      - large: {name: summed, arguments: {most: 2}, config: {fail_calc: sum(n), warn_if: ">6", error_if: ">7"}}
+      - large: {name: between, arguments: {most: 2}, config: {error_if: "between 5 and 9", warn_if: "= 2"}}
+      - large: {name: narrowed, arguments: {most: 2}, config: {where: "n = 4", store_failures: true}}
+      - large: {name: wrong_kind, arguments: {most: 2}, config: {store_failures_as: tabel}}
+      - mild: {name: mild_by_its_macro}
+      - mild: {name: severe_by_its_yaml, config: {severity: error}}
+    columns:
+      - name: n
+        data_tests:
+          - unique: {config: {store_failures: true}}
+          - not_null: {config: {store_failures: true}}
+          - accepted_values:
+              arguments: {values: [1, 2, 3, 400000000001, 400000000002], quote: false}
+              config: {store_failures: true}
+          - relationships: {arguments: {to: ref('few'), field: n}, config: {store_failures: true}}
+          - name: named_beside
+            test_name: not_null
+            config: {where: "n > 100"}
+"""
+
+
+def test_settings_of_tests_and_what_they_keep(dbt: Path, lake: Lake, tmp_path: Path) -> None:
+    project = write(
+        tmp_path / "kept",
+        {
+            "dbt_project.yml": "name: kept\nversion: '1.0'\nprofile: kept\n"
+            "flags: {require_generic_test_arguments_property: true}\n",
+            "models/numbers.sql": "{{ config(materialized='table') }}\n"
+            "select * from (values (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (4, 'e'), (null, 'f')) as t(n, x)",
+            "models/few.sql": "select 1 as n union all select 2",
+            "models/schema.yml": TESTED,
+            "macros/tests.sql": "{% test large(model, most=3) %}select n, x from {{ model }} where n > {{ most }}"
+            " order by n, x{% endtest %}\n"
+            "{% test mild(model) %}{{ config(severity='warn') }} select * from {{ model }} where n = 1{% endtest %}",
+            "tests/single.sql": "{{ config(store_failures=true, severity='warn') }}\n"
+            "select n, count(*) as many from {{ ref('numbers') }} group by n having count(*) > 1",
+            "tests/plain.sql": "select x from {{ ref('numbers') }} where n is null",
+        },
+    )
+
+    def same_tables() -> list[str]:
+        with duckdb.connect(str(project / "dbt.duckdb"), read_only=True) as connection:
+            theirs = relations(connection, "dbt")
+        assert relations(lake.cursor(), "lake") == theirs
+        return sorted(theirs)
+
+    results = judged_by_both(dbt, project, lake)
+    assert {status for status, _ in results.values()} == {"success", "pass", "warn", "fail", "error"}
+    audited = [name for name in same_tables() if "audit" in name]
+    assert "main_dbt_test__audit.the_large_ones" in audited and "main_dbt_test__audit.plain" not in audited
+    assert any(re.fullmatch(r"main_dbt_test__audit\.accepted_values_numbers_[0-9a-f]{32}", name) for name in audited)
+
+    judged_by_both(dbt, project, lake, "--store-failures", store_failures=True)
+    kept = same_tables()
+    assert "main_dbt_test__audit.plain" in kept and "main_dbt_test__audit.not_kept" not in kept

@@ -81,6 +81,11 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+store_option = click.option(
+    "--store-failures",
+    is_flag=True,
+    help="Keep the rows that break tests in the schema <target's>_dbt_test__audit.",
+)
 refresh_option = click.option(
     "--full-refresh", "-f", is_flag=True, help="Build incremental models, tables and seeds from nothing."
 )
@@ -97,6 +102,7 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @project_options
 @refresh_option
 @part_options
+@store_option
 @click.option("--fail-fast", "-x", is_flag=True, help="Stop at the first failure.")
 @click.option("--retry-errors", is_flag=True, help="Ask expensive functions again where the stored answer is an error.")
 @output_options
@@ -110,6 +116,7 @@ def build(
     full_refresh: bool,
     empty: bool,
     sample: str | None,
+    store_failures: bool,
     fail_fast: bool,
     retry_errors: bool,
     out: Output,
@@ -128,6 +135,7 @@ def build(
         full_refresh=full_refresh,
         empty=empty,
         sample=sample,
+        store_failures=store_failures,
         fail_fast=fail_fast,
         retry_errors=retry_errors,
     )
@@ -149,6 +157,7 @@ def build(
 
 @click.command(cls=SelectingCommand)
 @project_options
+@store_option
 @output_options
 def test(
     select: tuple[str, ...],
@@ -157,6 +166,7 @@ def test(
     target: str | None,
     project_dir: Path,
     lake_dir: Path | None,
+    store_failures: bool,
     out: Output,
 ) -> None:
     """Run the project's tests, changed or not; build nothing.
@@ -171,7 +181,7 @@ def test(
         project_dir,
         select,
         exclude,
-        build_options(variables, target),
+        build_options(variables, target, store_failures=store_failures),
         watcher=terminal(out),
         kinds=["test", "unit_test"],
     )

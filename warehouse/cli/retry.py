@@ -76,6 +76,7 @@ def _options(args: dict[str, Any], target_path: Path | None) -> Any:
         full_refresh=bool(args.get("full_refresh")),
         fail_fast=bool(args.get("fail_fast")),
         retry_errors=bool(args.get("retry_errors")),
+        store_failures=bool(args.get("store_failures")),
         state=Path(args["state"]) if args.get("state") else None,
         defer=bool(args.get("defer")),
         favor_state=bool(args.get("favor_state")),
