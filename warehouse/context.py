@@ -82,6 +82,8 @@ class Context:
             "zip": lambda *columns, default=None: list(zip(*columns, strict=False)),
             "zip_strict": lambda *columns: list(zip(*columns, strict=True)),
             "local_md5": local_md5,
+            "label_codes": lambda category, label, taxonomy="eai": renderer.taxonomies.codes(category, label, taxonomy),
+            "taxonomy_rows": lambda taxonomy="eai": renderer.taxonomies.rows(taxonomy),
             "context": {},
         }  # fmt: skip
         if not named and node.kind in ("model", "seed"):

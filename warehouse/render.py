@@ -13,9 +13,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from importlib import resources
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
@@ -25,6 +26,9 @@ from warehouse.properties import merge
 from warehouse.relation import EPHEMERAL, Relation
 from warehouse.target import Target
 from warehouse.templates import Library, Session, TemplateError, Text, render
+
+if TYPE_CHECKING:
+    from warehouse.label_names import LabelNames
 
 _LIVE = {"execute", "run_query", "is_incremental", "adapter", "load_result", "statement", "load_relation", "flags"}
 _MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
@@ -98,6 +102,13 @@ class Renderer:
         self._config: dict[str, dict[str, Any]] = {}
         self._final: dict[str, Mapping[str, Any]] = {}
         self._open: set[str] = set()
+
+    @cached_property
+    def taxonomies(self) -> LabelNames:
+        """What ``label_is`` and ``taxonomy_labels`` ask."""
+        from warehouse.label_names import LabelNames
+
+        return LabelNames(self.project.root)
 
     # --- nodes ----------------------------------------------------------------------------------------------
 
