@@ -42,10 +42,10 @@ class Excerpt:
         return text[: self.head], text[start : start + self.window], text[length - self.tail :]
 
     def read(self, text: str, key: str) -> str:
-        """The text that a labeler gets: the document, or its parts, each below its marker.
+        r"""The text that a labeler gets: the document, or its parts, each below its marker.
 
         >>> Excerpt.thirds(6).read("aabbbbcc", key="any")
-        '[beginning]\\naa\\n[middle]\\nbb\\n[end]\\ncc'
+        '[beginning]\naa\n[middle]\nbb\n[end]\ncc'
         """
         parts = self.parts(text, key)
         if len(parts) == 1:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from udfs import yamlfile
 from udfs.errors import CuveeError, Location, did_you_mean
+
+T = TypeVar("T")
 
 
 class Section:
@@ -119,10 +122,32 @@ class Section:
         for entry in entries:
             yield Section(entry, self.path, title, self.error, line)
 
-    def raw(self, key: str) -> Any:
-        """The value as YAML read it, or None."""
-        self._asked.add(key)
-        return self._content.get(key)
+    def fill(self, settings: type[T]) -> T:
+        """The section as a dataclass, whose fields are its keys: texts, whole numbers, numbers, true or false.
+
+        A field's default may be None; what ``__post_init__`` refuses with a ValueError is an error of the section.
+        """
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+            if not self.has(field.name):
+                continue
+            kind = str(field.type).removesuffix(" | None")
+            if kind == "bool":
+                values[field.name] = self.flag(field.name, False)
+            elif kind == "int":
+                values[field.name] = self.integer(field.name, None)
+            elif kind == "float":
+                values[field.name] = self.number(field.name, 0, 0, float("inf"))
+            else:
+                values[field.name] = self.text(field.name)
+        self.done()
+        for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+            if field.default is dataclasses.MISSING and field.name not in values:
+                raise self.fail(None, f"{self.title} has no {field.name}", hint=f"add a line {field.name}: …")
+        try:
+            return settings(**values)
+        except ValueError as error:
+            raise self.fail(None, str(error)) from error
 
     def done(self) -> None:
         """Refuse keys that have no meaning here."""
