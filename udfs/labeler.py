@@ -31,6 +31,11 @@ from udfs.taxonomy import NAME, Category, Taxonomy
 #: The prompts that are used where a labeler has none of its own, one per codec.
 PROMPTS = Path(__file__).with_name("labelers") / "prompts"
 
+_SETTINGS = (
+    "name", "description", "taxonomy", "backend", "model", "chat_template", "prompt", "passes", "codec", "generation",
+    "document", "engine",
+)  # fmt: skip
+
 #: Raised when the code changes answers and no setting does.
 _VERSION = 1
 
@@ -143,6 +148,7 @@ class Spec:
 def read(path: Path, taxonomies: Taxonomies) -> Spec:
     """Read a labeler's file. Loads no model. Raises LabelerError with file and line."""
     file = Section.of_file(path, "a labeler", LabelerError)
+    file.only(_SETTINGS)
     if (name := file.text("name", path.stem)) != path.stem:
         raise file.fail("name", f"the labeler {name!r} is in a file named {path.name}", "give both the same name")
     if not NAME.fullmatch(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -149,11 +149,15 @@ class Section:
         except ValueError as error:
             raise self.fail(None, str(error)) from error
 
-    def done(self) -> None:
-        """Refuse keys that have no meaning here."""
+    def only(self, known: Iterable[str]) -> None:
+        """Refuse keys that are not known: first of all, where a misspelt key is otherwise one that is missing."""
         for key in self._content:
-            if str(key) not in self._asked:
-                raise self.fail(str(key), f"{self.title} has no setting {key!r}", did_you_mean(str(key), self._asked))
+            if str(key) not in known:
+                raise self.fail(str(key), f"{self.title} has no setting {key!r}", did_you_mean(str(key), known))
+
+    def done(self) -> None:
+        """Refuse keys that nobody asked for."""
+        self.only(self._asked)
 
     def _value(self, key: str, default: object) -> Any:
         self._asked.add(key)
