@@ -120,11 +120,11 @@ class Asking:
 
 
 def _sound(text: str) -> str:
-    """The text with U+FFFD for every lone surrogate."""
+    """The text with U+FFFD for every lone surrogate; two that make a character become it."""
     if text.isascii():
         return text
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text

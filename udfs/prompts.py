@@ -52,11 +52,10 @@ class Template:
         """The prompt for a document. Raises PromptError with file and line."""
         if self.source == "{{ text }}":
             return text  # Jinja takes 8 µs for it
-        from jinja2 import TemplateError
-
+        template = _compiled(self)
         try:
-            return _compiled(self).render(text=text, n_chars=n_chars, categories=categories)
-        except TemplateError as error:
+            return template.render(text=text, n_chars=n_chars, categories=categories)
+        except Exception as error:  # a template's expressions raise what they like
             raise PromptError(f"cannot be rendered: {error}", where=self.where) from error
 
     def identity(self, categories: Sequence[Category]) -> list[str]:
