@@ -19,7 +19,7 @@ from udfs.ahead import ahead
 from udfs.asking import Aside, Asked, Asking
 from udfs.backends.protocol import Answer, Engine, Prompt
 from udfs.codecs import Decoded
-from udfs.labels import Verdicts
+from udfs.labels import Verdicts, readable
 from udfs.taxonomy import ABSTAIN
 
 if TYPE_CHECKING:
@@ -67,19 +67,17 @@ class PromptedLabeler:
 
         A text that no model is asked about (``udfs.asking``) abstains and costs nothing, or has status ``error``.
         """
-        windows = ahead(self._windows(inputs), WINDOWS_AHEAD)
-        portion = _Portion(self.spec)
-        try:
-            for window in windows:
-                portion.aside.extend(window.aside)
-                if window.prompts:
-                    yield from self._answered(chain([window], windows), portion)
-                if portion.full():
-                    yield portion.take()
-            if portion.size():
-                yield portion.take()
-        finally:
-            windows.close()
+        batches = iter(inputs)
+        for batch in batches:
+            if not any(map(readable, batch["text"].to_pylist())):
+                yield Verdicts.abstained(self.taxonomy, batch["key"].to_pylist())
+                continue
+            asking = self.asking  # starts the engine in this thread: some set signal handlers
+            windows = ahead(_windows(asking, chain([batch], batches)), WINDOWS_AHEAD)
+            try:
+                yield from self._answered(windows)
+            finally:
+                windows.close()
 
     def decode(self, answers: list[Answer]) -> Decoded:
         """The labels in the answers to one document's prompts, in the order of the passes."""
@@ -90,21 +88,13 @@ class PromptedLabeler:
             ]
         )
 
-    def _windows(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[Asked]:
-        for batch in inputs:
-            for start in range(0, batch.num_rows, WINDOW):
-                rows = batch.slice(start, WINDOW)
-                yield self.asking.ask(rows["key"].to_pylist(), rows["text"].to_pylist())
-
-    def _answered(self, windows: Iterator[Asked], portion: _Portion) -> Iterator[Verdicts]:
+    def _answered(self, windows: Iterator[Asked]) -> Iterator[Verdicts]:
         """Hand prompts to the engine until there are no more."""
+        portion = _Portion(self.spec)
 
         def prompts() -> Generator[Prompt, None, None]:
-            first = True
             for window in windows:
-                if not first:
-                    portion.aside.extend(window.aside)
-                first = False
+                portion.aside.extend(window.aside)
                 yield from window.prompts
 
         answers = self.engine.generate(prompts())
@@ -122,10 +112,19 @@ class PromptedLabeler:
                     portion.add(self, sorted(waiting.pop(answer.key), key=lambda each: each.number))
                 if portion.full():
                     yield portion.take()
+            if portion.size():
+                yield portion.take()
         finally:
             close = getattr(answers, "close", None)
             if close is not None:
                 close()
+
+
+def _windows(asking: Asking, inputs: Iterator[pa.RecordBatch]) -> Iterator[Asked]:
+    for batch in inputs:
+        for start in range(0, batch.num_rows, WINDOW):
+            rows = batch.slice(start, WINDOW)
+            yield asking.ask(rows["key"].to_pylist(), rows["text"].to_pylist())
 
 
 class _Portion:

@@ -96,3 +96,17 @@ coalesce({{ primary }} in {{ codes }} or {{ secondary }} in {{ codes }}, false)
     where claimed.claimed_prefix != '' and starts_with({{ code }}, claimed.claimed_prefix)
 )
 {%- endmacro -%}
+
+
+{#  fdc_label(code, level=1): the name of an FDC code's class at level 1, 2 or 3, found by the code's first digits; NULL
+    where FDC has none, as for all X0 at level 2, and for -1.
+
+        select {{ fdc_label('label.free_decimal_correspondence.primary', 2) }} as subject
+#}
+{%- macro fdc_label(code, level=1) -%}
+(
+    select named.class_label
+    from (select code as class_code, label as class_label, level as class_level from {{ ref('fdc') }}) as named
+    where named.class_level = {{ level }} and named.class_code = left({{ code }}, {{ level }})
+)
+{%- endmacro -%}

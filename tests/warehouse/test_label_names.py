@@ -123,3 +123,23 @@ def test_every_fdc_code_has_a_domain(project: Path, lake: Lake) -> None:
         "sports",
     )
     assert len(set(rows.values()) - {None}) == 33
+
+
+def test_a_code_has_the_names_of_its_first_digits(project: Path, lake: Lake) -> None:
+    from warehouse import build
+
+    levels = ", ".join(f"{{{{ fdc_label('code', {level}) }}}} as level_{level}" for level in (1, 2, 3))
+    (project / "models" / "m.sql").write_text(
+        f"{{{{ config(materialized='table') }}}} select code, {levels}"
+        " from (values ('513.212'), ('005.1'), ('92'), ('641.563.2'), ('-1'), (null)) t(code)"
+    )
+    assert not [result for result in build.build(lake, project) if result.failed]
+    found = lake.cursor().execute("select * from lake.main.m").fetchall()
+    assert {row[0]: row[1:] for row in found} == {
+        "513.212": ("Science and Natural history", "Mathematics", "Geometry"),
+        "005.1": ("General works, books and libraries, information sciences", None, "Computer programming"),
+        "92": ("History and Geography", "Biography", None),
+        "641.563.2": ("Industrial arts, Technology, and Engineering", "Home economics", "Cooking and Gastronomy"),
+        "-1": (None, None, None),
+        None: (None, None, None),
+    }

@@ -96,4 +96,4 @@ def codes_pattern(category: Category) -> str:
 
 def literal(text: str) -> str:
     """A regular expression for this text only. ``re.escape`` also escapes spaces, which some grammars refuse."""
-    return re.sub(r"([\\.^$*+?{}\[\]|()/-])", r"\\\1", text)
+    return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text)
