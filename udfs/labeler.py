@@ -181,11 +181,12 @@ def _model(file: Section) -> Model:
     section = file.section("model")
     if section is None:
         raise file.fail(None, "a labeler needs a model", "add model: {folder: …} or model: {id: …, revision: …}")
+    section.only(("folder", "id", "revision", "dtype", "quantization", "adapter"))
     if section.has("folder") == section.has("id"):
         raise section.fail(None, "a model is either a folder or an id with its revision")
     if section.has("folder") and section.has("revision"):
         raise section.fail("revision", "a folder has no revision")
-    model = Model(
+    return Model(
         folder=_place(section, "folder"),
         id=section.text("id") if section.has("id") else None,
         revision=section.text("revision", "main") if section.has("id") else None,
@@ -193,8 +194,6 @@ def _model(file: Section) -> Model:
         quantization=section.text("quantization") if section.has("quantization") else None,
         adapter=_place(section, "adapter"),
     )
-    section.done()
-    return model
 
 
 def _place(section: Section, key: str) -> Path | None:
@@ -206,6 +205,7 @@ def _generation(file: Section) -> Generation:
     section = file.section("generation")
     if section is None:
         raise file.fail(None, "a labeler says how long an answer may be", "add generation: {max_tokens: 100}")
+    section.only(("max_tokens", "structured", "temperature", "top_p", "top_k", "seed", "repetition_penalty"))
     if section.has("repetition_penalty") and section.number("repetition_penalty", 1, 0, 100) != 1:
         message = "labels repeat digits, so there is no repetition penalty"
         raise section.fail(
@@ -222,7 +222,6 @@ def _generation(file: Section) -> Generation:
     for key in ("top_p", "top_k", "seed"):
         if section.has(key) and not generation.temperature:
             raise section.fail(key, f"{key} means nothing without a temperature", "the likeliest token is taken")
-    section.done()
     return generation
 
 
@@ -280,10 +279,10 @@ def _pass(file: Section, codec: str, categories: Sequence[Category]) -> Pass:
     if section is None:
         path = PROMPTS / f"{codec}.jinja"
         return Pass(form, None, Template(path.read_text(encoding="utf-8"), Location(str(path), 1)))
+    section.only(("system", "system_file", "user", "user_file"))
     system, user = _template(section, "system"), _template(section, "user")
     if user is None:
         raise section.fail(None, "a prompt needs what the user says", 'add user: "{{ text }}", or user_file: FILE')
-    section.done()
     return Pass(form, system, user)
 
 
