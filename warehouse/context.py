@@ -95,6 +95,8 @@ class Context:
             "zip_strict": lambda *columns: list(zip(*columns, strict=True)),
             "local_md5": local_md5,
             "context": self._session.scope(node.package),
+            "label_codes": lambda category, label, taxonomy="eai": renderer.taxonomies.codes(category, label, taxonomy),
+            "taxonomy_rows": lambda taxonomy="eai": renderer.taxonomies.rows(taxonomy),
         }  # fmt: skip
         if not named and node.kind in ("model", "seed", "snapshot"):
             names["this"] = (now.overrides.inputs.get(node.id) if now.overrides else None) or renderer.this(now)

@@ -14,9 +14,10 @@ import datetime
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from importlib import resources
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
@@ -30,6 +31,9 @@ from warehouse.relation import EPHEMERAL, Relation, readable
 from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
 from warehouse.templates import Library, Macro, Session, TemplateError, Text, render
+
+if TYPE_CHECKING:
+    from warehouse.label_names import LabelNames
 
 #: Names that depend on the database or on what else is built; ``asked`` stands for the adapter's methods that do.
 _LIVE = {
@@ -116,6 +120,13 @@ class Renderer:
         self._config: dict[str, dict[str, Any]] = {}
         self._final: dict[str, Mapping[str, Any]] = {}
         self._open: set[str] = set()
+
+    @cached_property
+    def taxonomies(self) -> LabelNames:
+        """What ``label_is`` and ``taxonomy_labels`` ask."""
+        from warehouse.label_names import LabelNames
+
+        return LabelNames(self.project.root)
 
     # --- nodes ----------------------------------------------------------------------------------------------
 
