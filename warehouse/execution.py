@@ -311,8 +311,7 @@ class Execution:
         if step.kind == "unit_test":
             from warehouse import unit_tests
 
-            self.opened.database.refresh()
-            compare = unit_tests.ready(self.opened, step)
+            compare = unit_tests.ready(self.opened, step, frozenset(self.present))
 
             def run(reader: Reader) -> checks.Verdict:
                 with reader.snapshot() as cursor:

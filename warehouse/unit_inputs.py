@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from warehouse.opened import Opened
 
 
-def columns(opened: Opened, key: str, cursor: duckdb.DuckDBPyConnection, said: str, rows: Rows) -> Sequence[Column]:
+def columns(
+    opened: Opened, present: Collection[str], key: str, cursor: duckdb.DuckDBPyConnection, said: str, rows: Rows
+) -> Sequence[Column]:
     """The columns of a node's relation: as it is in the lake, else as its query or its file would make it.
 
-    ``said`` is how the unit test names it. Raises UnitTestError if they cannot be known before it is built.
+    ``present`` are the names of the relations that the lake has; ``said`` is how the unit test names this one.
+    Raises UnitTestError if its columns cannot be known before it is built.
     """
     import duckdb
 
     try:
-        found = _columns(opened, key, cursor, frozenset())
+        found = _columns(opened, present, key, cursor, frozenset())
     except (CuveeError, duckdb.Error):
         found = None
     if found:
@@ -43,11 +46,11 @@ def columns(opened: Opened, key: str, cursor: duckdb.DuckDBPyConnection, said: s
 
 
 def _columns(
-    opened: Opened, key: str, cursor: duckdb.DuckDBPyConnection, within: Collection[str]
+    opened: Opened, present: Collection[str], key: str, cursor: duckdb.DuckDBPyConnection, within: Collection[str]
 ) -> Sequence[Column] | None:
     step = opened.graph.steps[key]
     relation = opened.renderer.deferred.get(key) or step.relation
-    if relation is not None and not relation.is_cte and relation.key in opened.database.relations:
+    if relation is not None and not relation.is_cte and relation.key in present:
         return describe(cursor, f"select * from {relation.render()}")
     if step.kind == "source":
         declared = [Column(each.name, each.data_type) for each in step.node.columns if each.data_type]
@@ -64,8 +67,8 @@ def _columns(
     owners = {each.relation.key: each.id for each in opened.graph.steps.values() if each.relation is not None}
     queries: dict[str, str] = {}
     for table, name in list(tables(tree, opened.renderer.target.schema)):
-        if name not in opened.database.relations and name in owners:
-            above = _columns(opened, owners[name], cursor, {*within, key})
+        if name not in present and name in owners:
+            above = _columns(opened, present, owners[name], cursor, {*within, key})
             if not above:
                 return None
             cte = f"cuvee_absent_{list(owners).index(name)}"

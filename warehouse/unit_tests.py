@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,15 +70,18 @@ def step(renderer: Renderer, node: Node) -> Step:
     return Step(node.id, node, rendered, None, sql, lines, fold(digest, unit.terms), (model.id,), ())
 
 
-def ready(opened: Opened, step: Step) -> Callable[[duckdb.DuckDBPyConnection], Verdict]:
-    """Render the test's model; gives what runs the test, in any thread. Raises what rendering raises."""
+def ready(opened: Opened, step: Step, present: Collection[str]) -> Callable[[duckdb.DuckDBPyConnection], Verdict]:
+    """Render the test's model; gives what runs the test, in any thread. Raises what rendering raises.
+
+    ``present`` are the names of the relations that the lake has now.
+    """
     renderer = opened.renderer
     _, model = _stated(renderer.project, step.node)
     overrides = _overrides(renderer, step.node)
     rendered = renderer.render_given(model, overrides, execute=True)
     tested = replace(opened.graph.steps[model.id], rendered=rendered, sql=rendered.sql, lines=rendered.lines)
-    tested = _on_given_rows(opened, step.node, replace(tested, tree=graphs.parse(tested)), overrides.inputs)
-    return lambda cursor: _run(opened, step, tested, overrides.inputs, cursor)
+    tested = _on_given_rows(opened, present, step.node, replace(tested, tree=graphs.parse(tested)), overrides.inputs)
+    return lambda cursor: _run(opened, present, step, tested, overrides.inputs, cursor)
 
 
 # --- what is given ------------------------------------------------------------------------------------------
@@ -139,7 +142,9 @@ def _input(project: Project, node: Node, given: Given) -> Node:
     )
 
 
-def _on_given_rows(opened: Opened, node: Node, tested: Step, inputs: Mapping[str, Relation]) -> Step:
+def _on_given_rows(
+    opened: Opened, present: Collection[str], node: Node, tested: Step, inputs: Mapping[str, Relation]
+) -> Step:
     """The model's query with the tables that it names itself replaced. Raises UnitTestError for what is not given."""
     assert tested.rendered is not None
     missing = [opened.renderer.project.nodes[key] for key in tested.rendered.refs if key not in inputs]
@@ -153,7 +158,7 @@ def _on_given_rows(opened: Opened, node: Node, tested: Step, inputs: Mapping[str
             changed = True
         elif owner is not None:
             missing.append(owner)
-        elif name in opened.database.relations:
+        elif name in present:
             raise UnitTestError(
                 f"{tested.name} reads {name}, which is no node of the project, so no rows can be given for it",
                 where=node.where,
@@ -176,7 +181,12 @@ def _on_given_rows(opened: Opened, node: Node, tested: Step, inputs: Mapping[str
 
 
 def _run(
-    opened: Opened, step: Step, tested: Step, inputs: Mapping[str, Relation], cursor: duckdb.DuckDBPyConnection
+    opened: Opened,
+    present: Collection[str],
+    step: Step,
+    tested: Step,
+    inputs: Mapping[str, Relation],
+    cursor: duckdb.DuckDBPyConnection,
 ) -> Verdict:
     import duckdb
 
@@ -184,7 +194,7 @@ def _run(
     queries = {}
     for index, (given, (key, relation)) in enumerate(zip(unit.given, inputs.items(), strict=True)):
         queries[relation.identifier] = f"select * from cuvee_given_{index}"
-        _create(cursor, f"cuvee_given_{index}", _rows(opened, given, key, cursor), given.rows.where)
+        _create(cursor, f"cuvee_given_{index}", _rows(opened, present, given, key, cursor), given.rows.where)
     sql, lines = graphs.with_ctes(tested.sql, tested.lines, queries)
     tested = replace(tested, sql=sql, lines=lines)
     tested = _answered(opened, unit, replace(tested, tree=graphs.parse(tested)), cursor)
@@ -219,7 +229,7 @@ def _run(
     return _verdict(cursor, compared)
 
 
-def _rows(opened: Opened, given: Given, key: str, cursor: duckdb.DuckDBPyConnection) -> str:
+def _rows(opened: Opened, present: Collection[str], given: Given, key: str, cursor: duckdb.DuckDBPyConnection) -> str:
     """The query for the rows that stand in for one input."""
     if given.rows.sql is not None:
         return str(opened.renderer.value(given.rows.sql, given.rows.where))
@@ -230,7 +240,7 @@ def _rows(opened: Opened, given: Given, key: str, cursor: duckdb.DuckDBPyConnect
         if step.kind != "seed":
             raise UnitTestError(f"{given.input} is given without rows", where=given.rows.where, hint="rows: []")
         return seed_query(cursor, step, opened.root / step.node.path)[1]
-    known = columns(opened, key, cursor, given.input, given.rows)
+    known = columns(opened, present, key, cursor, given.input, given.rows)
     return typed(given.rows, known, given.input, fill=True)[1]
 
 
