@@ -25,10 +25,11 @@ from warehouse import plan as plans
 from warehouse.calls import calls
 from warehouse.incremental import incremental
 from warehouse.materialize import Change
+from warehouse.nodeview import ran
 from warehouse.opened import Opened, open_project
 from warehouse.outcome import DEFAULTS, Options, Result, Watcher
 from warehouse.plan import Plan, Planned
-from warehouse.relation import Relation
+from warehouse.relation import LAKE, Relation
 from warehouse.selection import select
 from warehouse.state import Built
 from warehouse.versions import versions
@@ -329,7 +330,8 @@ class _Build:
         hooks = step.node.config.get(name) or []
         texts = [str(hook["sql"] if isinstance(hook, Mapping) else hook) for hook in hooks]
         rendered = (
-            self.opened.renderer.hook(text, Location(step.node.path), {"this": step.relation}) for text in texts
+            self.opened.renderer.hook(text, Location(step.node.path), {"this": step.relation}, step.node)
+            for text in texts
         )
         return [text for text in rendered if text]
 
@@ -337,9 +339,11 @@ class _Build:
         """on-run-start and on-run-end: each statement is a commit of its own."""
         self.opened.database.refresh()
         schemas = sorted({each.step.relation.schema for each in self.plan if each.step.relation is not None})
+        renderer, steps = self.opened.renderer, self.opened.graph.steps
+        results = [ran(renderer, steps[result.node].node, result) for result in self.results] if hooks else []
         for text in hooks:
-            names = {"schemas": schemas, "results": self.results}
-            if statement := self.opened.renderer.hook(text, Location("dbt_project.yml"), names):
+            names = {"schemas": schemas, "database_schemas": [(LAKE, each) for each in schemas], "results": results}
+            if statement := renderer.hook(text, Location("dbt_project.yml"), names):
                 with self.opened.lake.commit(f"build: {name}", author="cuvee build") as commit:
                     try:
                         commit.sql(statement)
