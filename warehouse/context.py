@@ -184,7 +184,7 @@ class Context:
         return ""
 
     def _store(self, name: str, response: Any, agate_table: Any = None) -> str:
-        rows = [] if agate_table is None else [list(row) for row in agate_table.rows]
+        rows = [] if agate_table is None else [tuple(row) for row in agate_table.rows]
         self._now.results[name] = {"table": agate_table, "data": rows, "response": response}
         return ""
 
