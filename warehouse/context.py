@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from warehouse.render import Renderer
 
 
-_METADATA = "DBT_ENV_CUSTOM_ENV_"
-
-
 class Context:
     """The names of one rendering of one node."""
 
@@ -76,8 +73,7 @@ class Context:
             "selected_resources": list(renderer.selected) if now.execute else [],
             "invocation_args_dict": {"vars": dict(renderer.given), "target": renderer.target.name,
                                      "full_refresh": renderer.full_refresh, "which": "build"},
-            "dbt_metadata_envs": {name.removeprefix(_METADATA): value for name, value in os.environ.items()
-                                  if name.startswith(_METADATA)},
+            "dbt_metadata_envs": renderer.metadata,
             "thread_id": "MainThread",
             "env": renderer.target,
             "column": Api.Column,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,6 +41,7 @@ _LIVE = {
     "execute", "run_query", "is_incremental", "load_result", "statement", "flags", "graph", "selected_resources",
     "asked",
 }  # fmt: skip
+_METADATA = "DBT_ENV_CUSTOM_ENV_"
 #: How a project may call its own version of a built-in macro.
 _PREFIXES = ("", "duckdb__", "default__")
 _MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
@@ -112,6 +114,9 @@ class Renderer:
         self.full_refresh = full_refresh
         self.say = say
         self.env_vars: dict[str, str | None] = {}
+        self.metadata = {
+            name.removeprefix(_METADATA): value for name, value in os.environ.items() if name.startswith(_METADATA)
+        }
         self.selected: tuple[str, ...] = ()  # the ids that this build is to build
         self.started = datetime.datetime.now(datetime.UTC)
         self.library = Library((*_builtin_macros(), *project.macros), project.name, BUILTIN)
