@@ -14,7 +14,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from udfs.errors import UsageError, did_you_mean
+from udfs.errors import UsageError
 from udfs.expensive import BoundFunction, answer_schema
 from udfs.taxonomy import ABSTAIN, Taxonomy
 
@@ -48,12 +48,10 @@ class Verdicts:
 
 
 class Labeler(Protocol):
-    """Something that judges documents: a model with its settings, or people."""
+    """Something that judges documents: a model with its settings. Making one loads no model."""
 
     name: str
-
-    def __init__(self, taxonomy: Taxonomy) -> None:
-        """Make the labeler for a taxonomy. Loads no model."""
+    taxonomy: Taxonomy
 
     @property
     def fingerprint(self) -> str:
@@ -67,9 +65,13 @@ class Labeler(Protocol):
 class BoundLabeler:
     """``label_document`` with its labeler fixed."""
 
-    taxonomy: Taxonomy
     engine: Labeler
     result: None = field(default=None, init=False)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The labeler's taxonomy."""
+        return self.engine.taxonomy
 
     @property
     def store(self) -> str:
@@ -120,25 +122,25 @@ class BoundLabeler:
 
 @dataclass(frozen=True)
 class LabelDocument:
-    """``label_document(text [, labeler])``: a struct with one (primary, secondary) per category of the taxonomy."""
+    """``label_document(text [, labeler])``: a struct with one (primary, secondary) per category of the taxonomy.
+
+    ``taxonomies`` is the project's seed folder; its labelers and taxonomies are beside it and in it.
+    """
 
     taxonomies: Path
-    labelers: tuple[type[Labeler], ...]
     name: str = field(default="label_document", init=False)
 
     def bind(self, options: tuple[str | int | float | bool, ...]) -> BoundFunction:
-        """Fix the labeler, ``zero_shot`` unless it is named. Reads the taxonomy's seeds; loads no model."""
+        """Fix the labeler, ``zero_shot`` unless it is named. Reads its file and its taxonomy; loads no model."""
+        from udfs.catalogue import Catalogue
+
         if len(options) > 1 or not all(isinstance(option, str) for option in options):
             raise UsageError(
                 f"label_document takes a text and a labeler's name, not {', '.join(map(repr, options))}",
                 hint=f"write label_document(text) or label_document(text, '{DEFAULT_LABELER}')",
             )
         name = options[0] if options else DEFAULT_LABELER
-        known = {labeler.name: labeler for labeler in self.labelers}
-        if name not in known:
-            raise UsageError(f"no labeler {name!r}", hint=did_you_mean(str(name), known))
-        taxonomy = Taxonomy.load(self.taxonomies)
-        return BoundLabeler(taxonomy, known[str(name)](taxonomy))
+        return BoundLabeler(Catalogue(self.taxonomies).get(str(name)))
 
 
 def readable(text: str) -> bool:

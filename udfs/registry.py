@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Resources:
     """Where the functions find what they need besides the text.
 
-    ``taxonomies`` is the folder with the seeds taxonomy.csv and fdc.csv (``sql/seeds``); ``tokenizers`` holds one
-    folder per trained tokenizer (``<lake>/tokenizers``). Neither has to exist until a function that reads it is bound.
+    ``taxonomies`` is the folder with the seeds taxonomy.csv and fdc.csv (``sql/seeds``); what a project adds lies in
+    ``taxonomies`` and ``labelers`` beside it. ``tokenizers`` holds one folder per trained tokenizer
+    (``<lake>/tokenizers``). Neither has to exist until a function that reads it is bound.
     """
 
     taxonomies: Path
@@ -46,11 +47,9 @@ class _Functions(Mapping[str, "ExpensiveFunction"]):
 
 
 def _label_document(resources: Resources) -> ExpensiveFunction:
-    from udfs.fake import FakeLabeler
     from udfs.labels import LabelDocument
-    from udfs.zero_shot import ZeroShotLabeler
 
-    return LabelDocument(resources.taxonomies, labelers=(ZeroShotLabeler, FakeLabeler))
+    return LabelDocument(resources.taxonomies)
 
 
 def _n_tokens(resources: Resources) -> ExpensiveFunction:

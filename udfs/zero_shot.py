@@ -20,7 +20,7 @@ from udfs.ahead import ahead
 from udfs.expensive import fingerprint
 from udfs.labels import Verdicts, readable
 from udfs.sampling import LIMIT, sample
-from udfs.taxonomy import FDC, Taxonomy
+from udfs.taxonomy import FDC, Label, Taxonomy
 
 if TYPE_CHECKING:
     from udfs.prototypes import Scale
@@ -48,16 +48,18 @@ _MARKUP = re.compile(r"<[^<>]{1,300}>|^%.*$|\\[a-zA-Z]+\*?|[{}$&\\^_~]+|https?:/
 class ZeroShotLabeler:
     """Labels documents by their nearest label descriptions (``udfs.prototypes``)."""
 
-    name = "zero_shot"
-
-    def __init__(self, taxonomy: Taxonomy) -> None:
+    def __init__(self, taxonomy: Taxonomy, name: str = "zero_shot", neutral: tuple[Label, ...] | None = None) -> None:
+        """A labeler for a taxonomy with FDC, or for another one with FDC's classes as ``neutral`` names."""
         self.taxonomy = taxonomy
+        self.name = name
+        self._neutral = neutral
 
     @property
     def fingerprint(self) -> str:
         """Over the encoder's files, the settings and the taxonomy. Raises CuveeError if the encoder is missing."""
         settings = [TOKENS, CHARACTERS, LIMIT, FLOOR, MARGIN, _MARKUP.pattern]
-        return fingerprint(self.name, _VERSION, encoder.identity(), settings, self.taxonomy.fingerprint)
+        neutral = [[label.label for label in self._neutral]] if self._neutral else []
+        return fingerprint("zero_shot", _VERSION, encoder.identity(), settings, self.taxonomy.fingerprint, *neutral)
 
     def label(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[Verdicts]:
         """Label every text. A thread reads and tokenizes windows of documents while the encoder works on others.
@@ -117,7 +119,7 @@ class ZeroShotLabeler:
     def _scales(self) -> list[Scale]:
         from udfs.prototypes import Scale
 
-        names = self.taxonomy.category(FDC).choices
+        names = self._neutral or self.taxonomy.category(FDC).choices
         labels = [label for category in self.taxonomy.categories for label in category.labels]
         texts = {text for label in labels for text in (label.description, label.example) if text}
         ordered = sorted(texts | {label.label for label in names})

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from warehouse.render import Renderer
 
 
-_METADATA = "DBT_ENV_CUSTOM_ENV_"
-
-
 class Context:
     """The names of one rendering of one node."""
 
@@ -76,8 +73,7 @@ class Context:
             "selected_resources": list(renderer.selected) if now.execute else [],
             "invocation_args_dict": {"vars": dict(renderer.given), "target": renderer.target.name,
                                      "full_refresh": renderer.full_refresh, "which": "build"},
-            "dbt_metadata_envs": {name.removeprefix(_METADATA): value for name, value in os.environ.items()
-                                  if name.startswith(_METADATA)},
+            "dbt_metadata_envs": renderer.metadata,
             "thread_id": "MainThread",
             "env": renderer.target,
             "column": Api.Column,
@@ -95,6 +91,8 @@ class Context:
             "zip_strict": lambda *columns: list(zip(*columns, strict=True)),
             "local_md5": local_md5,
             "context": self._session.scope(node.package),
+            "label_codes": lambda category, label, taxonomy="eai": renderer.taxonomies.codes(category, label, taxonomy),
+            "taxonomy_rows": lambda taxonomy="eai": renderer.taxonomies.rows(taxonomy),
         }  # fmt: skip
         if not named and node.kind in ("model", "seed", "snapshot"):
             names["this"] = (now.overrides.inputs.get(node.id) if now.overrides else None) or renderer.this(now)
@@ -182,7 +180,7 @@ class Context:
         return ""
 
     def _store(self, name: str, response: Any, agate_table: Any = None) -> str:
-        rows = [] if agate_table is None else [list(row) for row in agate_table.rows]
+        rows = [] if agate_table is None else [tuple(row) for row in agate_table.rows]
         self._now.results[name] = {"table": agate_table, "data": rows, "response": response}
         return ""
 

@@ -20,10 +20,11 @@ from warehouse.calls import calls
 from warehouse.graph import Step, located
 from warehouse.incremental import incremental
 from warehouse.materialize import Change, Make
+from warehouse.nodeview import ran
 from warehouse.opened import Opened
 from warehouse.outcome import TESTS, Result, Watcher
 from warehouse.plan import Plan, Planned
-from warehouse.relation import Relation
+from warehouse.relation import LAKE, Relation
 from warehouse.snapshots import snapshot
 from warehouse.state import Built
 from warehouse.workers import Reader, Workers
@@ -237,7 +238,8 @@ class Execution:
         hooks = step.node.config.get(name) or []
         texts = [str(hook["sql"] if isinstance(hook, Mapping) else hook) for hook in hooks]
         rendered = (
-            self.opened.renderer.hook(text, Location(step.node.path), {"this": step.relation}) for text in texts
+            self.opened.renderer.hook(text, Location(step.node.path), {"this": step.relation}, step.node)
+            for text in texts
         )
         return [text for text in rendered if text]
 
@@ -245,9 +247,11 @@ class Execution:
         """on-run-start and on-run-end: each statement is a commit of its own."""
         self.opened.database.refresh()
         schemas = sorted({each.step.relation.schema for each in self.plan if each.step.relation is not None})
+        renderer, steps = self.opened.renderer, self.opened.graph.steps
+        results = [ran(renderer, steps[result.node].node, result) for result in self.results] if hooks else []
         for text in hooks:
-            names = {"schemas": schemas, "results": self.results}
-            if statement := self.opened.renderer.hook(text, Location("dbt_project.yml"), names):
+            names = {"schemas": schemas, "database_schemas": [(LAKE, each) for each in schemas], "results": results}
+            if statement := renderer.hook(text, Location("dbt_project.yml"), names):
                 with self.opened.lake.commit(f"build: {name}", author="cuvee build") as commit:
                     try:
                         commit.sql(statement)

@@ -58,8 +58,8 @@ class Named(list[Any]):
     def keys(self) -> tuple[Any, ...]:
         return self._names
 
-    def values(self) -> list[Any]:
-        return list(self)
+    def values(self) -> tuple[Any, ...]:
+        return tuple(self)
 
     def items(self) -> list[tuple[Any, Any]]:
         return list(zip(self._names, self, strict=True))
@@ -103,17 +103,19 @@ class Result:
 
 
 class ResultColumn:
-    def __init__(self, name: str, data_type: str, values: list[Any]) -> None:
-        self.name, self.data_type, self._values = name, data_type, values
+    """A column of a result. Its values are tuples: printed, a tuple of strings is what SQL's IN expects."""
 
-    def values(self) -> list[Any]:
+    def __init__(self, name: str, data_type: str, values: Iterable[Any]) -> None:
+        self.name, self.data_type, self._values = name, data_type, tuple(values)
+
+    def values(self) -> tuple[Any, ...]:
         return self._values
 
-    def values_distinct(self) -> list[Any]:
-        return list(dict.fromkeys(self._values))
+    def values_distinct(self) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(self._values))
 
-    def values_without_nulls(self) -> list[Any]:
-        return [value for value in self._values if value is not None]
+    def values_without_nulls(self) -> tuple[Any, ...]:
+        return tuple(value for value in self._values if value is not None)
 
     def __iter__(self) -> Any:
         return iter(self._values)

@@ -11,6 +11,7 @@ from warehouse.project import Node
 from warehouse.relation import LAKE
 
 if TYPE_CHECKING:
+    from warehouse.outcome import Result
     from warehouse.properties import Column
     from warehouse.render import Renderer
 
@@ -61,6 +62,26 @@ def described(renderer: Renderer, node: Node) -> dict[str, Any]:
     else:
         known["config"].setdefault("materialized", "seed" if node.kind == "seed" else "view")
     return known
+
+
+_STATUS = {"built": "success", "unchanged": "success"}
+
+
+def ran(renderer: Renderer, node: Node, result: Result) -> dict[str, Any]:
+    """What ``results`` of on-run-end says of a node, under dbt's names. A test that need not run again is ``pass``."""
+    test = result.kind == "test"
+    status = (result.message or "pass") if test and result.status == "unchanged" else result.status
+    return {
+        "node": described(renderer, node),
+        "unique_id": node.id,
+        "status": status if test else _STATUS.get(status, status),
+        "message": result.message or None,
+        "failures": result.rows if test else None,
+        "execution_time": result.seconds,
+        "thread_id": "MainThread",
+        "timing": [],
+        "adapter_response": {} if test or result.rows is None else {"rows_affected": result.rows},
+    }
 
 
 class GraphView:

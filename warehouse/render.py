@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from importlib import resources
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
@@ -31,11 +33,15 @@ from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
 from warehouse.templates import Library, Macro, Session, TemplateError, Text, render
 
+if TYPE_CHECKING:
+    from warehouse.label_names import LabelNames
+
 #: Names that depend on the database or on what else is built; ``asked`` stands for the adapter's methods that do.
 _LIVE = {
     "execute", "run_query", "is_incremental", "load_result", "statement", "flags", "graph", "selected_resources",
     "asked",
 }  # fmt: skip
+_METADATA = "DBT_ENV_CUSTOM_ENV_"
 #: How a project may call its own version of a built-in macro.
 _PREFIXES = ("", "duckdb__", "default__")
 _MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
@@ -110,6 +116,9 @@ class Renderer:
         self.store_failures = store_failures
         self.say = say
         self.env_vars: dict[str, str | None] = {}
+        self.metadata = {
+            name.removeprefix(_METADATA): value for name, value in os.environ.items() if name.startswith(_METADATA)
+        }
         self.selected: tuple[str, ...] = ()  # the ids that this build is to build
         self.started = datetime.datetime.now(datetime.UTC)
         self.library = Library((*_builtin_macros(), *project.macros), project.name, BUILTIN)
@@ -118,6 +127,13 @@ class Renderer:
         self._config: dict[str, dict[str, Any]] = {}
         self._final: dict[str, Mapping[str, Any]] = {}
         self._open: set[str] = set()
+
+    @cached_property
+    def taxonomies(self) -> LabelNames:
+        """What ``label_is`` and ``taxonomy_labels`` ask."""
+        from warehouse.label_names import LabelNames
+
+        return LabelNames(self.project.root)
 
     # --- nodes ----------------------------------------------------------------------------------------------
 
@@ -293,10 +309,14 @@ class Renderer:
         """Where a node's rows are read: where they are built, unless they are deferred."""
         return self.deferred.get(node.id) or self.relation(node)
 
+    def _own(self, name: str) -> Macro | None:
+        """The project's version of a built-in macro, if it has one."""
+        own = self.library.macros.get(self.project.name, {})
+        return next((own[prefix + name] for prefix in _PREFIXES if prefix + name in own), None)
+
     def _named(self, macro_name: str, node: Node, custom: Any) -> str | None:
         """What the project's own generate_schema_name or generate_alias_name says, if it has one."""
-        own = self.library.macros.get(self.project.name, {})
-        macro = next((own[name] for prefix in _PREFIXES if (name := prefix + macro_name) in own), None)
+        macro = self._own(macro_name)
         if macro is None:
             return None
         now = Pass(node, dict(self.settings(node)), execute=False, incremental=False)
@@ -322,15 +342,19 @@ class Renderer:
             return [self.value(item, where, names) for item in value]
         return value
 
-    def hook(self, text: str, where: Location, names: Mapping[str, Any]) -> str:
-        """A hook as the statement that is run now: its template may ask the database. Empty if there is none."""
+    def hook(self, text: str, where: Location, names: Mapping[str, Any], node: Node | None = None) -> str:
+        """A hook as the statement that is run now: its template may ask the database. Empty if there is none.
+
+        ``node`` is the one it belongs to, with its final config.
+        """
         session = Session(self.library, {})
-        now = Pass(Node("", "yaml", where.path, self.project.name, where.path, ()), {}, execute=True, incremental=False)
+        whose = node or Node("", "yaml", where.path, self.project.name, where.path, ())
+        now = Pass(whose, dict(whose.config), execute=True, incremental=False)
         session.names = {**Context(self, now, session).names(), **names}
         value = self._template_value(text, session, where)
         sql = str(value).strip() if value is not None else ""
         if sql.startswith("{"):  # what before_begin() and after_commit() give
-            sql = self.hook(str(json.loads(sql)["sql"]), where, names)
+            sql = self.hook(str(json.loads(sql)["sql"]), where, names, node)
         return sql.rstrip(";").rstrip()
 
     def _template_value(self, value: str, session: Session, where: Location) -> Any:
@@ -373,18 +397,20 @@ class Renderer:
             return Text("", ())  # the description of a missing model is reported when the project is read
         now.refs.append(attached.id)
         relation = self.found_at(attached)
-        where = now.config.get("where")
-        if where:
-            where = self._template_value(str(where), session, test.where)
+        model: Any = relation
+        if now.config.get("where"):
+            where = now.config["where"] = self._template_value(str(now.config["where"]), session, test.where)
             limited = f"(select * from {relation.render()} where {where}) as dbt_subquery"
-            relation = replace(relation, limited=limited)
+            model = replace(relation, limited=limited)
+        if own := self._own("get_where_subquery"):
+            model = session.macro(own)(relation)
         names = {key: session.names[key] for key in ("ref", "source")}
         arguments = {key: self._argument(value, session, test.where, names) for key, value in test.arguments.items()}
         if test.column is not None:
             arguments.setdefault("column_name", test.column)
         arguments.pop("model", None)
         try:
-            sql = str(session.macro(macro)(relation, **arguments)).strip()
+            sql = str(session.macro(macro)(model, **arguments)).strip()
         except CuveeError as error:
             raise TemplateError(error.message, where=error.where or test.where, hint=error.hint) from error
         except Exception as error:

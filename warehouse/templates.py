@@ -14,14 +14,12 @@ from typing import Any, NoReturn
 
 import jinja2
 from jinja2 import nodes
-from jinja2.compiler import CodeGenerator, Frame
 from jinja2.ext import Extension
-from jinja2.idtracking import VAR_LOAD_PARAMETER, Symbols
 from jinja2.parser import Parser
-from jinja2.sandbox import SandboxedEnvironment
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.project import MacroFile
+from warehouse.sandbox import Environment, Package, Undefined
 
 _UNKNOWN = re.compile(r"'(\w+)' is undefined")
 _OPENING = re.compile(r"^{%-? *(macro|test) +(\w+)", re.MULTILINE)
@@ -43,81 +41,6 @@ class MacroReturn(BaseException):
 
     def __init__(self, value: Any) -> None:
         self.value = value
-
-
-class Undefined(jinja2.Undefined):
-    """A name nobody defined: false in a condition, an error as soon as it is used."""
-
-    def __str__(self) -> str:
-        self._fail_with_undefined_error()
-
-    __iter__ = __len__ = __str__  # type: ignore[assignment]
-
-
-class Unset(jinja2.Undefined):
-    """A name that the template sets, but not on the way it took: nothing, as in dbt. Packages print such names."""
-
-    __slots__ = ()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __getitem__(self, name: Any) -> Any:
-        return self
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self
-
-
-class _Generator(CodeGenerator):
-    """Tells names that the template sets itself from those it expects to be given."""
-
-    def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
-        ref = frame.symbols.ref(node.name) if node.ctx == "load" and _sets(frame.symbols, node.name) else None
-        load = frame.symbols.find_load(ref) if ref else None
-        if ref and not (load and load[0] == VAR_LOAD_PARAMETER):
-            self.write(f"(environment.unset(name={node.name!r}) if {ref} is missing else {ref})")
-        else:
-            super().visit_Name(node, frame)
-
-
-def _sets(symbols: Symbols | None, name: str) -> bool:
-    while symbols is not None:
-        if name in symbols.stores:
-            return True
-        symbols = symbols.parent
-    return False
-
-
-class Environment(SandboxedEnvironment):
-    """The sandbox in which all templates run.
-
-    While templates are only read (``asking`` is off), what a macro finds out from the database is None, and what is
-    printed of None is nothing.
-    """
-
-    code_generator_class = _Generator
-    unset = Unset
-    asking = False
-
-    def undefined_of(self, value: Any, name: str) -> jinja2.Undefined:
-        kind = Unset if value is None and not self.asking else self.undefined
-        return kind(obj=value, name=name)
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        found = super().getattr(obj, attribute)
-        return self.undefined_of(obj, attribute) if obj is None and isinstance(found, jinja2.Undefined) else found
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        found = super().getitem(obj, argument)
-        return self.undefined_of(obj, str(argument)) if obj is None and isinstance(found, jinja2.Undefined) else found
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if isinstance(obj, Namespace):  # a package's macros may begin with an underscore
-            return not attr.startswith(("__", "_Namespace"))
-        return super().is_safe_attribute(obj, attr, value)
 
 
 class _Blocks(Extension):
@@ -182,6 +105,8 @@ class Library:
         self.sources: dict[str, str] = {}
         self.macros: dict[str, dict[str, Macro]] = {}
         for file in files:
+            if file.package not in (root_package, builtin):
+                self.env.installed.add(file.path)
             self._add(file) if file.package != builtin else self._cut(file)
 
     def _cut(self, file: MacroFile) -> None:
@@ -326,7 +251,7 @@ class _Scope(dict[str, Any]):
             return default
 
 
-class Namespace:
+class Namespace(Package):
     """``dbt_utils.star``: the macros of one package."""
 
     def __init__(self, session: Session, package: str) -> None:

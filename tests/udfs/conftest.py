@@ -9,8 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from udfs.expensive import INPUT_SCHEMA, STATUSES, BoundFunction, answer_schema
+
+# On a busy machine a first example takes long: it loads what the test is about.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 Ask = Callable[..., list[dict[str, Any]]]
 
@@ -21,24 +26,25 @@ def seeds() -> Path:
     return Path(__file__).resolve().parents[2] / "sql" / "seeds"
 
 
+def answers(function: BoundFunction, texts: Sequence[str], batch: int = 64) -> list[dict[str, Any]]:
+    """The answers to different texts, in the order of the texts; the protocol is checked on the way."""
+    keys = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
+    rows = pa.record_batch([pa.array(keys, pa.string()), pa.array(texts, pa.string())], schema=INPUT_SCHEMA)
+    found: dict[str, dict[str, Any]] = {}
+    for given in function.answers(iter([rows.slice(start, batch) for start in range(0, len(texts), batch)])):
+        assert given.schema.equals(answer_schema(function))
+        for row in given.to_pylist():
+            assert row["key"] not in found, "a key was answered twice"
+            assert row["status"] in STATUSES
+            found[row["key"]] = row
+    assert found.keys() == set(keys)
+    return [found[key] for key in keys]
+
+
 @pytest.fixture(scope="session")
 def ask() -> Ask:
     """Ask a function about different texts: answers in the order of the texts, the protocol checked on the way."""
-
-    def run(function: BoundFunction, texts: Sequence[str], batch: int = 64) -> list[dict[str, Any]]:
-        keys = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
-        rows = pa.record_batch([pa.array(keys, pa.string()), pa.array(texts, pa.string())], schema=INPUT_SCHEMA)
-        answers: dict[str, dict[str, Any]] = {}
-        for found in function.answers(iter([rows.slice(start, batch) for start in range(0, len(texts), batch)])):
-            assert found.schema.equals(answer_schema(function))
-            for row in found.to_pylist():
-                assert row["key"] not in answers, "a key was answered twice"
-                assert row["status"] in STATUSES
-                answers[row["key"]] = row
-        assert answers.keys() == set(keys)
-        return [answers[key] for key in keys]
-
-    return run
+    return answers
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udfs.ahead import ahead
-from udfs.sampling import sample
+from udfs.sampling import LIMIT, Excerpt, sample
 
 
 @given(st.text(min_size=0, max_size=200), st.text(), st.integers(3, 60))
@@ -32,6 +32,34 @@ def test_the_window_is_the_documents_own_and_moves_over_the_whole_middle() -> No
     assert sample(text, "a", 30) == sample(text, "a", 30)
     starts = {text.index(sample(text, f"key {index}", 30)[1]) for index in range(2000)}
     assert starts == set(range(10, 81))
+
+
+@given(st.integers(0, 40), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.text())
+def test_any_lengths_give_parts_in_order_and_within_the_limit(
+    length: int, head: int, window: int, tail: int, key: str
+) -> None:
+    rule = Excerpt(head + window + tail, head, window, tail)
+    text = "".join(chr(0x100 + index) for index in range(length))
+    parts = rule.parts(text, key)
+    if length <= rule.limit:
+        assert parts == (text,)
+    else:
+        assert [len(part) for part in parts] == [head, window, tail]
+        assert list("".join(parts)) == sorted("".join(parts))
+        assert (parts[0], parts[2]) == (text[:head], text[length - tail :])
+
+
+def test_a_long_document_is_read_in_three_marked_parts() -> None:
+    text = "a" * 10_000 + "b" * 10_001 + "c" * 10_000
+    assert Excerpt().read(text[:LIMIT], "key") == text[:LIMIT]
+    pieces = Excerpt().read(text, "key").split("\n")
+    assert pieces[::2] == ["[beginning]", "[middle]", "[end]"]
+    assert pieces[1::2] == ["a" * 10_000, "b" * 10_000, "c" * 10_000]
+    assert len(Excerpt().read("x" * 10_000_000, "key")) == LIMIT + len("[beginning]\n\n[middle]\n\n[end]\n")
+
+
+def test_a_part_of_no_length_is_left_out() -> None:
+    assert Excerpt(4, 4, 0, 0, ("HEAD", "-", "-")).read("abcdef", "key") == "HEAD\nabcd"
 
 
 def test_ahead_gives_everything_in_order() -> None:

@@ -23,7 +23,7 @@ META = {"key", "status", "raw", "tokens"}
 
 @pytest.fixture(scope="module")
 def function(seeds: Path) -> BoundFunction:
-    return LabelDocument(seeds, (ZeroShotLabeler,)).bind(())
+    return LabelDocument(seeds).bind(())
 
 
 def verdicts(row: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_the_fingerprint_follows_model_settings_and_texts(seeds: Path, monkeypat
 def test_a_missing_package_names_the_extra(seeds: Path, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(CuveeError, match=r"pip install 'cuvee\[train\]'"):
-        ask(LabelDocument(seeds, (ZeroShotLabeler,)).bind(()), ["text"])
+        ask(LabelDocument(seeds).bind(()), ["text"])
     monkeypatch.setattr(encoder, "PACKAGE", "no_such_encoder")
     with pytest.raises(CuveeError, match=r"pip install 'cuvee\[train\]'"):
-        _ = LabelDocument(seeds, (ZeroShotLabeler,)).bind(()).fingerprint
+        _ = LabelDocument(seeds).bind(()).fingerprint

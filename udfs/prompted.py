@@ -1,0 +1,195 @@
+"""Labelers that write: a document becomes a prompt, and what the model answers becomes labels.
+
+texts ─▶ prompts (a thread, ahead) ─▶ engine, as many in flight as it likes ─▶ labels, a few hundred at a time
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from functools import cached_property
+from itertools import chain
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from udfs import backends
+from udfs.ahead import ahead
+from udfs.asking import Aside, Asked, Asking
+from udfs.backends.protocol import Answer, Engine, Prompt
+from udfs.codecs import Decoded
+from udfs.labels import Verdicts, readable
+from udfs.taxonomy import ABSTAIN
+
+if TYPE_CHECKING:
+    from udfs.labeler import Spec
+
+_Codes = tuple[str | None, str | None]
+
+#: Documents that are made into prompts together, and how many such windows are ready before the engine asks.
+WINDOW = 256
+WINDOWS_AHEAD = 2
+
+#: Answers that are handed on together, and how many seconds those that are there wait for more.
+PORTION = 256
+SECONDS = 1.0
+
+#: Stands between the answers of several passes in what is kept of them.
+BETWEEN = "\n\n--- pass {} ---\n\n"
+
+
+class PromptedLabeler:
+    """A labeler whose engine writes answers to prompts."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.taxonomy = spec.taxonomy
+        self.name = spec.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Over the model, the prompts, the codec, the generation and what is read of a document."""
+        return self.spec.fingerprint
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The running engine; started when it is first needed. Raises CuveeError if it cannot be."""
+        return backends.open_engine(self.spec)
+
+    @cached_property
+    def asking(self) -> Asking:
+        """What makes prompts for the engine."""
+        return Asking(self.spec, self.engine.chat)
+
+    def label(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[Verdicts]:
+        """Label every text; see ``Labeler.label``. Closing the iterator cancels what is in flight.
+
+        A text that no model is asked about (``udfs.asking``) abstains and costs nothing, or has status ``error``.
+        """
+        batches = iter(inputs)
+        for batch in batches:
+            if not any(map(readable, batch["text"].to_pylist())):
+                yield Verdicts.abstained(self.taxonomy, batch["key"].to_pylist())
+                continue
+            asking = self.asking  # starts the engine in this thread: some set signal handlers
+            windows = ahead(_windows(asking, chain([batch], batches)), WINDOWS_AHEAD)
+            try:
+                yield from self._answered(windows)
+            finally:
+                windows.close()
+
+    def decode(self, answers: list[Answer]) -> Decoded:
+        """The labels in the answers to one document's prompts, in the order of the passes."""
+        return Decoded.together(
+            [
+                each.codec.decode(answer.text, complete=answer.complete)
+                for each, answer in zip(self.spec.passes, answers, strict=True)
+            ]
+        )
+
+    def _answered(self, windows: Iterator[Asked]) -> Iterator[Verdicts]:
+        """Hand prompts to the engine until there are no more."""
+        portion = _Portion(self.spec)
+
+        def prompts() -> Generator[Prompt, None, None]:
+            for window in windows:
+                portion.aside.extend(window.aside)
+                yield from window.prompts
+
+        answers = self.engine.generate(prompts())
+        waiting: dict[str, list[Answer]] = {}
+        passes = len(self.spec.passes)
+        try:
+            for answer in answers:
+                if passes == 1:
+                    portion.add(self, [answer])
+                else:
+                    given = waiting.setdefault(answer.key, [])
+                    given.append(answer)
+                    if len(given) < passes:
+                        continue
+                    portion.add(self, sorted(waiting.pop(answer.key), key=lambda each: each.number))
+                if portion.full():
+                    yield portion.take()
+            if portion.size():
+                yield portion.take()
+        finally:
+            close = getattr(answers, "close", None)
+            if close is not None:
+                close()
+
+
+def _windows(asking: Asking, inputs: Iterator[pa.RecordBatch]) -> Iterator[Asked]:
+    for batch in inputs:
+        for start in range(0, batch.num_rows, WINDOW):
+            rows = batch.slice(start, WINDOW)
+            yield asking.ask(rows["key"].to_pylist(), rows["text"].to_pylist())
+
+
+class _Portion:
+    """Verdicts that are being collected, by column."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._names = [category.name for category in spec.taxonomy.categories]
+        #: Filled by whoever makes prompts, which may be another thread than the one that reads answers.
+        self.aside: deque[Aside] = deque()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._keys: list[str] = []
+        self._statuses: list[str] = []
+        self._raw: list[str | None] = []
+        self._tokens: list[int | None] = []
+        self._pairs: list[Mapping[str, _Codes]] = []
+        self._since = monotonic()
+
+    def size(self) -> int:
+        """How many documents are here."""
+        return len(self._keys) + len(self.aside)
+
+    def full(self) -> bool:
+        """Whether there is enough to be handed on, or it has waited long enough."""
+        size = self.size()
+        return size >= PORTION or (size > 0 and monotonic() - self._since > SECONDS)
+
+    def add(self, labeler: PromptedLabeler, answers: list[Answer]) -> None:
+        """Add a document by the answers to its prompts."""
+        tokens = sum([answer.prompt_tokens + answer.output_tokens for answer in answers])
+        failed = next((answer.error for answer in answers if answer.error is not None), None)
+        if failed is not None:
+            self._append(answers[0].key, "error", failed, tokens, {})
+        else:
+            decoded = labeler.decode(answers)
+            self._append(answers[0].key, decoded.status, _raw(answers), tokens, decoded.verdict)
+
+    def take(self) -> Verdicts:
+        """All that is here, as verdicts."""
+        while self.aside:
+            key, error = self.aside.popleft()
+            if error is None:
+                self._append(key, "ok", None, 0, dict.fromkeys(self._names, (ABSTAIN, None)))
+            else:
+                self._append(key, "error", error, 0, {})
+        nothing: _Codes = (None, None)
+        codes = {}
+        for name in self._names:
+            pairs = [each.get(name, nothing) for each in self._pairs]
+            codes[name] = ([primary for primary, _ in pairs], [secondary for _, secondary in pairs])
+        verdicts = Verdicts(self._keys, codes, self._statuses, self._raw, self._tokens)
+        self._clear()
+        return verdicts
+
+    def _append(self, key: str, status: str, raw: str | None, tokens: int, pairs: Mapping[str, _Codes]) -> None:
+        self._keys.append(key)
+        self._statuses.append(status)
+        self._raw.append(raw)
+        self._tokens.append(tokens)
+        self._pairs.append(pairs)
+
+
+def _raw(answers: list[Answer]) -> str:
+    if len(answers) == 1:
+        return answers[0].text
+    first, *others = answers
+    return first.text + "".join(BETWEEN.format(answer.number + 1) + answer.text for answer in others)
