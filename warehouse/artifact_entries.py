@@ -1,4 +1,4 @@
-"""The manifest's entries of what is not built: unit tests, in the shape that dbt gives them."""
+"""The manifest's entries of what is not built: unit tests, exposures, docs blocks, in the shape that dbt gives them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from warehouse.unit_properties import Rows
 
 if TYPE_CHECKING:
     from warehouse.graph import Step
+    from warehouse.project import Project
+    from warehouse.render import Renderer
 
 
 def unit_test(step: Step, common: Mapping[str, Any], schema: str) -> dict[str, Any]:
@@ -39,6 +41,55 @@ def unit_test(step: Step, common: Mapping[str, Any], schema: str) -> dict[str, A
         "versions": None,
         "version": None,
     }
+
+
+def exposure(step: Step, common: Mapping[str, Any], renderer: Renderer) -> dict[str, Any]:
+    """An exposure; ``common`` is what every entry has."""
+    from warehouse.artifacts import ref
+
+    node = step.node
+    stated = node.exposure
+    assert stated is not None
+    config = _config(step)
+    return {
+        **_named(common),
+        "type": stated.type,
+        "owner": {"email": None, "name": None, **stated.owner},
+        "description": node.description,
+        "label": stated.label,
+        "maturity": stated.maturity,
+        "meta": config["meta"],
+        "tags": config["tags"],
+        "config": config,
+        "unrendered_config": dict(node.config),
+        "url": stated.url,
+        "depends_on": {"macros": [], "nodes": sorted(step.parents, key=lambda key: not key.startswith("source."))},
+        "refs": [ref(key, node, renderer) for key in step.parents if not key.startswith("source.")],
+        "sources": [key.split(".", 2)[2].split(".", 1) for key in step.parents if key.startswith("source.")],
+        "metrics": [],
+    }
+
+
+def docs(project: Project) -> dict[str, Any]:
+    """The docs blocks."""
+    return {
+        f"doc.{block.package}.{block.name}": {
+            "name": block.name,
+            "resource_type": "doc",
+            "package_name": block.package,
+            "path": "/".join(PurePosixPath(block.where.path).parts[1:]),
+            "original_file_path": block.where.path,
+            "unique_id": f"doc.{block.package}.{block.name}",
+            "block_contents": block.text,
+        }
+        for block in project.docs.values()
+    }
+
+
+def same_exposure(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two entries declare the same; descriptions, tags and config aside, as in dbt."""
+    names = ("fqn", "type", "owner", "maturity", "url", "label", "depends_on")
+    return all(_texts(old.get(name)) == _texts(new.get(name)) for name in names)
 
 
 def same_unit_test(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

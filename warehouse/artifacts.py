@@ -86,6 +86,7 @@ def invocation(
         "select": list(chosen),
         "exclude": list(excluded),
         "resource_types": list(kinds),
+        "selector": options.selector,
         "vars": dict(options.variables),
         "target": options.target,
         "full_refresh": options.full_refresh,
@@ -130,10 +131,18 @@ def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
         for key, step in steps.items()
         if step.kind == "unit_test"
     }
-    nodes = {
-        key: _node(step, renderer, call) for key, step in steps.items() if step.kind not in ("source", "unit_test")
+    exposures = {
+        key: artifact_entries.exposure(step, _common(step.node, renderer, call), renderer)
+        for key, step in steps.items()
+        if step.kind == "exposure"
     }
-    parents = {key: list(node["depends_on"].get("nodes", ())) for key, node in {**nodes, **unit_tests}.items()}
+    nodes = {
+        key: _node(step, renderer, call)
+        for key, step in steps.items()
+        if step.kind not in ("source", "unit_test", "exposure")
+    }
+    dependent = {**nodes, **unit_tests, **exposures}
+    parents = {key: list(node["depends_on"].get("nodes", ())) for key, node in dependent.items()}
     parents |= {key: [] for key in sources}
     children: dict[str, list[str]] = {key: [] for key in parents}
     for key, above in parents.items():
@@ -158,8 +167,8 @@ def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
         "nodes": nodes,
         "sources": sources,
         "macros": macros,
-        "docs": {},
-        "exposures": {},
+        "docs": artifact_entries.docs(renderer.project),
+        "exposures": exposures,
         "metrics": {},
         "groups": {},
         "selectors": {},
@@ -215,7 +224,7 @@ def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
         return described | {"root_path": str(renderer.project.root.resolve()), "depends_on": {"macros": []}}
     described |= {
         "language": "sql",
-        "refs": [_ref(key, node, renderer) for key in refs if not key.startswith("source.")],
+        "refs": [ref(key, node, renderer) for key in refs if not key.startswith("source.")],
         "sources": [key.split(".", 2)[2].split(".", 1) for key in refs if key.startswith("source.")],
         "metrics": [],
         "functions": [],
@@ -354,7 +363,7 @@ def _macros_in(text: str, package: str, renderer: Renderer) -> list[str]:
     return list(found)
 
 
-def _ref(key: str, node: Node, renderer: Renderer) -> dict[str, Any]:
+def ref(key: str, node: Node, renderer: Renderer) -> dict[str, Any]:
     """A ref to ``key`` in as few words as find it."""
     _, package, name = key.split(".", 2)
     plain = renderer.find(name, None, node.package)

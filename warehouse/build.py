@@ -63,7 +63,7 @@ def plan(
 def touched(graph: graphs.Graph, planned: Planned) -> list[str]:
     """What is built of a node, directly or not, in the order of building."""
     below = graph.descendants(planned.step.id)
-    return [key for key in graph.order() if key in below and graph.steps[key].kind not in TESTS]
+    return [key for key in graph.order() if key in below and graph.steps[key].kind not in (*TESTS, "exposure")]
 
 
 def _view_tables(opened: Opened, cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import UsageError, did_you_mean
 from warehouse import artifacts
-from warehouse.artifact_entries import same_unit_test
+from warehouse.artifact_entries import same_exposure, same_unit_test
 from warehouse.properties import listed
 from warehouse.relation import LAKE, Relation
 
@@ -79,7 +79,7 @@ class Comparison:
 
     @cached_property
     def _old(self) -> dict[str, Any]:
-        return {**self._manifest["nodes"], **self._manifest["sources"], **self._manifest.get("unit_tests", {})}
+        return _entries(self._manifest)
 
     @cached_property
     def _ours(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Comparison:
 
     @cached_property
     def _new(self) -> dict[str, Any]:
-        return {**self._ours["nodes"], **self._ours["sources"], **self._ours["unit_tests"]}
+        return _entries(self._ours)
 
     # --- what is different ----------------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ class Comparison:
         if key not in self._old:
             return True
         old, new = self._old[key], self._new[key]
-        if new["resource_type"] == "unit_test":
+        if new["resource_type"] in ("unit_test", "exposure"):
             return self._body(key)
         settings = self._configs(key) or old["fqn"] != new["fqn"]
         if new["resource_type"] == "source":
@@ -106,8 +106,8 @@ class Comparison:
 
     def _body(self, key: str) -> bool:
         old, new = self._old[key], self._new[key]
-        if new["resource_type"] == "unit_test":
-            return not same_unit_test(old, new)
+        if new["resource_type"] in ("unit_test", "exposure"):
+            return not (same_exposure if new["resource_type"] == "exposure" else same_unit_test)(old, new)
         if new["resource_type"] == "seed":
             return bool(old["checksum"]["checksum"] != new["checksum"]["checksum"])
         return bool(old.get("raw_code") != new.get("raw_code"))
@@ -117,7 +117,7 @@ class Comparison:
 
     def _relation(self, key: str) -> bool:
         old, new = self._old[key], self._new[key]
-        if new["resource_type"] == "unit_test":
+        if new["resource_type"] in ("unit_test", "exposure"):
             return False
         if new["resource_type"] == "source":
             return any(old[name] != new[name] for name in ("schema", "identifier"))
@@ -167,6 +167,15 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(content, dict) or wanted not in content:
         raise StateError(f"{path} is no {name} of dbt", hint=f"it has no {wanted!r}")
     return content
+
+
+def _entries(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything in a manifest that can be selected; older ones have no unit tests."""
+    return {
+        key: entry
+        for section in ("nodes", "sources", "unit_tests", "exposures")
+        for key, entry in manifest.get(section, {}).items()
+    }
 
 
 def _settings(node: Mapping[str, Any]) -> dict[str, Any]:

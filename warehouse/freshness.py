@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.project import Node
 from warehouse.relation import Relation
-from warehouse.selection import select
 
 if TYPE_CHECKING:
     import duckdb
@@ -71,7 +70,7 @@ def check(opened: Opened, chosen: Sequence[str] = (), excluded: Sequence[str] = 
     Raises FreshnessError for settings that cannot be; a source that cannot be read is among the results.
     """
     graph = opened.graph
-    keys = select(graph, chosen, excluded)
+    keys = opened.select(chosen, excluded)
     nodes = [graph.steps[key].node for key in graph.order() if key in keys and graph.steps[key].kind == "source"]
     limits = [(node, *_limits(opened, node)) for node in nodes if opened.renderer.enabled(node)]
     cursor = opened.lake.cursor()

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
+from warehouse import references
 from warehouse.outcome import TESTS
-from warehouse.project import Node, ProjectErrors, with_config
+from warehouse.project import Node, Project, ProjectErrors, with_config
 from warehouse.relation import EPHEMERAL, Relation
 from warehouse.render import Rendered, Renderer
 from warehouse.templates import excerpt
@@ -259,6 +260,14 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
                     steps[node.id] = unit_tests.step(renderer, with_config(node, renderer.settings(node)))
             except CuveeError as error:
                 errors.append(error)
+    exposures: dict[str, Step] = {}
+    for node in renderer.project.of_kind("exposure"):
+        try:
+            node = with_config(node, renderer.settings(node))
+            if renderer.enabled(node):
+                exposures[node.id] = _exposure(node, {*steps, *sources}, renderer.project)
+        except CuveeError as error:
+            errors.append(error)
     if errors:
         raise ProjectErrors(errors)
     for node in sources.values():
@@ -269,9 +278,22 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
         for key, step in steps.items()
         if step.node.attached is None or (step.node.attached in steps and all(p in steps for p in step.parents))
     }
-    graph = Graph(steps)
+    graph = Graph(steps | exposures)
     graph.order()
     return graph
+
+
+def _exposure(node: Node, known: Collection[str], project: Project) -> Step:
+    """An exposure as a node that depends on what it names. Raises CuveeError for what there is not, or is disabled."""
+    assert node.exposure is not None
+    parents: dict[str, None] = {}
+    for text in node.exposure.depends_on:
+        found = references.node(project, text, node.package, f"exposure {node.name}", node.where)
+        if found.id not in known:
+            message = f"exposure {node.name} depends on {found.name}, which is disabled"
+            raise CuveeError(message, where=node.where, hint=f"enable it in {found.path}, or do not refer to it")
+        parents[found.id] = None
+    return Step(node.id, node, None, None, "", (), "", tuple(parents), ())
 
 
 def _step(

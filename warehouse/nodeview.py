@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
+from warehouse.outcome import TESTS
 from warehouse.project import Node
 from warehouse.relation import LAKE
 
@@ -53,7 +54,7 @@ def described(renderer: Renderer, node: Node) -> dict[str, Any]:
     rendered = renderer.rendered(node)
     refs = list(rendered.refs) if rendered else []
     known["depends_on"] = {"nodes": refs, "macros": [f"macro.{name}" for name in rendered.macros] if rendered else []}
-    if node.kind == "test":
+    if node.kind in TESTS:
         return known | {"schema": renderer.target.schema, "attached_node": node.attached}
     relation = renderer.relation(node)
     known |= {"schema": relation.schema, "relation_name": None if relation.is_cte else relation.render()}
@@ -69,7 +70,7 @@ _STATUS = {"built": "success", "unchanged": "success"}
 
 def ran(renderer: Renderer, node: Node, result: Result) -> dict[str, Any]:
     """What ``results`` of on-run-end says of a node, under dbt's names. A test that need not run again is ``pass``."""
-    test = result.kind == "test"
+    test = result.kind in TESTS
     status = (result.message or "pass") if test and result.status == "unchanged" else result.status
     return {
         "node": described(renderer, node),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError
+from udfs.errors import CuveeError, UsageError
 from warehouse import graph as graphs
-from warehouse import project
+from warehouse import project, selectors
 from warehouse.comparison import comparison
 from warehouse.graph import Graph, Step
 from warehouse.outcome import DEFAULTS, Options
@@ -82,7 +82,18 @@ class Opened:
     options: Options
 
     def select(self, chosen: Sequence[str], excluded: Sequence[str] = ()) -> set[str]:
-        """Ids of the nodes that ``chosen`` names without those that ``excluded`` names. Raises SelectionError."""
+        """Ids of the nodes that ``chosen`` names without those that ``excluded`` names. Raises SelectionError.
+
+        Where neither names any, it is the selector that the options name, else the project's default one.
+        """
+        name = self.options.selector
+        if name is not None and (chosen or excluded):
+            raise UsageError("--selector excludes --select and --exclude", hint="put them into the selector")
+        if not chosen and not excluded:
+            known = selectors.load(self.root)
+            name = name or selectors.default(known)
+            if name is not None:
+                return selectors.select(self.graph, known, name, comparison(self))
         return select(self.graph, chosen, excluded, comparison(self))
 
     def asked(self, step: Step) -> Step:

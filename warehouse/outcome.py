@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Kinds of nodes that look at what others build.
 TESTS = ("test", "unit_test")
+#: Kinds of nodes for which a build has nothing to do.
+NEVER_BUILT = ("source", "ephemeral", "exposure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Options:
     retry_errors: bool = False  # ask again for answers that ended in an error
     store_failures: bool = False  # keep the rows that break tests, unless a test says otherwise
     commit_every: int = 500  # answers
+    selector: str | None = None  # of selectors.yml, in place of a selection
     state: Path | None = None  # the folder of an older manifest.json, to compare with
     defer: bool = False  # read what is not built here where ``state`` has it
     favor_state: bool = False  # and even what is built here

@@ -16,7 +16,7 @@ from udfs.errors import CuveeError
 from warehouse import state
 from warehouse.contracts import contract
 from warehouse.graph import Graph, Step
-from warehouse.outcome import TESTS
+from warehouse.outcome import NEVER_BUILT, TESTS
 from warehouse.state import Built, Parts, fold
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def make(
             if place and not planned[key].changed and relations.get(place.key, ("",))[0] != place.type:
                 planned[key] = replace(planned[key], why=("its failures are not kept yet",))
             read.setdefault(key, _read_as(planned[key], key in selected))
-    chosen = [key for key in selected if graph.steps[key].kind not in ("source", "ephemeral")]
+    chosen = [key for key in selected if graph.steps[key].kind not in NEVER_BUILT]
     return Plan(
         tuple(tuple(planned[key] for key in group) for group in graph.generations(chosen)),
         graph.guards(chosen),
@@ -122,7 +122,7 @@ def make(
 def _read_as(planned: Planned, selected: bool) -> str:
     """The version of a node for those that read it: of one that changed but is not selected, what is in the lake."""
     step, last = planned.step, planned.last
-    if selected or last is None or not planned.changed or step.kind in ("source", "ephemeral", *TESTS):
+    if selected or last is None or not planned.changed or step.kind in (*NEVER_BUILT, *TESTS):
         return planned.parts.fingerprint
     return fold(last.fingerprint, planned.parts.inputs) if step.kind == "view" else last.fingerprint
 
@@ -194,7 +194,7 @@ def _why(
     full_refresh: bool,
 ) -> list[str]:
     """The reasons to build a node, in words."""
-    if step.kind in ("source", "ephemeral"):
+    if step.kind in NEVER_BUILT:
         return []
     if last is None:
         return ["never tested" if step.kind in TESTS else "never built"]

@@ -18,6 +18,8 @@ from typing import Any
 
 from udfs.errors import CuveeError, Location, UsageError, did_you_mean
 from warehouse import yamlfile
+from warehouse.documentation import DocsBlock, blocks
+from warehouse.exposures import Exposure, exposure
 from warehouse.properties import (
     MAPPINGS,
     SETTINGS,
@@ -63,7 +65,7 @@ class Node:
     """
 
     id: str
-    kind: str  # model | seed | snapshot | source | test | unit_test
+    kind: str  # model | seed | snapshot | source | test | unit_test | exposure
     name: str
     package: str
     path: str
@@ -77,13 +79,14 @@ class Node:
     test: Test | None = None  # of a generic test
     attached: str | None = None  # the node that a generic test or a unit test tests
     unit: UnitTest | None = None  # of a unit test
+    exposure: Exposure | None = None
     source_name: str | None = None
     schema: str | None = None
     identifier: str | None = None
 
     @property
     def where(self) -> Location:
-        stated = self.test or self.unit
+        stated = self.test or self.unit or self.exposure
         return stated.where if stated else Location(self.path)
 
 
@@ -112,6 +115,7 @@ class Project:
     on_run_start: tuple[str, ...] = ()
     on_run_end: tuple[str, ...] = ()
     flags: Mapping[str, Any] = field(default_factory=dict)
+    docs: Mapping[tuple[str, str], DocsBlock] = field(default_factory=dict)  # by package and name
 
     def of_kind(self, *kinds: str) -> Iterator[Node]:
         return (node for node in self.nodes.values() if node.kind in kinds)
@@ -147,6 +151,7 @@ class _Reader:
         self.errors: list[CuveeError] = []
         self.nodes: dict[str, Node] = {}
         self.macros: list[MacroFile] = []
+        self.docs: dict[tuple[str, str], DocsBlock] = {}
         self.names: list[str] = []
         self.vars: dict[str, Any] = {}
         self.settings: list[Mapping[str, Any]] = []
@@ -172,6 +177,7 @@ class _Reader:
             on_run_start=tuple(listed(own.get("on-run-start"))),
             on_run_end=tuple(listed(own.get("on-run-end"))),
             flags=own.get("flags") or {},
+            docs=self.docs,
         )
 
     # --- packages -------------------------------------------------------------------------------------------
@@ -203,6 +209,9 @@ class _Reader:
         model_paths = settings.get("model-paths") or settings.get("source-paths") or ["models"]
         yaml_folders = ["model-paths", "seed-paths", "snapshot-paths", "macro-paths", "test-paths", "analysis-paths"]
         defaults = {"model-paths": list(model_paths), "seed-paths": list(settings.get("data-paths") or ["seeds"])}
+        for key in ["docs-paths"] if settings.get("docs-paths") else yaml_folders:
+            for file in self._files(folder, settings, key, defaults.get(key, [key[:-6] + "s"]), ".md"):
+                self._docs(file, name)
         fixtures = self._fixtures(folder, settings)
         for key in yaml_folders:
             for suffix in (".yml", ".yaml"):
@@ -366,6 +375,8 @@ class _Reader:
                 self._source(source, table, package, path)
         for entry in self._entries(content, "unit_tests", path):
             self._unit_test(entry, package, path, fixtures)
+        for entry in self._entries(content, "exposures", path):
+            self._exposure(entry, package, path)
 
     def _whole_relation(self, entry: Mapping[str, Any], package: str, path: str) -> None:
         """A snapshot that schema.yml makes of all of a relation. Its text stands on the line of its entry."""
@@ -410,6 +421,44 @@ class _Reader:
             identifier=str(table.get("identifier") or table["name"]),
         )
         self._tests(table, node_id, package, path)
+
+    # --- exposures and docs blocks --------------------------------------------------------------------------
+
+    def _exposure(self, entry: Mapping[str, Any], package: str, path: str) -> None:
+        try:
+            stated = exposure(entry, path)
+        except CuveeError as error:
+            self.errors.append(error)
+            return
+        name = str(entry["name"])
+        node_id = f"exposure.{package}.{name}"
+        if node_id in self.nodes:
+            hint = f"the other is {self.nodes[node_id].where}"
+            self.errors.append(CuveeError(f"two exposures are named {name}", where=stated.where, hint=hint))
+            return
+        fqn = (package, *Path(path).parent.parts[1:], name)
+        self.nodes[node_id] = Node(
+            id=node_id,
+            kind="exposure",
+            name=name,
+            package=package,
+            path=path,
+            fqn=fqn,
+            config=merge(self._folder_config("exposures", fqn), entry_config(entry)),
+            description=str(entry.get("description") or ""),
+            described_at=stated.where,
+            exposure=stated,
+        )
+
+    def _docs(self, file: Path, package: str) -> None:
+        try:
+            for block in blocks(self._text(file), self._relative(file), package):
+                if other := self.docs.get((package, block.name)):
+                    message = f"two docs blocks are named {block.name}"
+                    raise CuveeError(message, where=block.where, hint=f"the other is {other.where}")
+                self.docs[package, block.name] = block
+        except CuveeError as error:
+            self.errors.append(error)
 
     # --- unit tests -----------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
 from warehouse.contracts import contract
+from warehouse.documentation import described
 from warehouse.names import BUILTIN, Overrides, Pass
 from warehouse.nodeview import describe
 from warehouse.partial import Part
@@ -139,6 +140,7 @@ class Renderer:
 
     def render_all(self) -> dict[str, Rendered]:
         """Every enabled node but sources that can be rendered; what cannot is in ``errors``."""
+        self.project = replace(self.project, nodes=described(self))
         for node in self.project.of_kind("model", "seed", "snapshot", "test"):
             try:
                 self.render(node)
@@ -416,8 +418,8 @@ class Renderer:
         except Exception as error:
             raise TemplateError(f"test {test.name}: {error}", where=test.where) from error
         # What schema.yml says of this one test counts before the config of its macro.
-        own = {setting(name) for name in test.config}
-        now.config = merge(now.config, {name: value for name, value in self.settings(node).items() if name in own})
+        stated = {setting(name) for name in test.config}
+        now.config = merge(now.config, {name: value for name, value in self.settings(node).items() if name in stated})
         return Text(sql, (test.where.line or 1,) * (sql.count("\n") + 1))
 
     def _argument(self, value: Any, session: Session, where: Location, names: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 orders              a name, a path, or the start of a dotted path of folders; * and ? stand for anything
 tag:nightly  path:models/marts  resource_type:seed  source:raw  config.materialized:view  test_type:generic
+exposure:board  unit_test:upper_names  group:finance  access:public
 state:modified  state:new  result:fail     beside an older state of the project (--state)
 +orders  orders+  2+orders+1  @orders     with what is above, below, so many steps, below and all its parents
 a b                 union            a,b  intersection
@@ -20,7 +21,9 @@ from warehouse.outcome import TESTS
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
 
-_KINDS = ("model", "seed", "snapshot", "source", "test", "data_test", "unit_test")
+_KINDS = ("model", "seed", "snapshot", "source", "test", "data_test", "unit_test", "exposure")
+
+_ACCESS = ("private", "protected", "public")
 
 
 class SelectionError(UsageError):
@@ -53,13 +56,15 @@ def _terms(graph: Graph, terms: Iterable[str], older: OlderState | None) -> set[
     found: set[str] = set()
     for union in terms:
         for intersection in union.split():
-            parts = [_term(graph, term, older) for term in intersection.split(",") if term]
+            parts = [criterion(graph, each, older) for each in intersection.split(",") if each]
             if parts:
-                found |= _with_tests(graph, set.intersection(*parts))
+                found |= set.intersection(*parts)
     return found
 
 
-def _with_tests(graph: Graph, nodes: set[str]) -> set[str]:
+def criterion(graph: Graph, term: str, older: OlderState | None) -> set[str]:
+    """What one term means, with the tests of any of these nodes. Raises SelectionError."""
+    nodes = _term(graph, term, older)
     tests = {key for key, step in graph.steps.items() if step.kind in TESTS and nodes.intersection(step.parents)}
     return nodes | tests
 
@@ -116,10 +121,17 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
         "config": lambda step: _has_config(step, argument, value),
         "test_name": lambda step: step.node.test is not None and fnmatchcase(step.node.test.name.split(".")[-1], value),
         "test_type": lambda step: step.kind in TESTS and value in _test_types(step),
+        "exposure": lambda step: step.kind == "exposure" and _is_exposure(step, value),
+        "group": lambda step: fnmatchcase(str(step.node.config.get("group") or ""), value),
+        "access": lambda step: (
+            step.node.kind == "model" and step.node.config.get("access", "protected") == value.lower()
+        ),
         "unit_test": lambda step: step.kind == "unit_test" and _is_named(step, value),
     }
     if name == "resource_type" and value not in _KINDS:
         raise SelectionError(f"there is no resource type {value!r}", hint=did_you_mean(value, _KINDS))
+    if name == "access" and value.lower() not in _ACCESS:
+        raise SelectionError(f"there is no access {value!r}", hint=did_you_mean(value, _ACCESS))
     if name not in tests:
         raise SelectionError(
             f"{term!r}: there is no selection method {name!r}", hint=did_you_mean(name, (*tests, "state", "result"))
@@ -154,6 +166,11 @@ def _is_source(step: Step, value: str) -> bool:
     if len(parts) == 3:
         have = [step.node.package, *have]
     return all(fnmatchcase(each, want) for each, want in zip(have, parts, strict=False))
+
+
+def _is_exposure(step: Step, value: str) -> bool:
+    have = [step.node.package, step.name] if "." in value else [step.name]
+    return all(fnmatchcase(each, want) for each, want in zip(have, value.split(".", 1), strict=True))
 
 
 def _in_path(path: str, value: str) -> bool:

@@ -102,6 +102,7 @@ def _path(lake: Lake, root: Path, chosen: Sequence[str], excluded: Sequence[str]
         list(excluded),
         dict(options.variables),
         options.target,
+        options.selector,
         version("cuvee"),
     ]
     name = sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]

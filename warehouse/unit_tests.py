@@ -7,7 +7,6 @@ given too.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse import graph as graphs
+from warehouse import references
 from warehouse.calls import calls
 from warehouse.checks import Verdict
 from warehouse.graph import Step, located
@@ -98,7 +98,10 @@ def _overrides(renderer: Renderer, node: Node) -> Overrides:
     inputs: dict[str, Relation] = {}
     taken: set[str] = set()
     for given in unit.given:
-        found = model if given.input == "this" else _input(renderer.project, node, given)
+        found = model
+        if given.input != "this":
+            what = f"unit test {node.name}"
+            found = references.node(renderer.project, given.input, node.package, what, given.rows.where)
         if found.id in inputs:
             raise UnitTestError(f"unit test {node.name}: {given.input} is given twice", where=given.rows.where)
         parts = [found.source_name, found.name] if found.source_name else [found.name]
@@ -108,38 +111,6 @@ def _overrides(renderer: Renderer, node: Node) -> Overrides:
         taken.add(name.lower())
         inputs[found.id] = replace(renderer.relation(found), identifier=name, type="cte")
     return Overrides(inputs, unit.macros, unit.vars, unit.env_vars)
-
-
-def _input(project: Project, node: Node, given: Given) -> Node:
-    """The node that ``ref('orders')`` or ``source('raw', 'documents')`` means."""
-    where = given.rows.where
-    try:
-        call = ast.parse(given.input, mode="eval").body
-        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.keywords
-        names = [str(ast.literal_eval(each)) for each in call.args]
-        assert call.func.id in ("ref", "source") and len(names) in ((2,) if call.func.id == "source" else (1, 2))
-    except (SyntaxError, ValueError, AssertionError) as error:
-        raise UnitTestError(
-            f"unit test {node.name}: {given.input!r} is no input",
-            where=where,
-            hint="ref('orders'), source('raw', 'documents') or this",
-        ) from error
-    source = call.func.id == "source"
-    kinds = ("source",) if source else ("model", "seed", "snapshot")
-    wanted = ".".join(names) if source or len(names) == 2 else names[0]
-    places = [node.package, *project.packages]
-    if not source and len(names) == 2:
-        places, names = [names[0]], names[1:]
-    for place in places:
-        for kind in kinds:
-            if found := project.nodes.get(f"{kind}.{place}.{'.'.join(names)}"):
-                return found
-    known = [f"{each.source_name}.{each.name}" if source else each.name for each in project.of_kind(*kinds)]
-    raise UnitTestError(
-        f"unit test {node.name}: there is no {'source' if source else 'model or seed'} {wanted}",
-        where=where,
-        hint=did_you_mean(wanted, known),
-    )
 
 
 def _on_given_rows(

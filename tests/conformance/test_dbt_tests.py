@@ -14,6 +14,7 @@ import duckdb
 from tests.conformance.test_dbt import QUIET, dbt, profile, relations
 from warehouse import build as building
 from warehouse.lake import Lake
+from warehouse.opened import open_project
 from warehouse.outcome import Options
 
 __all__ = ["dbt"]  # a fixture
@@ -207,3 +208,70 @@ def test_settings_of_tests_and_what_they_keep(dbt: Path, lake: Lake, tmp_path: P
     judged_by_both(dbt, project, lake, "--store-failures", store_failures=True)
     kept = same_tables()
     assert "main_dbt_test__audit.plain" in kept and "main_dbt_test__audit.not_kept" not in kept
+
+
+SELECTIONS = [
+    "numbers,test_type:generic",
+    "test_type:unit numbers+",
+    "exposure:board",
+    "+exposure:*",
+    "exposure:chosen.board few+1",
+    "group:ours",
+    "access:public",
+    "unit_test:few_*",
+    "resource_type:unit_test resource_type:exposure",
+    "tag:t,tag:u",
+    "@few",
+]
+
+
+def test_selections_choose_the_same(dbt: Path, lake: Lake, tmp_path: Path) -> None:
+    selectors = """
+selectors:
+  - name: mixed
+    definition:
+      union:
+        - {method: fqn, value: few, children: true}
+        - intersection: [{tag: t}, "test_type:data"]
+        - exclude: ["exposure:*", {method: test_name, value: relationships}]
+  - name: inner
+    default: true
+    definition: {union: [{method: selector, value: mixed}, {exclude: [{method: resource_type, value: unit_test}]}]}
+"""
+    project = write(
+        tmp_path / "chosen",
+        {
+            "dbt_project.yml": "name: chosen\nversion: '1.0'\nprofile: chosen\n",
+            "models/numbers.sql": "select 1 as n",
+            "models/few.sql": "select n from {{ ref('numbers') }}",
+            "models/most.sql": "select n from {{ ref('few') }}",
+            "models/schema.yml": """
+groups: [{name: ours, owner: {name: us}}]
+models:
+  - {name: numbers, config: {tags: [t], group: ours, access: public}, columns: [{name: n, data_tests: [unique]}]}
+  - name: few
+    config: {tags: [u], group: ours}
+    columns: [{name: n, data_tests: [not_null, relationships: {arguments: {to: ref('numbers'), field: n}}]}]
+unit_tests:
+  - {name: few_of_one, model: few, given: [{input: ref('numbers'), rows: []}], expect: {rows: []}}
+exposures:
+  - {name: board, type: dashboard, owner: {name: us}, depends_on: [ref('most')]}
+""",
+        },
+    )
+
+    def theirs(*arguments: str) -> list[str]:
+        command = [dbt, "--quiet", "ls", "--output", "json", "--output-keys", "unique_id", *arguments]
+        done = subprocess.run(
+            [*command, "--profiles-dir", "."], cwd=project, env=os.environ | QUIET, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+        return sorted(json.loads(line)["unique_id"] for line in done.stdout.splitlines() if line.startswith("{"))
+
+    for selection in SELECTIONS:
+        opened = open_project(lake, project)
+        assert sorted(opened.select(selection.split())) == theirs("--select", *selection.split()), selection
+    write(project, {"selectors.yml": selectors})
+    for name in ("mixed", None):
+        opened = open_project(lake, project, Options(selector=name))
+        assert sorted(opened.select(())) == theirs(*(["--selector", name] if name else [])), name

@@ -167,7 +167,7 @@ def test_a_unit_test_that_cannot_run_says_why(lake: Lake, root: Path, text: str,
     [
         ("model: stgg\n    given: []\n    expect: {rows: []}", "did you mean stg?"),
         ("model: stg\n    given: [{input: ref('peple')}]\n    expect: {rows: []}", "did you mean people?"),
-        ("model: stg\n    given: [{input: people}]\n    expect: {rows: []}", "'people' is no input"),
+        ("model: stg\n    given: [{input: people}]\n    expect: {rows: []}", "'people' is no reference"),
         ("model: stg\n    given: [{inputs: x}]\n    expect: {rows: []}", "needs an input"),
         ("model: stg\n    given: []\n    expects: {rows: []}", "did you mean expect?"),
         ("model: stg\n    given: []\n    expect: {format: csv, fixture: nowhere}", "write tests/fixtures/nowhere.csv"),

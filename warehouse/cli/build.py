@@ -63,6 +63,7 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="What to take: names, tag:…, path:…, +name, name+.",
     )
     @click.option("--exclude", multiple=True, metavar="NODES", help="What to leave out, in the same words.")
+    @click.option("--selector", metavar="NAME", help="A selection of selectors.yml, in place of --select.")
     @click.option("--vars", "variables", default="{}", metavar="YAML", help="Variables, as YAML: '{seed: 18}'.")
     @click.option("--target", "-t", metavar="NAME", help="The target of profiles.yml to build for.")
     @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Nodes at once  [default: the target's]")
@@ -74,7 +75,7 @@ def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @lake_option
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        names = ("threads", "state", "defer", "favor_state", "target_path")
+        names = ("selector", "threads", "state", "defer", "favor_state", "target_path")
         click.get_current_context().meta[_PROJECT] = {name: kwargs.pop(name) for name in names}
         return command(*args, **kwargs)
 
@@ -260,7 +261,7 @@ def plan(
     "--resource-type",
     "kinds",
     multiple=True,
-    type=click.Choice(["model", "seed", "snapshot", "test", "unit_test", "source"]),
+    type=click.Choice(["model", "seed", "snapshot", "test", "unit_test", "source", "exposure"]),
     help="Only nodes of this kind.",
 )
 @output_options

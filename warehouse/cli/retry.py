@@ -73,6 +73,7 @@ def _options(args: dict[str, Any], target_path: Path | None) -> Any:
     return Options(
         variables=args.get("vars") or {},
         target=args.get("target"),
+        selector=args.get("selector"),
         full_refresh=bool(args.get("full_refresh")),
         fail_fast=bool(args.get("fail_fast")),
         retry_errors=bool(args.get("retry_errors")),
