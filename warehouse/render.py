@@ -418,8 +418,8 @@ class Renderer:
         except Exception as error:
             raise TemplateError(f"test {test.name}: {error}", where=test.where) from error
         # What schema.yml says of this one test counts before the config of its macro.
-        stated = {setting(name) for name in test.config}
-        now.config = merge(now.config, {name: value for name, value in self.settings(node).items() if name in stated})
+        said = {setting(name) for name in test.config}
+        now.config = merge(now.config, {name: value for name, value in self.settings(node).items() if name in said})
         return Text(sql, (test.where.line or 1,) * (sql.count("\n") + 1))
 
     def _argument(self, value: Any, session: Session, where: Location, names: Mapping[str, Any]) -> Any:
