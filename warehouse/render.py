@@ -32,7 +32,7 @@ from warehouse.properties import merge, setting
 from warehouse.relation import EPHEMERAL, Relation, readable
 from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
-from warehouse.templates import Library, Macro, Session, TemplateError, Text, render
+from warehouse.templates import Library, Macro, Session, TemplateError, Text, raise_located, render
 
 if TYPE_CHECKING:
     from warehouse.label_names import LabelNames
@@ -358,6 +358,16 @@ class Renderer:
         if sql.startswith("{"):  # what before_begin() and after_commit() give
             sql = self.hook(str(json.loads(sql)["sql"]), where, names, node)
         return sql.rstrip(";").rstrip()
+
+    def call(self, macro: Macro, arguments: Mapping[str, Any]) -> Any:
+        """What a macro gives that is called by itself, and may ask the database. Raises TemplateError, located."""
+        session = Session(self.library, {})
+        node = Node("", "operation", macro.path, macro.package, macro.path, ())
+        session.names = Context(self, Pass(node, {}, execute=True, incremental=False), session).names()
+        try:
+            return session.macro(macro)(**arguments)
+        except Exception as error:
+            raise_located(error, self.library.sources, macro.path, session.names)
 
     def _template_value(self, value: str, session: Session, where: Location) -> Any:
         inner = value.strip()

@@ -27,6 +27,7 @@ COMMANDS = {
     "snapshot": ("warehouse.cli.run:snapshot", "Build snapshots only."),
     "plan": ("warehouse.cli.build:plan", "Say what a build would do, and why."),
     "test": ("warehouse.cli.build:test", "Run the project's tests."),
+    "run-operation": ("warehouse.cli.operation:run_operation", "Call a macro, which may change the lake."),
     "retry": ("warehouse.cli.retry:retry", "Run again what failed or was skipped the last time."),
     "ls": ("warehouse.cli.build:ls", "List the project's nodes."),
     "compile": ("warehouse.cli.build:compile_", "Print a model's SQL as it is sent to DuckDB."),
