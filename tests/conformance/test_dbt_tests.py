@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from tests.conformance.test_dbt import QUIET, dbt, profile, relations
+from warehouse import artifacts
 from warehouse import build as building
 from warehouse.lake import Lake
 from warehouse.opened import open_project
@@ -213,15 +214,9 @@ def test_settings_of_tests_and_what_they_keep(dbt: Path, lake: Lake, tmp_path: P
 SELECTIONS = [
     "numbers,test_type:generic",
     "test_type:unit numbers+",
-    "exposure:board",
-    "+exposure:*",
-    "exposure:chosen.board few+1",
-    "group:ours",
-    "access:public",
-    "unit_test:few_*",
-    "resource_type:unit_test resource_type:exposure",
-    "tag:t,tag:u",
-    "@few",
+    "+exposure:* unit_test:few_of_*",
+    "exposure:chosen.board few+1 tag:t,tag:u",
+    "access:public group:ours,resource_type:model",
 ]
 
 
@@ -245,6 +240,9 @@ selectors:
             "models/numbers.sql": "select 1 as n",
             "models/few.sql": "select n from {{ ref('numbers') }}",
             "models/most.sql": "select n from {{ ref('few') }}",
+            "seeds/known.csv": "n\n1\n",
+            "models/of_seed.sql": "select n from {{ ref('known') }}",
+            "models/about.md": "{% docs seen %}\nWhat *they* see.\n{% enddocs %}\n",
             "models/schema.yml": """
 groups: [{name: ours, owner: {name: us}}]
 models:
@@ -254,8 +252,20 @@ models:
     columns: [{name: n, data_tests: [not_null, relationships: {arguments: {to: ref('numbers'), field: n}}]}]
 unit_tests:
   - {name: few_of_one, model: few, given: [{input: ref('numbers'), rows: []}], expect: {rows: []}}
+  - name: few_of_many
+    description: By name.
+    model: few
+    overrides: {vars: {x: 1}, macros: {y: z}}
+    given: [{input: ref('numbers'), rows: [{n: 2020-01-01}, {n: null}]}]
+    expect: {format: csv, rows: "n\n1"}
+    config: {tags: [quick], meta: {b: 2}}
 exposures:
-  - {name: board, type: dashboard, owner: {name: us}, depends_on: [ref('most')]}
+  - name: board
+    type: dashboard
+    owner: {name: us}
+    description: "{{ doc('seen') }}"
+    depends_on: [ref('most'), ref('few')]
+    config: {tags: [shown], meta: {a: 1}}
 """,
         },
     )
@@ -268,6 +278,16 @@ exposures:
         assert done.returncode == 0, done.stdout
         return sorted(json.loads(line)["unique_id"] for line in done.stdout.splitlines() if line.startswith("{"))
 
+    run_dbt(dbt, project, "parse", "--target-path", str(tmp_path / "theirs"))
+    opened = open_project(lake, project, Options(state=tmp_path / "theirs"))
+    assert not opened.select(["state:modified"])
+    ours = artifacts.manifest(opened, artifacts.invocation("ls", project))
+    manifest = json.loads((tmp_path / "theirs/manifest.json").read_text())
+    for section in ("unit_tests", "exposures", "docs"):
+        for key, entry in manifest[section].items():
+            if not key.startswith("doc.dbt."):
+                here = json.loads(json.dumps(ours[section][key], default=str))
+                assert here | {"created_at": 0, "checksum": ""} == entry | {"created_at": 0, "checksum": ""}, key
     for selection in SELECTIONS:
         opened = open_project(lake, project)
         assert sorted(opened.select(selection.split())) == theirs("--select", *selection.split()), selection
