@@ -201,17 +201,17 @@ class Graph:
         """
         above = self.closure()
         tests = [key for key in selected if self.steps[key].kind == "test" and above[key]]
-        units = [(key, self.steps[key].parents[0]) for key in selected if self.steps[key].kind == "unit_test"]
+        units: dict[str, set[str]] = {}  # by model
+        for key in selected:
+            if self.steps[key].kind == "unit_test":
+                units.setdefault(self.steps[key].parents[0], set()).add(key)
+        inside = [model for model in units if self.steps[model].kind == "ephemeral"]
         found: dict[str, set[str]] = {}
         for key in selected:
             if self.steps[key].kind != "test":
                 found[key] = {test for test in tests if above[test] <= self._above(key, above)}
             if self.steps[key].kind not in TESTS:
-                found[key] |= {
-                    unit
-                    for unit, model in units
-                    if model == key or (model in above[key] and self.steps[model].kind == "ephemeral")
-                }
+                found[key] |= units.get(key, set()).union(*(units[model] for model in inside if model in above[key]))
         return found
 
 

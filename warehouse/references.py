@@ -8,14 +8,14 @@ from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.project import Node, Project
 
 
-class ReferenceError(CuveeError):
+class BadReferenceError(CuveeError):
     """A text names no node of the project."""
 
 
 def node(project: Project, text: str, package: str, what: str, where: Location) -> Node:
     """The node that a text means, looked for in ``package`` first. ``what`` begins the message of an error.
 
-    Raises ReferenceError, located, for what is no reference and for a node that there is not.
+    Raises BadReferenceError, located, for what is no reference and for a node that there is not.
     """
     try:
         call = ast.parse(text.strip(), mode="eval").body
@@ -24,7 +24,7 @@ def node(project: Project, text: str, package: str, what: str, where: Location) 
         source = call.func.id == "source"
         assert call.func.id in ("ref", "source") and len(names) in ((2,) if source else (1, 2))
     except (SyntaxError, ValueError, AssertionError) as error:
-        raise ReferenceError(
+        raise BadReferenceError(
             f"{what}: {text!r} is no reference", where=where, hint="ref('orders') or source('raw', 'documents')"
         ) from error
     kinds = ("source",) if source else ("model", "seed", "snapshot")
@@ -37,7 +37,7 @@ def node(project: Project, text: str, package: str, what: str, where: Location) 
             if found := project.nodes.get(f"{kind}.{place}.{'.'.join(names)}"):
                 return found
     known = [f"{each.source_name}.{each.name}" if source else each.name for each in project.of_kind(*kinds)]
-    raise ReferenceError(
+    raise BadReferenceError(
         f"{what}: there is no {'source' if source else 'model or seed'} {wanted}",
         where=where,
         hint=did_you_mean(wanted, known),
