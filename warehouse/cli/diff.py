@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from warehouse.cli.build import SelectingCommand, build_options, open_for, project_options
 from warehouse.cli.output import Output, output_options
-from warehouse.cli.run import one_model
+from warehouse.cli.project import Asked, SelectingCommand, project_options
+from warehouse.cli.show import one_model
 
 if TYPE_CHECKING:
     from warehouse.differences import Difference
@@ -27,30 +26,18 @@ _SHOWN = 60
 @click.option("--limit", default=5, show_default=True, type=click.IntRange(min=0), help="Examples of each kind.")
 @project_options
 @output_options
-def diff(
-    name: str,
-    key: tuple[str, ...],
-    limit: int,
-    select: tuple[str, ...],
-    exclude: tuple[str, ...],
-    variables: str,
-    target: str | None,
-    project_dir: Path,
-    lake_dir: Path | None,
-    out: Output,
-) -> None:
+def diff(asked: Asked, name: str, key: tuple[str, ...], limit: int, out: Output) -> None:
     """Show which rows a model's query would add, remove and change in the lake. Builds nothing.
 
     What the query reads is taken as it is in the lake. Several columns of a key: --key a --key b.
 
         cuvee diff orders --key order_id
     """
-    from warehouse.deferral import deferred
     from warehouse.differences import difference
 
-    opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
-    opened = deferred(opened, (name, *select), exclude)
-    step = one_model(opened, (name, *select), exclude, "diff")
+    chosen = (name, *asked.select)
+    opened = asked.open_deferred(out, chosen)
+    step = one_model(opened, chosen, asked.exclude, "diff")
     columns = [each.strip() for given in key for each in given.split(",") if each.strip()]
     found = difference(opened, opened.in_full(step), columns, limit)
     if out.as_json:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from udfs.errors import UsageError
-from warehouse.cli.build import SelectingCommand, build_options, open_for, project_options, target_path_option
 from warehouse.cli.output import Output, output_options, project_option
+from warehouse.cli.project import Asked, SelectingCommand, project_options, target_path_option
 
 
 @click.group()
@@ -22,15 +22,7 @@ def docs() -> None:
 @docs.command(cls=SelectingCommand)
 @project_options
 @output_options
-def generate(
-    select: tuple[str, ...],
-    exclude: tuple[str, ...],
-    variables: str,
-    target: str | None,
-    project_dir: Path,
-    lake_dir: Path | None,
-    out: Output,
-) -> None:
+def generate(asked: Asked, out: Output) -> None:
     """Write manifest.json, catalog.json and index.html into the project's target/. Needs no network to be read.
 
     The catalog and the page always tell of the whole project.
@@ -41,9 +33,8 @@ def generate(
     from warehouse.catalog import write_catalog
     from warehouse.docs import write_page
 
-    options = build_options(variables, target)
-    opened = open_for(out, project_dir, lake_dir, options)
-    call = artifacts.invocation("generate", opened.root, select, exclude, options)
+    opened = asked.open(out)
+    call = artifacts.invocation("generate", opened.root, asked.select, asked.exclude, opened.options)
     try:
         artifacts.write_manifest(opened, call)
         catalog = write_catalog(opened, call)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from warehouse.cli.build import build_options, open_for
-from warehouse.cli.output import Output, lake_option, output_options, project_option
+from warehouse.cli.output import Output, output_options
+from warehouse.cli.project import Asked, reading_options
 
 if TYPE_CHECKING:
     from warehouse.columns import Branch
@@ -17,21 +16,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("column", metavar="MODEL.COLUMN")
-@click.option("--vars", "variables", default="{}", metavar="YAML", help="Variables, as YAML: '{seed: 18}'.")
-@click.option("--target", "-t", metavar="NAME", help="The target of profiles.yml.")
-@project_option
-@lake_option
+@reading_options
 @output_options
-def lineage(
-    column: str, variables: str, target: str | None, project_dir: Path, lake_dir: Path | None, out: Output
-) -> None:
+def lineage(asked: Asked, column: str, out: Output) -> None:
     """Show which columns a column comes from, and which come from it.
 
     cuvee lineage components.component
     """
     from warehouse.columns import Lineage, lake_columns
 
-    opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
+    opened = asked.open(out)
     found = Lineage(opened.graph, lake_columns(opened.database.cursor))
     start = found.find(column)
     above, below = found.upstream(start), found.downstream(start)

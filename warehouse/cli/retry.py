@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from udfs.errors import UsageError
-from warehouse.cli.build import report, target_path_option, terminal
+from warehouse.cli.build import report, terminal
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
+from warehouse.cli.project import target_path_option
 
 _COMMANDS = ("build", "run", "seed", "snapshot", "test")
 _UNDONE = ("error", "fail", "skipped", "runtime error", "partial success")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from udfs.errors import CuveeError
-from warehouse.cli.build import SelectingCommand, build_options, open_for, project_options
 from warehouse.cli.output import Output, output_options
+from warehouse.cli.project import Asked, SelectingCommand, project_options
 
 if TYPE_CHECKING:
     from warehouse.freshness import Freshness, Limit
@@ -26,15 +25,7 @@ def source() -> None:
 @source.command(cls=SelectingCommand)
 @project_options
 @output_options
-def freshness(
-    select: tuple[str, ...],
-    exclude: tuple[str, ...],
-    variables: str,
-    target: str | None,
-    project_dir: Path,
-    lake_dir: Path | None,
-    out: Output,
-) -> None:
+def freshness(asked: Asked, out: Output) -> None:
     """Say how old each source's rows are; exit 1 if one is older than its error_after.
 
     The time is that of loaded_at_field or loaded_at_query, else that of the table's last commit in the lake.
@@ -43,8 +34,7 @@ def freshness(
     """
     from warehouse.freshness import check
 
-    opened = open_for(out, project_dir, lake_dir, build_options(variables, target))
-    found = check(opened, select, exclude)
+    found = check(asked.open(out), asked.select, asked.exclude)
     if out.as_json:
         out.json([_plain(each) for each in found])
     elif found:
