@@ -6,6 +6,8 @@ VENV := .venv
 PEERS := .venv-peers
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONWARNINGS := ignore
+# Most tests wait for a process of theirs half of the time.
+PYTEST := pytest --numprocesses 2 --dist loadgroup
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test prove check bench clean
@@ -22,10 +24,10 @@ demo: $(VENV)/.train
 	cuvee anneal training/recipes/demo.yaml
 
 test: $(VENV)/.dev $(PEERS)/.done
-	pytest
+	$(PYTEST)
 
 prove: $(VENV)/.dev $(PEERS)/.done
-	CUVEE_PROVE=1 pytest
+	CUVEE_PROVE=1 $(PYTEST)
 
 check: $(VENV)/.dev
 	ruff check .

@@ -12,8 +12,17 @@ from warehouse.lake import Lake
 ROOT = Path(__file__).resolve().parent.parent
 
 
+#: Tests that read with StreamingDataset. Two processes that start one at the same moment may choose the same block of
+#: shared memory, so these tests run in one process, one after the other.
+STREAMING = ("tests/test_readme.py", "tests/training", "tests/warehouse/export", "tests/warehouse/test_mds.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the full counts to `make prove`."""
+    """Keep together what one process must run, a file's tests at least, and leave the full counts to `make prove`."""
+    for item in items:
+        path = item.path.relative_to(ROOT).as_posix()
+        group = "streaming" if path.startswith(STREAMING) else path
+        item.add_marker(pytest.mark.xdist_group(group))
     if os.environ.get("CUVEE_PROVE"):
         return
     skip = pytest.mark.skip(reason="runs with `make prove`")
