@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterator[T], depth: int) -> Generator[T, None, None]:
+def ahead(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
     """Yield ``items``, which a thread computes up to ``depth`` items before they are asked for.
 
     An error in ``items`` is raised to the consumer in its place. Closing the generator stops the thread and waits

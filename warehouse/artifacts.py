@@ -80,26 +80,14 @@ def invocation(
     kinds: Sequence[str] = (),
 ) -> Invocation:
     """The call of ``which`` for the project in ``root``, with its options as ``cuvee retry`` reads them."""
-    args = {
+    asked = {
         "which": which,
         "project_dir": str(root),
         "select": list(chosen),
         "exclude": list(excluded),
         "resource_types": list(kinds),
-        "selector": options.selector,
-        "vars": dict(options.variables),
-        "target": options.target,
-        "full_refresh": options.full_refresh,
-        "fail_fast": options.fail_fast,
-        "retry_errors": options.retry_errors,
-        "store_failures": options.store_failures,
-        "state": str(options.state) if options.state else None,
-        "defer": options.defer,
-        "favor_state": options.favor_state,
-        "empty": options.empty,
-        "sample": options.sample,
     }
-    return Invocation(which, options.target_path or root / "target", args)
+    return Invocation(which, options.target_path or root / "target", asked | options.recorded())
 
 
 @contextmanager

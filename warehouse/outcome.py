@@ -37,7 +37,21 @@ class Options:
     sample: str | None = None  # models read so many rows, or those of a time
     target_path: Path | None = None  # where artifacts go; the project's target/ unless told
 
+    def recorded(self) -> dict[str, Any]:
+        """The options as run_results.json has them: plain values, under dbt's names."""
+        values = {_RECORDED.get(name, name): getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
+    @classmethod
+    def of_record(cls, args: Mapping[str, Any]) -> Options:
+        """The options that run_results.json tells of; what it does not name is as it is unless told."""
+        given = {name: args.get(_RECORDED.get(name, name)) for name in cls.__dataclass_fields__}
+        paths = {name: Path(given[name]) for name in ("state", "target_path") if given[name]}
+        return cls(**{name: value for name, value in given.items() if value is not None} | paths)
+
+
+#: dbt's own names of options that are called otherwise here.
+_RECORDED = {"variables": "vars"}
 DEFAULTS = Options()
 
 

@@ -162,14 +162,26 @@ def test_retry_keeps_to_the_command_and_its_options(lake: Lake, shop: Path) -> N
     model = shop / "models/staging/stg_orders.sql"
     right = model.read_text()
     model.write_text(right.replace("customer_id,", "customer_id, nothing_of_the_kind,"))
-    assert call(lake, shop, "run", "--vars", "{cents: 10}", "--fail-fast")[0] == 1
+    assert call(lake, shop, "run", "--vars", "{cents: 10}", "--fail-fast", "--threads", "1")[0] == 1
     left = {name for name, status in statuses(shop).items() if status != "success"}
     assert left == {"stg_orders", "customers", "order_log", "recent_orders"}
     model.write_text(right)
     assert call(lake, shop, "retry")[0] == 0
     assert set(statuses(shop)) == left and set(statuses(shop).values()) == {"success"}
+    assert results(shop)["args"]["threads"] == 1 and results(shop)["args"]["fail_fast"] is True
     cents = lake.cursor().execute("select cents from main_marts.customers where name = 'Ada'").fetchall()
     assert cents == [(195.0,)], "with the variable of the run"
+
+
+def test_every_option_of_a_build_is_recorded(tmp_path: Path) -> None:
+    given = Options(
+        variables={"cents": 10}, target="ci", full_refresh=True, fail_fast=True, threads=3, retry_errors=True,
+        store_failures=True, commit_every=7, selector="nightly", state=tmp_path, defer=True, favor_state=True,
+        empty=True, sample="3 days", target_path=tmp_path / "elsewhere",
+    )  # fmt: skip
+    assert all(getattr(given, name) != getattr(Options(), name) for name in Options.__dataclass_fields__)
+    assert Options.of_record(json.loads(json.dumps(given.recorded()))) == given
+    assert Options.of_record({}) == Options()
 
 
 def test_retry_without_a_last_time(lake: Lake, shop: Path) -> None:

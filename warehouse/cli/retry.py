@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def retry(state: Path | None, target_path: Path | None, project_dir: Path, lake_
     from warehouse.artifacts import RUN_RESULTS
     from warehouse.build import build
     from warehouse.comparison import StateError, read
+    from warehouse.outcome import Options
 
     folder = state or target_path or project_dir / "target"
     if not (folder / RUN_RESULTS).is_file():
@@ -53,7 +55,7 @@ def retry(state: Path | None, target_path: Path | None, project_dir: Path, lake_
         out.text("nothing to retry: all went well the last time")
         return
     began = time.perf_counter()
-    options = _options(args, target_path)
+    options = replace(Options.of_record(args), target_path=target_path)
     results = build(
         open_lake(lake_dir),
         project_dir,
@@ -65,24 +67,3 @@ def retry(state: Path | None, target_path: Path | None, project_dir: Path, lake_
         only=undone,
     )
     report(out, results, time.perf_counter() - began)
-
-
-def _options(args: dict[str, Any], target_path: Path | None) -> Any:
-    """The options that the last command had."""
-    from warehouse.outcome import Options
-
-    return Options(
-        variables=args.get("vars") or {},
-        target=args.get("target"),
-        selector=args.get("selector"),
-        full_refresh=bool(args.get("full_refresh")),
-        fail_fast=bool(args.get("fail_fast")),
-        retry_errors=bool(args.get("retry_errors")),
-        store_failures=bool(args.get("store_failures")),
-        state=Path(args["state"]) if args.get("state") else None,
-        defer=bool(args.get("defer")),
-        favor_state=bool(args.get("favor_state")),
-        empty=bool(args.get("empty")),
-        sample=args.get("sample"),
-        target_path=target_path,
-    )

@@ -14,7 +14,8 @@ from email.parser import BytesParser
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from warehouse.ingest.bytestream import ahead, blocks
+from udfs.ahead import ahead
+from warehouse.ingest.bytestream import blocks
 from warehouse.ingest.records import RAW_LIMIT, Batch, Options, RecordBuilder
 from warehouse.ingest.warc import MAX_PAGE, Blocks, add_page, require_web
 

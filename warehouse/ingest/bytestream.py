@@ -1,4 +1,4 @@
-"""A file's bytes in blocks, decompressed, and read ahead in a thread.
+"""A file's bytes in blocks, decompressed.
 
 gzip (several members, as Common Crawl and Dolma write it) and Zstandard (several frames) are told by their first
 bytes. A damaged stream gives everything before the damage, then raises DamagedStreamError.
@@ -6,12 +6,10 @@ bytes. A damaged stream gives everything before the damage, then raises DamagedS
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from isal import isal_zlib
 
@@ -27,8 +25,6 @@ _ZSTD_INPUT = 8 << 10
 
 #: Zstandard's own default. A frame made with --long=28 or more needs a window that would break the memory bound.
 _ZSTD_WINDOW = 128 << 20
-
-T = TypeVar("T")
 
 
 class DamagedStreamError(CuveeError):
@@ -77,46 +73,6 @@ def head(path: Path, size: int) -> tuple[bytes, DamagedStreamError | None]:
         except DamagedStreamError as error:
             return collected, error
     return collected, None
-
-
-def ahead(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
-    """Run an iterator in a thread, up to ``depth`` items ahead. Closing the result stops the thread."""
-    waiting: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(entry: tuple[bool, T | BaseException | None]) -> None:
-        while not stop.is_set():
-            try:
-                waiting.put(entry, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
-    def work() -> None:
-        try:
-            for item in items:
-                put((True, item))
-                if stop.is_set():
-                    return
-        except BaseException as error:  # it is raised again where the items are used
-            put((False, error))
-        else:
-            put((False, None))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            more, item = waiting.get()
-            if more:
-                yield item  # type: ignore[misc]
-            elif item is None:
-                return
-            else:
-                raise item  # type: ignore[misc]
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _gunzip(handle: BinaryIO) -> Iterator[bytes]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import orjson
 
-from warehouse.ingest.bytestream import DamagedStreamError, ahead, blocks
+from udfs.ahead import ahead
+from warehouse.ingest.bytestream import DamagedStreamError, blocks
 from warehouse.ingest.giant import GIANT, decode_giant
 from warehouse.ingest.json_values import AFTER_END, NOT_CLOSED, values
 from warehouse.ingest.records import MAX_RECORD, RAW_LIMIT, Batch, Options, RecordBuilder, utf8_length

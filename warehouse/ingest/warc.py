@@ -14,8 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from udfs.ahead import ahead
 from udfs.errors import CuveeError
-from warehouse.ingest.bytestream import DamagedStreamError, ahead, blocks
+from warehouse.ingest.bytestream import DamagedStreamError, blocks
 from warehouse.ingest.records import Batch, Options, RecordBuilder
 from warehouse.ingest.text import add_document
 
