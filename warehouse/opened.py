@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, UsageError
 from warehouse import graph as graphs
-from warehouse import project, selectors
+from warehouse import project_files, selectors
 from warehouse.comparison import comparison
 from warehouse.graph import Graph, Step
 from warehouse.outcome import DEFAULTS, Options
@@ -129,7 +129,7 @@ def open_project(
     names nodes that are read elsewhere than they would be built (see ``warehouse.deferral``).
     """
     database = LakeDatabase(lake)
-    read = project.load(root)
+    read = project_files.load(root)
     if functions is None:
         functions = _registered(lake, root)
     else:

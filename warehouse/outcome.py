@@ -46,7 +46,7 @@ class Options:
     def of_record(cls, args: Mapping[str, Any]) -> Options:
         """The options that run_results.json tells of; what it does not name is as it is unless told."""
         given = {name: args.get(_RECORDED.get(name, name)) for name in cls.__dataclass_fields__}
-        paths = {name: Path(given[name]) for name in ("state", "target_path") if given[name]}
+        paths = {name: Path(str(given[name])) for name in ("state", "target_path") if given[name]}
         return cls(**{name: value for name, value in given.items() if value is not None} | paths)
 
 

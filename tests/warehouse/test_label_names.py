@@ -9,7 +9,7 @@ import pytest
 
 from udfs.errors import CuveeError
 from warehouse.lake import Lake
-from warehouse.project import load
+from warehouse.project_files import load
 from warehouse.render import Renderer
 
 ROOT = Path(__file__).resolve().parents[2]

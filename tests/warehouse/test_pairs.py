@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.warehouse.test_operators import step
-from warehouse import project, rewrite
+from warehouse import project_files, rewrite
 from warehouse.build import build
 from warehouse.calls import CallError
 from warehouse.lake import Lake
@@ -49,7 +49,7 @@ def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
         "{% macro pick(xs) %}{% for x in xs %}{{ return(x) }}{% endfor %}{% endmacro %}\n"
         "{% macro wrapped() %}({{ caller() }}){% endmacro %}\n"
     )
-    return Renderer(project.load(root))
+    return Renderer(project_files.load(root))
 
 
 @pytest.mark.parametrize(("given", "expected"), cases("render"))
