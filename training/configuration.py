@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from udfs import yamlfile
 from udfs.errors import Location, UsageError, did_you_mean
 
 _SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
@@ -81,14 +82,8 @@ def parse(text: str, name: str) -> Node:
     """Parse YAML. Raises RecipeError with the place of a syntax error, a repeated key or a key that is no text."""
     import yaml
 
-    try:
+    with yamlfile.located(name, RecipeError):
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Location(name, mark.line + 1, mark.column + 1) if mark else Location(name)
-        raise RecipeError(f"not valid YAML: {error.problem or error.context}", where=where) from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"not valid YAML: {error}", where=Location(name)) from error
     return _node(root, name) if root else Node(None, Location(name))
 
 

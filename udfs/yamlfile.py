@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -67,14 +69,21 @@ _LineLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _map
 
 def parse(text: str, path: str) -> Any:
     """The content of a YAML file. Raises YamlError with line and column."""
-    try:
+    with located(path, YamlError):
         return yaml.load(text, _LineLoader)
+
+
+@contextmanager
+def located(path: str, raised: type[CuveeError]) -> Iterator[None]:
+    """Raise what PyYAML finds wrong in a file as an error that has the place."""
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Location(path, mark.line + 1, mark.column + 1) if mark else Location(path)
-        raise YamlError(f"not valid YAML: {error.problem or error.context}", where=where) from error
+        raise raised(f"not valid YAML: {error.problem or error.context}", where=where) from error
     except yaml.YAMLError as error:
-        raise YamlError(f"not valid YAML: {error}", where=Location(path)) from error
+        raise raised(f"not valid YAML: {error}", where=Location(path)) from error
 
 
 def line_of(value: object, default: int = 1) -> int:

@@ -19,7 +19,8 @@ from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA
 from warehouse import lineage, store
 from warehouse.calls import calls
-from warehouse.graph import SqlError, Step, located
+from warehouse.graph import Step
+from warehouse.parsing import SqlError, located
 from warehouse.rewrite import rewrite
 from warehouse.stages import MISSING, Rewritten, Stage
 

@@ -45,7 +45,7 @@ def unit_test(step: Step, common: Mapping[str, Any], schema: str) -> dict[str, A
 
 def exposure(step: Step, common: Mapping[str, Any], renderer: Renderer) -> dict[str, Any]:
     """An exposure; ``common`` is what every entry has."""
-    from warehouse.artifacts import ref
+    from warehouse.manifest import ref
 
     node = step.node
     stated = node.exposure

@@ -13,14 +13,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warehouse import artifacts, state, stored_failures, unchanged
-from warehouse import graph as graphs
+from warehouse import artifacts, manifest, state, stored_failures, unchanged
 from warehouse import plan as plans
 from warehouse.calls import calls
 from warehouse.deferral import deferred
 from warehouse.execution import Execution
+from warehouse.graph import Graph
 from warehouse.opened import Opened, open_project
 from warehouse.outcome import DEFAULTS, TESTS, Options, Result, Watcher
+from warehouse.parsing import table_names
 from warehouse.plan import Plan, Planned
 from warehouse.versions import versions
 
@@ -60,7 +61,7 @@ def plan(
     )
 
 
-def touched(graph: graphs.Graph, planned: Planned) -> list[str]:
+def touched(graph: Graph, planned: Planned) -> list[str]:
     """What is built of a node, directly or not, in the order of building."""
     below = graph.descendants(planned.step.id)
     return [key for key in graph.order() if key in below and graph.steps[key].kind not in (*TESTS, "exposure")]
@@ -87,7 +88,7 @@ def _view_tables(opened: Opened, cursor: duckdb.DuckDBPyConnection) -> dict[str,
         ).fetchone()
         tree = sqlglot.parse_one(row[0], dialect="duckdb") if row else None
         query = tree.expression if tree is not None else None
-        found[name] = tuple(dict.fromkeys(graphs.table_names(query, schema))) if query is not None else ()
+        found[name] = tuple(dict.fromkeys(table_names(query, schema))) if query is not None else ()
         wanted |= {each for each in found[name] if opened.database.relations.get(each, ("",))[0] == "view"} - set(found)
     return found
 
@@ -163,7 +164,7 @@ def _recorded(
     which = {"model": "run"}.get(kinds[0], kinds[0]) if kinds else "build"
     call = artifacts.invocation(which, opened.root, *asked, opened.options, kinds)
     with artifacts.unless_unwritable(watcher.say):
-        artifacts.write_manifest(opened, call)
+        manifest.write_manifest(opened, call)
     try:
         yield results
     finally:

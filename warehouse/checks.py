@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError
 from warehouse import materialize
-from warehouse.graph import Step, located
+from warehouse.graph import Step
 from warehouse.materialize import Change
+from warehouse.parsing import located
 from warehouse.relation import Relation
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import UsageError, did_you_mean
-from warehouse import artifacts
+from warehouse import artifacts, manifest
 from warehouse.artifact_entries import same_exposure, same_unit_test
 from warehouse.properties import listed
 from warehouse.relation import LAKE, Relation
@@ -83,7 +83,7 @@ class Comparison:
 
     @cached_property
     def _ours(self) -> dict[str, Any]:
-        return artifacts.manifest(self._opened, artifacts.invocation("ls", self._opened.root))
+        return manifest.manifest(self._opened, artifacts.invocation("ls", self._opened.root))
 
     @cached_property
     def _new(self) -> dict[str, Any]:

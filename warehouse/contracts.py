@@ -154,8 +154,8 @@ def agreed(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract) ->
     """
     import duckdb
 
-    from warehouse.graph import located
     from warehouse.materialize import describe, lake_columns
+    from warehouse.parsing import located
 
     try:
         found = {each.name: each.type for each in describe(cursor, step.sql)}

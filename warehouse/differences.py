@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location, UsageError, did_you_mean
-from warehouse.graph import Step, located
+from warehouse.graph import Step
 from warehouse.materialize import Column, describe, lake_columns
+from warehouse.parsing import located
 from warehouse.properties import listed
 from warehouse.relation import quote
 

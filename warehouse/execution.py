@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from udfs.errors import CuveeError, Location
 from warehouse import checks, contracts, materialize, state, stored_failures
 from warehouse.calls import calls
-from warehouse.graph import Step, located
+from warehouse.graph import Step
 from warehouse.incremental import incremental
 from warehouse.materialize import Change, Make
 from warehouse.nodeview import ran
 from warehouse.opened import Opened
 from warehouse.outcome import TESTS, Result, Watcher
+from warehouse.parsing import located
 from warehouse.plan import Plan, Planned
 from warehouse.relation import LAKE, Relation
 from warehouse.snapshots import snapshot

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, did_you_mean
-from warehouse.graph import Step, located
+from warehouse.graph import Step
 from warehouse.materialize import Change, Column, copy, describe, lake_columns
+from warehouse.parsing import located
 from warehouse.relation import Relation, quote
 
 if TYPE_CHECKING:

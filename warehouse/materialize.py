@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location
-from warehouse.graph import Step, located
+from warehouse.graph import Step
+from warehouse.parsing import located
 from warehouse.relation import LAKE, Relation, quote
 
 if TYPE_CHECKING:

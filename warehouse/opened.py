@@ -14,6 +14,7 @@ from warehouse import project_files, selectors
 from warehouse.comparison import comparison
 from warehouse.graph import Graph, Step
 from warehouse.outcome import DEFAULTS, Options
+from warehouse.parsing import parse
 from warehouse.partial import part_of
 from warehouse.relation import Relation, readable
 from warehouse.render import Renderer
@@ -106,7 +107,7 @@ class Opened:
         known = nodes | {key: self.renderer.render_live(each) for key, each in inside.items()}
         sql, lines = graphs.compose(rendered, known)
         now = replace(step, rendered=rendered, sql=sql, lines=lines)
-        return replace(now, tree=graphs.parse(now))
+        return replace(now, tree=parse(now))
 
     def in_full(self, step: Step) -> Step:
         """The step with the SQL by which it would be built from nothing now."""

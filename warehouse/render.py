@@ -24,11 +24,12 @@ from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.context import Context
 from warehouse.contracts import contract
 from warehouse.documentation import described
+from warehouse.generic_tests import rendered_test
 from warehouse.names import BUILTIN, Overrides, Pass
 from warehouse.nodeview import describe
 from warehouse.partial import Part
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
-from warehouse.properties import merge, setting
+from warehouse.properties import merge
 from warehouse.relation import EPHEMERAL, Relation, readable
 from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
@@ -208,7 +209,7 @@ class Renderer:
             return Rendered(with_config(node, config), None, "", (), (), {}, live=False)
         session = Session(self.library, {}, results=overrides.macros if overrides else {})
         session.names = Context(self, now, session).names()
-        text = self._generic_test(now, session) if node.test else render(session, node.text, node.path, node.package)
+        text = rendered_test(self, now, session) if node.test else render(session, node.text, node.path, node.package)
         text = replace(text, sql=readable(text.sql))
         final = with_config(node, now.config)
         self._check(final)
@@ -311,14 +312,14 @@ class Renderer:
         """Where a node's rows are read: where they are built, unless they are deferred."""
         return self.deferred.get(node.id) or self.relation(node)
 
-    def _own(self, name: str) -> Macro | None:
+    def own(self, name: str) -> Macro | None:
         """The project's version of a built-in macro, if it has one."""
         own = self.library.macros.get(self.project.name, {})
         return next((own[prefix + name] for prefix in _PREFIXES if prefix + name in own), None)
 
     def _named(self, macro_name: str, node: Node, custom: Any) -> str | None:
         """What the project's own generate_schema_name or generate_alias_name says, if it has one."""
-        macro = self._own(macro_name)
+        macro = self.own(macro_name)
         if macro is None:
             return None
         now = Pass(node, dict(self.settings(node)), execute=False, incremental=False)
@@ -337,7 +338,7 @@ class Renderer:
             session = Session(self.library, {})
             now = Pass(Node("", "yaml", where.path, self.project.name, where.path, ()), {}, False, False)
             session.names = {**Context(self, now, session).names(), **(names or {})}
-            return self._template_value(value, session, where)
+            return self.template_value(value, session, where)
         if isinstance(value, Mapping):
             return {key: self.value(item, where, names) for key, item in value.items()}
         if isinstance(value, list):
@@ -353,7 +354,7 @@ class Renderer:
         whose = node or Node("", "yaml", where.path, self.project.name, where.path, ())
         now = Pass(whose, dict(whose.config), execute=True, incremental=False)
         session.names = {**Context(self, now, session).names(), **names}
-        value = self._template_value(text, session, where)
+        value = self.template_value(text, session, where)
         sql = str(value).strip() if value is not None else ""
         if sql.startswith("{"):  # what before_begin() and after_commit() give
             sql = self.hook(str(json.loads(sql)["sql"]), where, names, node)
@@ -369,7 +370,8 @@ class Renderer:
         except Exception as error:
             raise_located(error, self.library.sources, macro.path, session.names)
 
-    def _template_value(self, value: str, session: Session, where: Location) -> Any:
+    def template_value(self, value: str, session: Session, where: Location) -> Any:
+        """What a template of a YAML file comes to. Raises TemplateError, located."""
         inner = value.strip()
         try:
             if inner.startswith("{{") and inner.endswith("}}") and inner.count("{{") == 1:
@@ -380,69 +382,6 @@ class Renderer:
             raise TemplateError(error.message, where=where, hint=error.hint) from error
         except Exception as error:
             raise TemplateError(f"{value}: {error}", where=where) from error
-
-    # --- generic tests --------------------------------------------------------------------------------------
-
-    def test_macro(self, node: Node) -> Macro | None:
-        """The macro behind a generic test: the package's own before the built-in one."""
-        assert node.test is not None
-        package, _, name = node.test.name.rpartition(".")
-        candidates = [package] if package else [node.package, self.project.name, *self.project.packages, BUILTIN]
-        return next(
-            (found for place in candidates if (found := self.library.macros.get(place, {}).get(f"test_{name}"))), None
-        )
-
-    def _generic_test(self, now: Pass, session: Session) -> Text:
-        test, node = now.node.test, now.node
-        assert test is not None and node.attached is not None
-        macro = self.test_macro(node)
-        if macro is None:
-            known = [
-                key.removeprefix("test_") if place in (BUILTIN, self.project.name) else f"{place}.{key[5:]}"
-                for place, macros in self.library.macros.items()
-                for key in macros
-                if key.startswith("test_")
-            ]
-            raise CuveeError(f"no test is named {test.name!r}", where=test.where, hint=did_you_mean(test.name, known))
-        attached = self.project.nodes.get(node.attached)
-        if attached is None:
-            return Text("", ())  # the description of a missing model is reported when the project is read
-        now.refs.append(attached.id)
-        relation = self.found_at(attached)
-        model: Any = relation
-        if now.config.get("where"):
-            where = now.config["where"] = self._template_value(str(now.config["where"]), session, test.where)
-            limited = f"(select * from {relation.render()} where {where}) as dbt_subquery"
-            model = replace(relation, limited=limited)
-        if own := self._own("get_where_subquery"):
-            model = session.macro(own)(relation)
-        names = {key: session.names[key] for key in ("ref", "source")}
-        arguments = {key: self._argument(value, session, test.where, names) for key, value in test.arguments.items()}
-        if test.column is not None:
-            arguments.setdefault("column_name", test.column)
-        arguments.pop("model", None)
-        try:
-            sql = str(session.macro(macro)(model, **arguments)).strip()
-        except CuveeError as error:
-            raise TemplateError(error.message, where=error.where or test.where, hint=error.hint) from error
-        except Exception as error:
-            raise TemplateError(f"test {test.name}: {error}", where=test.where) from error
-        # What schema.yml says of this one test counts before the config of its macro.
-        said = {setting(name) for name in test.config}
-        now.config = merge(now.config, {name: value for name, value in self.settings(node).items() if name in said})
-        return Text(sql, (test.where.line or 1,) * (sql.count("\n") + 1))
-
-    def _argument(self, value: Any, session: Session, where: Location, names: Mapping[str, Any]) -> Any:
-        """An argument of a test. ``ref('orders')`` is an expression even without braces, as in dbt."""
-        if isinstance(value, list):
-            return [self._argument(item, session, where, names) for item in value]
-        if isinstance(value, str):
-            bare = value.strip()
-            if bare.endswith(")") and (bare.startswith("ref(") or bare.startswith("source(")):
-                return self._template_value("{{" + bare + "}}", session, where)
-            if "{{" in value:
-                return self._template_value(value, session, where)
-        return value
 
     def this(self, now: Pass) -> Relation:
         """Where the rows of a node are that is being rendered."""

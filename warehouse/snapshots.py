@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from udfs.errors import did_you_mean
-from warehouse.graph import Step, located
+from warehouse.graph import Step
 from warehouse.materialize import Change, Column, copy, describe, lake_columns
+from warehouse.parsing import located
 from warehouse.relation import Relation, quote
 from warehouse.snapshot_settings import Settings, SnapshotError, place, settings
 

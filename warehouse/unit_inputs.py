@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, did_you_mean
 from warehouse.calls import find
-from warehouse.graph import tables, with_ctes
 from warehouse.materialize import Column, describe, empty, lake_columns, seed_query
+from warehouse.parsing import tables, with_ctes
 from warehouse.relation import quote
 from warehouse.unit_properties import Rows, UnitTestError
 

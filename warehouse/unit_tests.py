@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location, did_you_mean
-from warehouse import graph as graphs
-from warehouse import references
+from warehouse import parsing, references
 from warehouse.calls import calls
 from warehouse.checks import Verdict
-from warehouse.graph import Step, located
+from warehouse.graph import Step
 from warehouse.materialize import Column, describe, seed_query
 from warehouse.names import Overrides
+from warehouse.parsing import located
 from warehouse.project import Node, Project
 from warehouse.relation import EPHEMERAL, Relation, quote
 from warehouse.render import Rendered, Renderer
@@ -54,8 +54,8 @@ def step(renderer: Renderer, node: Node) -> Step:
                 hint="overrides: {macros: {is_incremental: false}}, or true and rows for the input this",
             )
         bare = Step(node.id, model, rendered, None, rendered.sql, rendered.lines, "", (), ())
-        tree = graphs.parse(bare)
-        digest = graphs.digest(tree) if tree is not None else " ".join(rendered.sql.split())
+        tree = parsing.parse(bare)
+        digest = parsing.digest(tree) if tree is not None else " ".join(rendered.sql.split())
     except UnitTestError:
         raise
     except CuveeError:  # it will be said again, as the test's own error, when the test is run
@@ -80,7 +80,7 @@ def ready(opened: Opened, step: Step, present: Collection[str]) -> Callable[[duc
     overrides = _overrides(renderer, step.node)
     rendered = renderer.render_given(model, overrides, execute=True)
     tested = replace(opened.graph.steps[model.id], rendered=rendered, sql=rendered.sql, lines=rendered.lines)
-    tested = _on_given_rows(opened, present, step.node, replace(tested, tree=graphs.parse(tested)), overrides.inputs)
+    tested = _on_given_rows(opened, present, step.node, replace(tested, tree=parsing.parse(tested)), overrides.inputs)
     return lambda cursor: _run(opened, present, step, tested, overrides.inputs, cursor)
 
 
@@ -122,7 +122,7 @@ def _on_given_rows(
     owners = {each.relation.key: each.node for each in opened.graph.steps.values() if each.relation is not None}
     changed = False
     tree = tested.tree.copy() if tested.tree is not None else None
-    for table, name in list(graphs.tables(tree, opened.renderer.target.schema)) if tree is not None else ():
+    for table, name in list(parsing.tables(tree, opened.renderer.target.schema)) if tree is not None else ():
         owner = owners.get(name)
         if owner is not None and owner.id in inputs:
             rename(table, inputs[owner.id].identifier)
@@ -166,9 +166,9 @@ def _run(
     for index, (given, (key, relation)) in enumerate(zip(unit.given, inputs.items(), strict=True)):
         queries[relation.identifier] = f"select * from cuvee_given_{index}"
         _create(cursor, f"cuvee_given_{index}", _rows(opened, present, given, key, cursor), given.rows.where)
-    sql, lines = graphs.with_ctes(tested.sql, tested.lines, queries)
+    sql, lines = parsing.with_ctes(tested.sql, tested.lines, queries)
     tested = replace(tested, sql=sql, lines=lines)
-    tested = _answered(opened, unit, replace(tested, tree=graphs.parse(tested)), cursor)
+    tested = _answered(opened, unit, replace(tested, tree=parsing.parse(tested)), cursor)
     try:
         have = describe(cursor, tested.sql)
     except duckdb.Error as error:

@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.test_dbt import PROJECTS, QUIET, dbt, profile, run_dbt
+from tests.conformance.peer import PROJECTS, QUIET, profile, run_dbt
 from warehouse import build as building
 from warehouse.lake import Lake
 from warehouse.opened import open_project
 from warehouse.outcome import Options
-
-__all__ = ["dbt"]  # the fixture
 
 
 @pytest.fixture

@@ -11,26 +11,12 @@ from typing import Any
 
 import duckdb
 
-from tests.conformance.test_dbt import QUIET, dbt, profile, relations
-from warehouse import artifacts
+from tests.conformance.peer import QUIET, relations, run_dbt, write
+from warehouse import artifacts, manifest
 from warehouse import build as building
 from warehouse.lake import Lake
 from warehouse.opened import open_project
 from warehouse.outcome import Options
-
-__all__ = ["dbt"]  # a fixture
-
-
-def run_dbt(dbt: Path, project: Path, *arguments: str, code: int = 0) -> None:
-    done = subprocess.run(
-        [dbt, *arguments, "--profiles-dir", "."],
-        cwd=project,
-        env=os.environ | QUIET,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stdout[-4000:]
 
 
 def judged_by_both(dbt: Path, project: Path, lake: Lake, *flags: str, **options: Any) -> dict[str, tuple[str, int]]:
@@ -45,15 +31,6 @@ def judged_by_both(dbt: Path, project: Path, lake: Lake, *flags: str, **options:
 
 def said(run_results: dict[str, Any]) -> dict[str, tuple[str, int]]:
     return {each["unique_id"]: (each["status"], each["failures"] or 0) for each in run_results["results"]}
-
-
-def write(project: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = project / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    profile(project, project.name)
-    return project
 
 
 UNIT_TESTS = """
@@ -281,10 +258,10 @@ exposures:
     run_dbt(dbt, project, "parse", "--target-path", str(tmp_path / "theirs"))
     opened = open_project(lake, project, Options(state=tmp_path / "theirs"))
     assert not opened.select(["state:modified"])
-    ours = artifacts.manifest(opened, artifacts.invocation("ls", project))
-    manifest = json.loads((tmp_path / "theirs/manifest.json").read_text())
+    ours = manifest.manifest(opened, artifacts.invocation("ls", project))
+    their_manifest = json.loads((tmp_path / "theirs/manifest.json").read_text())
     for section in ("unit_tests", "exposures", "docs"):
-        for key, entry in manifest[section].items():
+        for key, entry in their_manifest[section].items():
             if not key.startswith("doc.dbt."):
                 here = json.loads(json.dumps(ours[section][key], default=str))
                 assert here | {"created_at": 0, "checksum": ""} == entry | {"created_at": 0, "checksum": ""}, key

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.warehouse import dear_functions
 from udfs.errors import CuveeError
-from warehouse import answers, graph
+from warehouse import answers, parsing
 from warehouse.graph import Step
 from warehouse.lake import Lake
 from warehouse.outcome import Options, Watcher
@@ -68,7 +68,7 @@ def step(sql: str) -> Step:
     bare = Step(node.id, node, None, None, sql, tuple(range(1, sql.count("\n") + 2)), "", (), ())
     from dataclasses import replace
 
-    return replace(bare, tree=graph.parse(bare))
+    return replace(bare, tree=parsing.parse(bare))
 
 
 @pytest.fixture(scope="module")

@@ -29,14 +29,14 @@ def generate(asked: Asked, out: Output) -> None:
 
         cuvee docs generate
     """
-    from warehouse import artifacts
+    from warehouse import artifacts, manifest
     from warehouse.catalog import write_catalog
     from warehouse.docs import write_page
 
     opened = asked.open(out)
     call = artifacts.invocation("generate", opened.root, asked.select, asked.exclude, opened.options)
     try:
-        artifacts.write_manifest(opened, call)
+        manifest.write_manifest(opened, call)
         catalog = write_catalog(opened, call)
         page = write_page(opened, catalog, call.folder)
     except OSError as error:

@@ -105,7 +105,7 @@ def compile_(asked: Asked, names: tuple[str, ...], out: Output) -> None:
 
     cuvee compile orders
     """
-    from warehouse import artifacts
+    from warehouse import artifacts, manifest
 
     if not names and not asked.select:
         raise UsageError("compile needs the name of a model", hint="for example: cuvee compile orders")
@@ -114,7 +114,7 @@ def compile_(asked: Asked, names: tuple[str, ...], out: Output) -> None:
     keys = opened.select(chosen, asked.exclude)
     call = artifacts.invocation("compile", opened.root, asked.select, asked.exclude, opened.options)
     with artifacts.unless_unwritable(out.note):
-        artifacts.write_manifest(opened, call)
+        manifest.write_manifest(opened, call)
     kinds = ("model", "snapshot") if names else ("model", "snapshot", "test")
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
     texts = {step.name: opened.asked(step).sql for step in steps if step.node.kind in kinds}
@@ -143,7 +143,7 @@ def show(asked: Asked, name: str | None, inline: str | None, limit: int, out: Ou
         raise UsageError("show needs one model or --inline SQL", hint="for example: cuvee show orders")
     import duckdb
 
-    from warehouse.graph import located
+    from warehouse.parsing import located
 
     if inline is not None:
         opened = asked.open(out)

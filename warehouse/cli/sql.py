@@ -38,7 +38,7 @@ def answer(cursor: duckdb.DuckDBPyConnection, statement: str, out: Output) -> No
     """Run a statement and print its rows. Raises UsageError if it is wrong, CuveeError if it fails."""
     import duckdb
 
-    from warehouse.graph import unknown_function
+    from warehouse.parsing import unknown_function
 
     if not statement.strip(" \t\r\n;"):
         raise UsageError("the statement is empty", hint='for example: cuvee sql "from raw.files"')

@@ -1,0 +1,21 @@
+"""The peer that the tests of this folder need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.peer import ROOT
+
+
+@pytest.fixture(scope="module")
+def dbt() -> Path:
+    """dbt's command. `make test` installs it; elsewhere its absence is a reason to skip."""
+    command = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers")) / "bin" / "dbt"
+    if not command.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no dbt at {command}")
+        pytest.skip(f"no dbt at {command}: make test installs it")
+    return command

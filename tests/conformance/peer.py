@@ -1,0 +1,89 @@
+"""dbt with dbt-duckdb beside Cuvée: how both build a project, and what there is to compare."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import duckdb
+
+from warehouse import build as building
+from warehouse.lake import Lake
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECTS = ROOT / "tests" / "fixtures" / "projects"
+QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_USE_COLORS": "false", "NO_COLOR": "1"}
+
+
+def run_dbt(dbt: Path, project: Path, *arguments: str, code: int | None = 0) -> None:
+    """Run a command of dbt. It must end with ``code``; any will do if that is None."""
+    done = subprocess.run(
+        [dbt, *arguments, "--profiles-dir", "."],
+        cwd=project,
+        env=os.environ | QUIET,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert code in (None, done.returncode), done.stdout[-4000:]
+
+
+def write(project: Path, files: dict[str, str]) -> Path:
+    """A project of these files, with a profile of its folder's name."""
+    for name, text in files.items():
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    profile(project, project.name)
+    return project
+
+
+def profile(project: Path, name: str) -> Path:
+    """Point a project at a database file beside it; returns the file."""
+    database = project / "dbt.duckdb"
+    (project / "profiles.yml").write_text(
+        f"{name}:\n  target: dev\n  outputs:\n    dev: {{type: duckdb, path: '{database}', schema: main, threads: 2}}\n"
+    )
+    return database
+
+
+def relations(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, tuple[list[str], list[str]]]:
+    """Column names, and rows as text in an order of their own, of every table and view outside Cuvée's own schemas."""
+    found = connection.execute(
+        "select table_schema, table_name from information_schema.tables"
+        " where table_catalog = ? and (table_schema = 'main' or table_schema like 'main\\_%' escape '\\')",
+        [catalog],
+    ).fetchall()
+    result = {}
+    for schema, table in found:
+        rows = connection.execute(f'from "{catalog}"."{schema}"."{table}"')
+        names = [column[0].lower() for column in rows.description or ()]
+        result[f"{schema}.{table}"] = (names, sorted(map(repr, rows.fetchall())))
+    return result
+
+
+def types(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, list[str]]:
+    """The columns' types of every table and view. A lake has no HUGEINT: what DuckDB makes one is a BIGINT there."""
+    found = connection.execute(
+        "select schema_name || '.' || table_name, list(replace(data_type, 'HUGEINT', 'BIGINT') order by column_index)"
+        " from duckdb_columns() where database_name = ? and schema_name like 'main%' and not internal group by all",
+        [catalog],
+    )
+    return dict(found.fetchall())
+
+
+def built_by_both(dbt: Path, project: Path, name: str, lake: Lake, times: int = 1) -> list[str]:
+    """Build with both, compare, and return the relations' names."""
+    database = profile(project, name)
+    for _ in range(times):
+        run_dbt(dbt, project, "build")
+        results = building.build(lake, project)
+        assert not [result for result in results if result.failed]
+    with duckdb.connect(str(database), read_only=True) as connection:
+        theirs = relations(connection, "dbt")
+    ours = relations(lake.cursor(), "lake")
+    assert ours.keys() == theirs.keys()
+    for each, rows in theirs.items():
+        assert ours[each] == rows, each
+    return sorted(theirs)
