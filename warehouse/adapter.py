@@ -289,7 +289,7 @@ class Adapter:
         return Behavior(self._renderer.project.flags)
 
     def valid_incremental_strategies(self) -> list[str]:
-        return ["append", "delete+insert", "merge"]
+        return ["append", "delete+insert", "merge", "microbatch"]
 
     def is_motherduck(self) -> bool:
         return False

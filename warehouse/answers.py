@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA
-from warehouse import lineage, store
+from warehouse import contracts, lineage, store
 from warehouse.calls import calls
 from warehouse.graph import Step
 from warehouse.parsing import SqlError, located
@@ -109,11 +109,16 @@ def answered(opened: Opened, step: Step, cursor: duckdb.DuckDBPyConnection, watc
 
 
 def _bind(step: Step, cursor: duckdb.DuckDBPyConnection) -> None:
-    """Find a wrong column or field before an answer is paid for. Raises SqlError."""
+    """Find a wrong column or field, or a broken contract, before an answer is paid for.
+
+    Raises SqlError, ContractError.
+    """
     try:
         cursor.execute(f"describe {step.sql}")
     except _duckdb_error() as error:
         raise located(step, error) from error
+    if promised := contracts.contract(step.node):
+        contracts.agreed(cursor, step, promised)
 
 
 def _look_up(

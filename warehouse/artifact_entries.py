@@ -86,6 +86,22 @@ def docs(project: Project) -> dict[str, Any]:
     }
 
 
+def groups(project: Project) -> dict[str, Any]:
+    """The groups of models."""
+    return {
+        f"group.{project.name}.{name}": {
+            "name": name,
+            "resource_type": "group",
+            "package_name": project.name,
+            "unique_id": f"group.{project.name}.{name}",
+            "owner": {"email": None, "name": None, **(entry.get("owner") or {})},
+            "description": entry.get("description"),
+            "config": {"meta": {}},
+        }
+        for name, entry in project.groups.items()
+    }
+
+
 def same_exposure(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether two entries declare the same; descriptions, tags and config aside, as in dbt."""
     names = ("fqn", "type", "owner", "maturity", "url", "label", "depends_on")

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warehouse import artifacts, manifest, state, stored_failures, unchanged
+from warehouse import artifacts, manifest, microbatch, state, stored_failures, unchanged
 from warehouse import plan as plans
 from warehouse.calls import calls
 from warehouse.deferral import deferred
@@ -58,7 +58,15 @@ def plan(
         partial=opened.renderer.part.words if opened.renderer.part else "",
         deferred=opened.renderer.deferred,
         kept=stored_failures.places(opened),
+        until=_until(opened),
     )
+
+
+def _until(opened: Opened) -> dict[str, str]:
+    """Up to which time each microbatch model would be built now."""
+    between, now = microbatch.times(opened.options), opened.renderer.started
+    models = {key: step.node for key, step in opened.graph.steps.items() if microbatch.is_microbatch(step.node)}
+    return {key: microbatch.until(node, now, between) for key, node in models.items()}
 
 
 def touched(graph: Graph, planned: Planned) -> list[str]:
@@ -129,6 +137,7 @@ def build(
             and not kinds
             and only is None
             and not hooks
+            and not any(microbatch.is_microbatch(each.step.node) for each in planned)
             and unchanged.holds_again(options)
             and not any(result.status in ("fail", "error", "skipped") for result in results)
         ):

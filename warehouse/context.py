@@ -25,6 +25,7 @@ from warehouse.names import (
     try_or_compiler_error,
 )
 from warehouse.nodeview import GraphView, describe
+from warehouse.partial import within
 from warehouse.project import Node, with_config
 from warehouse.relation import LAKE, Relation
 from warehouse.templates import Session, render
@@ -67,7 +68,7 @@ class Context:
             "flags": Flags(renderer.full_refresh, STORE_FAILURES=renderer.store_failures),
             "graph": GraphView(renderer),
             "project_name": renderer.project.name,
-            "invocation_id": renderer.started.strftime("%Y%m%dT%H%M%S%f"),
+            "invocation_id": renderer.invocation_id,
             "run_started_at": renderer.started,
             "dbt_version": "1.11.0",
             "selected_resources": list(renderer.selected) if now.execute else [],
@@ -112,16 +113,21 @@ class Context:
         node, now = self._now.node, self._now
         final = self._renderer.final_config(node) if now.execute and this else {}
         known = describe(self._renderer, node, {"materialized": "view", **now.config, **final})
+        if now.batch is not None:
+            batch = now.batch
+            known["batch"] = {"id": batch.id, "event_time_start": batch.start, "event_time_end": batch.end}
         if this is not None:
             known |= {"schema": this.schema, "alias": this.identifier, "relation_name": this.render()}
         return known
 
     def _ref(self, names: tuple[str, ...], options: Mapping[str, Any]) -> Relation:
         package, name = (names[0], names[1]) if len(names) == 2 else (None, names[0] if names else "")
-        found = self._renderer.find(name, package, self._now.node.package)
+        version = options.get("v", options.get("version"))
+        found = self._renderer.find(name, package, self._now.node.package, version)
         if found is None:
             known = [node.name for node in self._renderer.project.of_kind("model", "seed", "snapshot")]
-            raise CuveeError(f"no model or seed is named {name!r}", hint=did_you_mean(str(name), known))
+            which = "" if version is None else f", version {version}"
+            raise CuveeError(f"no model or seed is named {name!r}{which}", hint=did_you_mean(str(name), known))
         if not self._renderer.enabled(with_config(found, self._renderer.final_config(found))):
             raise CuveeError(f"{name} is disabled", hint=f"enable it in {found.path}, or do not refer to it")
         self._now.refs.append(found.id)
@@ -141,7 +147,10 @@ class Context:
         if self._now.overrides and node.id in self._now.overrides.inputs:
             return self._now.overrides.inputs[node.id]
         renderer, relation = self._renderer, self._renderer.found_at(node)
-        if renderer.part is None or self._now.node.kind not in ("model", "snapshot"):
+        part = renderer.part
+        if self._now.batch is not None:
+            part = within(part, self._now.batch.start, self._now.batch.end)
+        if part is None or self._now.node.kind not in ("model", "snapshot"):
             return relation
 
         def ordered() -> bool:
@@ -150,7 +159,7 @@ class Context:
                 return True
             return "doc_id" in map(str.lower, renderer.database.query(f"from {relation} limit 0")[0])
 
-        return renderer.part.of(relation, renderer.final_config(node), ordered)
+        return part.of(relation, renderer.final_config(node), ordered)
 
     def _env_var(self, name: str, default: str | None = None) -> str:
         if self._now.overrides and name in self._now.overrides.env_vars:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
-from warehouse import checks, contracts, materialize, state, stored_failures
+from warehouse import checks, contracts, materialize, microbatch, state, stored_failures
 from warehouse.calls import calls
 from warehouse.graph import Step
 from warehouse.incremental import incremental
@@ -196,11 +196,35 @@ class Execution:
             file = self.opened.root / step.node.path
             return _work(lambda reader: materialize.seed(reader.cursor, self.staging, step, file, relation))
         self.opened.database.refresh()
+        if microbatch.is_microbatch(step.node):
+            return self._in_batches(planned, relation)
         make = self._maker(planned, relation)
         step = self.opened.asked(step)
         if calls(step, self.opened.functions):
             return _work(partial(self._pay, make, step, relation), pays=True)
         return _work(partial(self._make, make, step, relation))
+
+    def _in_batches(self, planned: Planned, relation: Relation) -> Work:
+        """How a microbatch model is computed: batch by batch, into one change."""
+        step, opened = planned.step, self.opened
+        assert step.rendered is not None
+        anew = not opened.renderer.runs_incrementally(step.rendered)
+        between = microbatch.times(opened.options)
+        found = microbatch.batches(step.node, opened.renderer.started, between, anew=anew)
+        if opened.options.empty:
+            found = found[:1]
+        pieces = microbatch.steps(step, found, partial(opened.asked, step), anew=anew)
+        pays = any(calls(piece, opened.functions) for piece in pieces)
+        compute, first = self._pay if pays else self._make, self._maker(planned, relation)
+
+        def run(reader: Reader) -> Change:
+            changes = [compute(first, pieces[0], relation, reader)]
+            have = changes[0].columns if anew else None
+            later = self._promised(step, partial(incremental, have=have))
+            changes += [compute(later, piece, relation, reader) for piece in pieces[1:]]
+            return microbatch.together(changes, found, step, anew=anew)
+
+        return _work(run, pays=pays)
 
     def _maker(self, planned: Planned, relation: Relation) -> Make:
         """What turns a node's query into a change of the lake, as things are now."""
@@ -220,6 +244,13 @@ class Execution:
         promised = contracts.contract(step.node)
         for kind in promised.silent if promised and step.kind != "view" else ():
             self.watcher.say(f"warning: {step.name}: the constraint {kind} is not enforced")
+        return self._promised(step, make)
+
+    def _promised(self, step: Step, make: Make) -> Make:
+        """``make`` under the model's contract, after its header."""
+        if header := step.node.config.get("sql_header"):
+            make = partial(materialize.headed, make, str(header))
+        promised = contracts.contract(step.node)
         return partial(contracts.kept, make, promised) if promised else make
 
     def _make(self, make: Make, step: Step, relation: Relation, reader: Reader) -> Change:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
@@ -302,7 +302,9 @@ def _step(
     step = Step(node.id, node, value, value.relation, sql, lines, flat_digest(sql), tuple(parents), ())
     # The SQL of a generic test comes from a macro: what it reads is known from its arguments.
     if node.test and not (calls and calls.search(sql)):
-        return step
+        sources = [renderer.project.nodes[ref] for ref in value.refs if ref.startswith("source.")]
+        built = [relations[renderer.relation(source).key] for source in sources]  # a source may be a table built here
+        return replace(step, parents=tuple(dict.fromkeys([*parents, *built])))
     try:
         tree = parse(step)
     except SqlError:

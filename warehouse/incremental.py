@@ -5,6 +5,8 @@
     merge           likewise, but a row that was there keeps the columns that ``merge_update_columns`` does not name, or
                     that ``merge_exclude_columns`` does
 
+    microbatch      rows of some batches of time are replaced (see there)
+
 A ``unique_key`` that is NULL equals nothing, as in SQL's MERGE.
 """
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from warehouse.lake import Staging
 
-_STRATEGIES = ("append", "delete+insert", "merge")
+_KEYED = ("delete+insert", "merge")
+_STRATEGIES = ("append", *_KEYED, "microbatch")
 _POLICIES = ("ignore", "fail", "append_new_columns", "sync_all_columns")
 
 
@@ -32,20 +35,29 @@ class IncrementalError(CuveeError):
     """An incremental model cannot be added to its table."""
 
 
-def incremental(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:
-    """Compute the rows that are added to a table that is there already. Raises IncrementalError, SqlError."""
+def incremental(
+    cursor: duckdb.DuckDBPyConnection,
+    staging: Staging,
+    step: Step,
+    relation: Relation,
+    have: Sequence[Column] | None = None,
+) -> Change:
+    """Compute the rows that are added to a table that is there already. Raises IncrementalError, SqlError.
+
+    ``have`` are the columns of a table that is still to come. Of a microbatch, its rows are added.
+    """
     import duckdb
 
     config = step.node.config
     keys = _names(config.get("unique_key"))
     strategy = _choice(step, "incremental_strategy", _STRATEGIES, "delete+insert" if keys else "append")
-    if strategy != "append" and not keys:
+    if strategy in _KEYED and not keys:
         raise IncrementalError(f"{step.name}: {strategy} needs a unique_key", where=step.node.where)
     try:
-        have = describe(cursor, f"select * from {relation.render()}")
+        have = have or describe(cursor, f"select * from {relation.render()}")
         new, _ = lake_columns(cursor, step.sql)
         columns, alter = _columns(step, relation, have, new)
-        if strategy != "append":
+        if strategy in _KEYED:
             _check(step, "unique_key", keys, columns)
         given = {each.name.lower() for each in new}
         missing = [each for each in columns if each.name.lower() not in given]
@@ -61,7 +73,7 @@ def incremental(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step,
         rows = copy(cursor, f"select {names} from ({query}\n)", path)
     except duckdb.Error as error:
         raise located(step, error) from error
-    keys = keys if strategy != "append" else ()
+    keys = keys if strategy in _KEYED else ()
     return Change(relation, strategy, tuple(columns), (path,), keys=keys, rows=rows, alter=alter)
 
 

@@ -103,7 +103,7 @@ def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
         "docs": artifact_entries.docs(renderer.project),
         "exposures": exposures,
         "metrics": {},
-        "groups": {},
+        "groups": artifact_entries.groups(renderer.project),
         "selectors": {},
         "disabled": {},
         "parent_map": {key: sorted(above) for key, above in parents.items()},
@@ -156,8 +156,8 @@ def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
         "contract": {"enforced": False, "alias_types": True, "checksum": None} | (config.get("contract") or {}),
     }
     if node.kind == "model":
-        described |= {"access": config.get("access", "protected"), "constraints": [], "version": None,
-                      "latest_version": None, "deprecation_date": None, "primary_key": []}  # fmt: skip
+        described |= {"access": config.get("access", "protected"), "constraints": [], "version": node.version,
+                      "latest_version": node.latest_version, "deprecation_date": None, "primary_key": []}  # fmt: skip
     if node.test is not None and node.attached is not None:
         namespace, _, name = node.test.name.rpartition(".")
         described |= {
@@ -285,9 +285,11 @@ def _macros_in(text: str, package: str, renderer: Renderer) -> list[str]:
 
 def ref(key: str, node: Node, renderer: Renderer) -> dict[str, Any]:
     """A ref to ``key`` in as few words as find it."""
-    _, package, name = key.split(".", 2)
-    plain = renderer.find(name, None, node.package)
-    return {"name": name, "package": None if plain is not None and plain.id == key else package, "version": None}
+    named = renderer.project.nodes[key]
+    version = None if named.version == named.latest_version else named.version
+    plain = renderer.find(named.name, None, node.package, version)
+    package = None if plain is not None and plain.id == key else named.package
+    return {"name": named.name, "package": package, "version": version}
 
 
 def _config(node: Node, kind: str) -> dict[str, Any]:

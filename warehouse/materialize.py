@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location
 from warehouse.graph import Step
-from warehouse.parsing import located
+from warehouse.parsing import SqlError, located
 from warehouse.relation import LAKE, Relation, quote
 
 if TYPE_CHECKING:
@@ -97,6 +98,18 @@ class Change:
 Make = Callable[["duckdb.DuckDBPyConnection", "Staging", Step, Relation], Change]
 
 
+def headed(
+    make: Make, header: str, cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation
+) -> Change:
+    """Run the statements that a model has before its query (``sql_header``): temporary macros, settings."""
+    try:
+        cursor.execute(header)
+    except _duckdb_errors() as error:
+        message = str(error).split("\n\n")[0]
+        raise SqlError(f"sql_header: {message}", where=Location(step.node.path)) from error
+    return make(cursor, staging, step, relation)
+
+
 def table(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:
     """Compute a query into a file that will be all of ``relation``. Raises SqlError, located."""
     try:
@@ -147,15 +160,16 @@ def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tup
     source = f"read_csv('{_literal(file)}', {text}"
     if types:
         found = {column.name.lower(): column.name for column in describe(cursor, f"from {source})")}
-        unknown = [name for name in types if name.lower() not in found]
-        if unknown:
-            raise SeedError(
-                f"column_types names {unknown[0]!r}, which {step.node.path} does not have",
-                where=step.node.described_at,
-                hint=f"its columns: {', '.join(found.values())}",
-            )
-        pairs = ", ".join(f"'{_literal(found[name.lower()])}': '{_literal(kind)}'" for name, kind in types.items())
-        source += f", types = {{{pairs}}}"
+        for name in types:  # a folder's column_types are for all its seeds: what is no slip is another's
+            if name.lower() not in found and (near := get_close_matches(name.lower(), found, 1)):
+                message = f"column_types names {name!r}, which {step.node.path} does not have"
+                raise SeedError(message, where=step.node.described_at, hint=f"did you mean {found[near[0]]}?")
+        pairs = [
+            f"'{_literal(found[name.lower()])}': '{_literal(kind)}'"
+            for name, kind in types.items()
+            if name.lower() in found
+        ]
+        source += f", types = {{{', '.join(pairs)}}}" if pairs else ""
     return lake_columns(cursor, f"select * from {source})")
 
 

@@ -15,6 +15,7 @@ from warehouse.properties import merge
 from warehouse.templates import MacroReturn
 
 if TYPE_CHECKING:
+    from warehouse.microbatch import Batch
     from warehouse.relation import Relation
     from warehouse.render import Renderer
 
@@ -41,6 +42,7 @@ class Pass:
     execute: bool
     incremental: bool
     overrides: Overrides | None = None
+    batch: Batch | None = None  # of a microbatch model
     refs: list[str] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -169,6 +171,9 @@ class Config:
         given = dict(chain.from_iterable(arg.items() for arg in args)) | settings
         self._now.config = merge(self._now.config, given)
         return ""
+
+    def set(self, name: str, value: Any) -> str:
+        return self(**{name: value})
 
     def get(self, name: str, default: Any = None, validator: Any = None) -> Any:
         value = self._now.config.get(name.replace("-", "_"))

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
 from warehouse.outcome import TESTS
-from warehouse.project import Node
+from warehouse.project import Node, with_config
 from warehouse.relation import LAKE
 
 if TYPE_CHECKING:
     from warehouse.outcome import Result
     from warehouse.properties import Column
     from warehouse.render import Renderer
+
+
+def versioned(node: Node) -> str:
+    """The name of a node, with its version if it has one, as its table is called unless told."""
+    return f"{node.name}_v{str(node.version).replace('.', '_')}" if node.version is not None else node.name
 
 
 def describe(renderer: Renderer, node: Node, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +35,7 @@ def describe(renderer: Renderer, node: Node, config: Mapping[str, Any]) -> dict[
         "fqn": list(node.fqn),
         "path": "/".join((*first, file)),
         "original_file_path": node.path,
-        "alias": config.get("alias") or node.name,
+        "alias": config.get("alias") or versioned(node),
         "config": dict(config),
         "unrendered_config": dict(node.config),
         "description": node.description,
@@ -40,7 +45,8 @@ def describe(renderer: Renderer, node: Node, config: Mapping[str, Any]) -> dict[
         "language": "sql",
         "raw_code": node.text,
         "checksum": {"name": "sha256", "checksum": sha256(node.text.encode()).hexdigest()},
-        "version": None,
+        "version": node.version,
+        "latest_version": node.latest_version,
         "group": config.get("group"),
         "access": config.get("access", "protected"),
         "database": LAKE,
@@ -90,23 +96,35 @@ class GraphView:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self.exposures: dict[str, Any] = {}
         self.metrics: dict[str, Any] = {}
-        self.groups: dict[str, Any] = {}
+        self.semantic_models: dict[str, Any] = {}
+        self.saved_queries: dict[str, Any] = {}
 
     @property
     def nodes(self) -> dict[str, Any]:
-        return self._all("model", "seed", "test")
+        return self._all("model", "seed", "snapshot", "test")
 
     @property
     def sources(self) -> dict[str, Any]:
         return self._all("source")
 
+    @property
+    def exposures(self) -> dict[str, Any]:
+        exposures = self._renderer.project.of_kind("exposure")
+        return {node.id: describe(self._renderer, node, node.config) for node in exposures}
+
+    @property
+    def groups(self) -> dict[str, Any]:
+        from warehouse.artifact_entries import groups
+
+        return groups(self._renderer.project)
+
     def _all(self, *kinds: str) -> dict[str, Any]:
         found = {}
         for node in self._renderer.project.of_kind(*kinds):
             try:
-                found[node.id] = described(self._renderer, node)
+                if self._renderer.enabled(with_config(node, self._renderer.final_config(node))):
+                    found[node.id] = described(self._renderer, node)
             except CuveeError:
                 continue  # its own mistake, reported where it is rendered
         return found

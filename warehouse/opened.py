@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from udfs.expensive import ExpensiveFunction
     from warehouse.lake import Lake
+    from warehouse.microbatch import Batch
 
 
 class LakeDatabase:
@@ -97,12 +98,19 @@ class Opened:
                 return selectors.select(self.graph, known, name, comparison(self))
         return select(self.graph, chosen, excluded, comparison(self))
 
-    def asked(self, step: Step) -> Step:
-        """The step with the SQL that its template, and those inside it, give now that they may ask the database."""
+    def asked(self, step: Step, batch: Batch | None = None) -> Step:
+        """The step with the SQL that its template, and those inside it, give now that they may ask the database.
+
+        ``batch`` is one of a microbatch model.
+        """
         nodes = self.graph.rendered
         if step.rendered is None or not graphs.asks(step.rendered, nodes):
             return step
-        rendered = self.renderer.render_live(step.rendered)
+        rendered = (
+            self.renderer.render_live(step.rendered)
+            if batch is None
+            else self.renderer.render_batch(step.rendered, batch)
+        )
         inside = graphs.ephemerals(step.rendered, nodes)
         known = nodes | {key: self.renderer.render_live(each) for key, each in inside.items()}
         sql, lines = graphs.compose(rendered, known)

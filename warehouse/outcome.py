@@ -35,6 +35,8 @@ class Options:
     favor_state: bool = False  # and even what is built here
     empty: bool = False  # models read no rows
     sample: str | None = None  # models read so many rows, or those of a time
+    event_time_start: str | None = None  # microbatch models build the batches from here
+    event_time_end: str | None = None  # to before here
     target_path: Path | None = None  # where artifacts go; the project's target/ unless told
 
     def recorded(self) -> dict[str, Any]:

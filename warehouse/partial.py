@@ -60,6 +60,14 @@ def part_of(options: Options, now: datetime | None = None) -> Part | None:
     return Part(words, window=_between(text))
 
 
+def within(part: Part | None, start: datetime, end: datetime) -> Part:
+    """A part narrowed to a time; a part of so many rows stays as it is."""
+    if part is not None and part.window is None:
+        return part
+    before = part.window if part is not None and part.window else (start, end)
+    return Part("a batch", window=(max(start, before[0]), min(end, before[1])))
+
+
 def _before(now: datetime, count: int, grain: str) -> datetime:
     if grain in ("hour", "day"):
         return now - timedelta(**{f"{grain}s": count})

@@ -29,9 +29,12 @@ _BUILDING = (
     "pre_hook", "post_hook", "column_types", "delimiter", "quote_columns", "contract", "max_error_share",
     "merge_update_columns", "merge_exclude_columns", "strategy", "updated_at", "check_cols", "hard_deletes",
     "invalidate_hard_deletes", "dbt_valid_to_current", "snapshot_meta_column_names",
+    "event_time", "batch_size", "begin", "lookback", "sql_header",
 )  # fmt: skip
 #: What a snapshot's versions name as one of its inputs: the build before, since its table keeps what that found.
 _HISTORY = "(the build before)"
+#: What a microbatch model's versions name as one of its inputs: the time up to which it is built.
+_BATCHES = "(its batches)"
 _TESTING = ("severity", "warn_if", "error_if", "limit", "fail_calc", "where")
 
 
@@ -89,12 +92,13 @@ def make(
     partial: str = "",
     deferred: Mapping[str, Relation] | None = None,
     kept: Mapping[str, Relation] | None = None,
+    until: Mapping[str, str] | None = None,
 ) -> Plan:
     """Compare the graph with the last builds (``state.read``) and with what is in the lake (``state.versions``).
 
     ``view_tables`` names the tables below each view that is no node, ``partial`` the option by which models are built
     of a part of what they read, ``deferred`` the nodes that are read elsewhere, ``kept`` where the failures of tests
-    go. Changes nothing.
+    go, ``until`` up to which time microbatch models are built. Changes nothing.
     """
     closure = graph.closure()
     needed = set(selected).union(*(closure[key] for key in selected)) if selected else set()
@@ -107,6 +111,8 @@ def make(
             if key in (deferred or {}):
                 read[key] = versions.of(deferred[key].key)  # type: ignore[index]
             planned[key] = _planned(step, planned, read, built, relations, functions, versions, full_refresh, partial)
+            if key in (until or {}):
+                planned[key] = _in_time(planned[key], until[key])  # type: ignore[index]
             place = (kept or {}).get(key)
             if place and not planned[key].changed and relations.get(place.key, ("",))[0] != place.type:
                 planned[key] = replace(planned[key], why=("its failures are not kept yet",))
@@ -117,6 +123,16 @@ def make(
         graph.guards(chosen),
         relations,
     )
+
+
+def _in_time(planned: Planned, until: str) -> Planned:
+    """A microbatch model, which is due as soon as there is another batch to build."""
+    parts = replace(planned.parts, inputs={**planned.parts.inputs, _BATCHES: until})
+    last = planned.last
+    if planned.changed or last is None or last.parts.inputs.get(_BATCHES) == until:
+        why = tuple(each for each in planned.why)
+        return replace(planned, parts=parts, why=why)
+    return replace(planned, parts=parts, why=("there are other batches",))
 
 
 def _read_as(planned: Planned, selected: bool) -> str:
@@ -228,12 +244,12 @@ def _why(
         return why
     why.extend(_function_reasons(parts, before))
     changed = [name for name, version in parts.inputs.items() if before.inputs.get(name) != version]
-    changed += [name for name in before.inputs if name not in parts.inputs]
+    changed += [name for name in before.inputs if name not in parts.inputs and name != _BATCHES]
     if changed and not (parts.sql != before.sql and set(parts.inputs) != set(before.inputs)):
         why.append("upstream data changed: " + ", ".join(sorted(_plain(name, above) for name in changed)))
     if step.kind in TESTS and last.status not in ("pass", "warn") and not why:
         why.append(f"last time: {last.status}")
-    if not why and parts.fingerprint != last.fingerprint:
+    if not why and parts.fingerprint != last.fingerprint and _BATCHES not in before.inputs:
         why.append("changed")
     return why
 

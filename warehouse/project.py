@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Node:
     source_name: str | None = None
     schema: str | None = None
     identifier: str | None = None
+    version: Any = None  # of a model that has several
+    latest_version: Any = None
 
     @property
     def where(self) -> Location:
@@ -70,7 +73,7 @@ class MacroFile:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Project:
     """All files of a project and of the packages under ``dbt_packages/``."""
 
@@ -87,9 +90,22 @@ class Project:
     on_run_end: tuple[str, ...] = ()
     flags: Mapping[str, Any] = field(default_factory=dict)
     docs: Mapping[tuple[str, str], DocsBlock] = field(default_factory=dict)  # by package and name
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # entries of schema.yml by name
 
     def of_kind(self, *kinds: str) -> Iterator[Node]:
         return (node for node in self.nodes.values() if node.kind in kinds)
+
+    def referred(self, package: str, name: str, version: Any = None) -> Node | None:
+        """The model, seed or snapshot of a package that a ref names; of versions the latest, unless it says which."""
+        for kind in ("model", "seed", "snapshot") if version is None else ():
+            if node := self.nodes.get(f"{kind}.{package}.{name}"):
+                return node
+        key = f"model.{package}.{name}.v{self._latest.get((package, name)) if version is None else version}"
+        return self.nodes.get(key)
+
+    @cached_property
+    def _latest(self) -> Mapping[tuple[str, str], Any]:
+        return {(node.package, node.name): node.latest_version for node in self.of_kind("model") if node.version}
 
 
 def with_config(node: Node, config: Mapping[str, Any]) -> Node:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from udfs.errors import CuveeError, Location, UsageError, did_you_mean
 from warehouse import yamlfile
 from warehouse.documentation import DocsBlock, blocks
+from warehouse.model_versions import ModelVersion
 from warehouse.project import MacroFile, Node, Project, ProjectErrors
 from warehouse.properties import MAPPINGS, SETTINGS, columns, constraints, entry_config, listed, merge, setting
 from warehouse.schemas import Schemas
@@ -92,6 +93,7 @@ class Reader:
         self.nodes: dict[str, Node] = {}
         self.macros: list[MacroFile] = []
         self.docs: dict[tuple[str, str], DocsBlock] = {}
+        self.groups: dict[str, Mapping[str, Any]] = {}
         self.patches: dict[tuple[str, str, str], Patch] = {}
         self._packages: list[_Package] = []
         self._vars: dict[str, Any] = {}
@@ -116,6 +118,7 @@ class Reader:
             on_run_end=tuple(listed(own.get("on-run-end"))),
             flags=own.get("flags") or {},
             docs=self.docs,
+            groups=self.groups,
         )
 
     # --- packages -------------------------------------------------------------------------------------------
@@ -168,15 +171,21 @@ class Reader:
     def _judge(self, package: str) -> None:
         """Find what a package describes or tests, and there is not."""
         models = [node.name for node in self.nodes.values() if node.kind == "model" and node.package == package]
-        for node in self.nodes.values():
-            if node.unit and node.package == package and node.unit.model not in models:
+        for node in [each for each in self.nodes.values() if each.unit and each.package == package]:
+            assert node.unit is not None
+            if versions := [each for each in self.nodes.values() if each.version and each.name == node.unit.model]:
+                del self.nodes[node.id]
+                for each in versions:  # a test of every version, as in dbt
+                    name, key = f"{node.name}_v{each.version}", f"{node.id}_v{each.version}"
+                    self.nodes[key] = replace(node, id=key, name=name, attached=each.id)
+            elif node.unit.model not in models:
                 message = f"unit test {node.name} tests model {node.unit.model!r}, which does not exist"
                 hint = did_you_mean(node.unit.model, models)
                 self.errors.append(CuveeError(message, where=node.where, hint=hint))
         for patch in self.patches.values():
             if not patch.used and patch.package == package:
                 known = [node.name for node in self.nodes.values() if node.kind == patch.kind]
-                name = str(patch.entry["name"])
+                name = patch.version.file if patch.version else str(patch.entry["name"])
                 message = f"describes {patch.kind} {name!r}, which does not exist"
                 self.errors.append(CuveeError(message, where=patch.where, hint=did_you_mean(name, known)))
 
@@ -244,13 +253,11 @@ class Reader:
         if patch:
             patch.used = True
         entry = patch.entry if patch else {}
-        where = patch.where if patch else None
-        self.add(
-            self.node(
-                kind, name, path, package, fqn, entry, where, text=text,
-                columns=columns(entry), constraints=constraints(entry),
-            )
-        )  # fmt: skip
+        facts: dict[str, Any] = {"text": text, "columns": columns(entry), "constraints": constraints(entry)}
+        if patch and (version := patch.version):
+            name, fqn = version.model, (*fqn[:-1], version.model, f"v{version.v}")
+            facts |= {"key": f"{name}.v{version.v}", "version": version.v, "latest_version": version.latest}
+        self.add(self.node(kind, name, path, package, fqn, entry, patch.where if patch else None, **facts))
 
     def node(
         self,
@@ -321,6 +328,7 @@ class Patch:
     where: Location
     package: str
     kind: str
+    version: ModelVersion | None = None
     used: bool = False
 
 

@@ -19,8 +19,11 @@ SETTINGS = frozenset({
     "limit", "warn_if", "error_if", "store_failures", "fail_calc", "max_error_share", "group", "access", "docs",
     "strategy", "updated_at", "check_cols", "hard_deletes", "invalidate_hard_deletes", "dbt_valid_to_current",
     "snapshot_meta_column_names", "target_schema", "target_database",
-    "loaded_at_field", "loaded_at_query",
+    "loaded_at_field", "loaded_at_query", "event_time", "begin", "batch_size", "lookback", "concurrent_batches",
+    "sql_header", "incremental_predicates", "merge_update_columns", "merge_exclude_columns",
 })  # fmt: skip
+#: The end of the id of a model's version: ``orders.v2``.
+_VERSION = re.compile(r"(\w+)\.v(.+)")
 _ADDING = {"tags", "pre_hook", "post_hook"}
 MAPPINGS = {"meta", "column_types", "docs", "persist_docs", "contract", "grants", "snapshot_meta_column_names"}
 
@@ -111,6 +114,8 @@ def tested_template(attached: str) -> str:
     kind, _package, name = attached.split(".", 2)
     names = name.split(".", 1) if kind == "source" else [name]
     called = ", ".join(f"'{each}'" for each in names)
+    if kind == "model" and (version := _VERSION.fullmatch(name)):
+        called = f"'{version[1]}', version='{version[2]}'"
     return f"{{{{ get_where_subquery({'source' if kind == 'source' else 'ref'}({called})) }}}}"
 
 

@@ -19,10 +19,12 @@ def node(project: Project, text: str, package: str, what: str, where: Location) 
     """
     try:
         call = ast.parse(text.strip(), mode="eval").body
-        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.keywords
+        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
         names = [str(ast.literal_eval(each)) for each in call.args]
+        options = {each.arg: ast.literal_eval(each.value) for each in call.keywords}
         source = call.func.id == "source"
         assert call.func.id in ("ref", "source") and len(names) in ((2,) if source else (1, 2))
+        assert options.keys() <= (set() if source else {"v", "version"})
     except (SyntaxError, ValueError, AssertionError) as error:
         raise BadReferenceError(
             f"{what}: {text!r} is no reference", where=where, hint="ref('orders') or source('raw', 'documents')"
@@ -32,10 +34,11 @@ def node(project: Project, text: str, package: str, what: str, where: Location) 
     places = (package, *project.packages)
     if not source and len(names) == 2:
         places, names = (names[0],), names[1:]
+    version = options.get("v", options.get("version"))
     for place in places:
-        for kind in kinds:
-            if found := project.nodes.get(f"{kind}.{place}.{'.'.join(names)}"):
-                return found
+        key = f"source.{place}.{wanted}"
+        if found := project.nodes.get(key) if source else project.referred(place, names[0], version):
+            return found
     known = [f"{each.source_name}.{each.name}" if source else each.name for each in project.of_kind(*kinds)]
     raise BadReferenceError(
         f"{what}: there is no {'source' if source else 'model or seed'} {wanted}",

@@ -88,9 +88,7 @@ class Relation(Mapping[str, Any]):
         return False
 
     def render(self) -> str:
-        """The name as SQL reads it."""
-        if self.limited:
-            return self.limited
+        """The name as SQL reads it: of all of the relation, as in dbt, even if a part stands in for it."""
         if self.is_cte:
             return self.identifier
         return ".".join(

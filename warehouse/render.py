@@ -19,14 +19,16 @@ from functools import cached_property
 from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from udfs.errors import CuveeError, Location, did_you_mean
+from warehouse import microbatch
 from warehouse.context import Context
 from warehouse.contracts import contract
 from warehouse.documentation import described
 from warehouse.generic_tests import rendered_test
 from warehouse.names import BUILTIN, Overrides, Pass
-from warehouse.nodeview import describe
+from warehouse.nodeview import describe, versioned
 from warehouse.partial import Part
 from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
@@ -37,6 +39,7 @@ from warehouse.templates import Library, Macro, Session, TemplateError, Text, ra
 
 if TYPE_CHECKING:
     from warehouse.label_names import LabelNames
+    from warehouse.microbatch import Batch
 
 #: Names that depend on the database or on what else is built; ``asked`` stands for the adapter's methods that do.
 _LIVE = {
@@ -122,6 +125,7 @@ class Renderer:
             name.removeprefix(_METADATA): value for name, value in os.environ.items() if name.startswith(_METADATA)
         }
         self.selected: tuple[str, ...] = ()  # the ids that this build is to build
+        self.invocation_id = str(uuid4())
         self.started = datetime.datetime.now(datetime.UTC)
         self.library = Library((*_builtin_macros(), *project.macros), project.name, BUILTIN)
         self.errors: list[CuveeError] = list(self.library.errors)
@@ -188,33 +192,51 @@ class Renderer:
             return False
         return self.database.relation_type(rendered.relation.schema, rendered.relation.identifier) == "table"
 
+    def render_batch(self, rendered: Rendered, batch: Batch) -> Rendered:
+        """The node as it is sent to DuckDB now for one batch of time."""
+        return self._render(rendered.node, execute=True, incremental=self.runs_incrementally(rendered), batch=batch)
+
     def render_given(self, node: Node, overrides: Overrides, *, execute: bool) -> Rendered:
         """The node as a unit test has it."""
         return self._render(node, execute=execute, incremental=False, overrides=overrides)
 
-    def _render(self, node: Node, *, execute: bool, incremental: bool, overrides: Overrides | None = None) -> Rendered:
+    def _render(
+        self,
+        node: Node,
+        *,
+        execute: bool,
+        incremental: bool,
+        overrides: Overrides | None = None,
+        batch: Batch | None = None,
+    ) -> Rendered:
         before, self.library.env.asking = self.library.env.asking, execute
         try:
-            return self._rendered_node(node, overrides, execute=execute, incremental=incremental)
+            return self._rendered_node(Pass(node, {}, execute, incremental, overrides, batch))
         finally:
             self.library.env.asking = before
 
-    def _rendered_node(self, node: Node, overrides: Overrides | None, *, execute: bool, incremental: bool) -> Rendered:
+    def _rendered_node(self, now: Pass) -> Rendered:
+        node, overrides = now.node, now.overrides
         config = self.settings(node)
         if node.kind == "seed":
             relation = self.relation(node, config)
             return Rendered(with_config(node, config), relation, "", (), (), {}, live=False)
-        now = Pass(node, dict(config), execute, incremental, overrides)
+        now.config = dict(config)
         if not self.enabled(with_config(node, config)):
             return Rendered(with_config(node, config), None, "", (), (), {}, live=False)
         session = Session(self.library, {}, results=overrides.macros if overrides else {})
         session.names = Context(self, now, session).names()
-        text = rendered_test(self, now, session) if node.test else render(session, node.text, node.path, node.package)
+        try:
+            text = (
+                rendered_test(self, now, session) if node.test else render(session, node.text, node.path, node.package)
+            )
+        except CuveeError:
+            if self.enabled(with_config(node, now.config)):
+                raise
+            return Rendered(with_config(node, now.config), None, "", (), (), {}, live=False)  # it disables itself
         text = replace(text, sql=readable(text.sql))
         final = with_config(node, now.config)
         self._check(final)
-        if now.config.get("sql_header"):
-            raise ConfigError("sql_header is not supported", where=Location(node.path), hint="use a pre-hook")
         return Rendered(
             node=final,
             relation=None if node.kind == "test" else self.relation(node, now.config),
@@ -227,7 +249,9 @@ class Renderer:
                 if macro.package != BUILTIN
             },
             # A sample of rows asks the database which columns there are.
-            live=bool(session.touched & _LIVE) or bool(self.part and self.part.rows and now.refs),
+            live=bool(session.touched & _LIVE)
+            or bool(self.part and self.part.rows and now.refs)
+            or microbatch.is_microbatch(final),
             touched=frozenset(session.touched),
         )
 
@@ -242,6 +266,8 @@ class Renderer:
                 hint=did_you_mean(str(kind), _MATERIALIZATIONS),
             )
         contract(node)
+        if microbatch.is_microbatch(node):
+            microbatch.check(node)
 
     # --- config and names of relations ----------------------------------------------------------------------
 
@@ -302,10 +328,10 @@ class Renderer:
             schema = self.target.schema if custom is None else f"{self.target.schema}_{str(custom).strip()}"
         if node.kind == "snapshot" and config.get("target_schema"):
             schema = str(config["target_schema"])
-        identifier = self._named("generate_alias_name", node, alias) or str(alias or node.name).strip()
+        identifier = self._named("generate_alias_name", node, alias) or str(alias or versioned(node)).strip()
         kind = config.get("materialized", "view") if node.kind == "model" else "table"
         if kind == "ephemeral":
-            return Relation(schema, f"{EPHEMERAL}{node.name}", type="cte")
+            return Relation(schema, f"{EPHEMERAL}{versioned(node)}", type="cte")
         return Relation(schema, identifier, type="view" if kind == "view" else "table")
 
     def found_at(self, node: Node) -> Relation:
@@ -393,13 +419,11 @@ class Renderer:
         config = merge(now.config, static or {})
         return {**config, "materialized": "table"} if config.get("materialized") == "ephemeral" else config
 
-    def find(self, name: str, package: str | None, local: str) -> Node | None:
+    def find(self, name: str, package: str | None, local: str, version: Any = None) -> Node | None:
         """The model, seed or snapshot that a ref names, looked for at home first."""
-        for place in [package] if package else [local, *self.project.packages]:
-            for kind in ("model", "seed", "snapshot"):
-                if node := self.project.nodes.get(f"{kind}.{place}.{name}"):
-                    return node
-        return None
+        places = [package] if package else [local, *self.project.packages]
+        found = (self.project.referred(place, name, version) for place in places)
+        return next((node for node in found if node is not None), None)
 
 
 class _Flat(dict[str, Any]):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from udfs.errors import CuveeError, Location
 from warehouse import yamlfile
 from warehouse.exposures import exposure
+from warehouse.model_versions import ModelVersion, versions
 from warehouse.properties import (
     TEST_SETTINGS,
     Test,
@@ -53,7 +54,12 @@ class Schemas:
             return
         for section, kind in (("models", "model"), ("seeds", "seed"), ("snapshots", "snapshot")):
             for entry in self._entries(content, section):
-                self._patch(entry, kind)
+                if kind == "model" and "versions" in entry:
+                    self._versions(entry)
+                else:
+                    self._patch(entry, kind, str(entry["name"]))
+        for entry in self._entries(content, "groups"):
+            self._reader.groups[str(entry["name"])] = entry
         for source in self._entries(content, "sources"):
             for table in self._entries(source, "tables"):
                 self._source(source, table)
@@ -83,17 +89,27 @@ class Schemas:
 
     # --- what is described ----------------------------------------------------------------------------------
 
-    def _patch(self, entry: Mapping[str, Any], kind: str) -> None:
-        """A model, seed or snapshot; its node is made of its own file."""
+    def _versions(self, entry: Mapping[str, Any]) -> None:
+        """A model of several versions, each made of a file of its own."""
+        try:
+            for version in versions(entry, self._path):
+                self._patch(version.entry, "model", version.file, version)
+        except CuveeError as error:
+            self._reader.errors.append(error)
+
+    def _patch(self, entry: Mapping[str, Any], kind: str, name: str, version: ModelVersion | None = None) -> None:
+        """A model, seed or snapshot; its node is made of the file of this name."""
         from warehouse.project_files import Patch
 
-        name, where = str(entry["name"]), self._at(entry)
-        key = (kind, self._package, name)
-        if other := self._reader.patches.get(key):
-            self._wrong(f"{kind} {name} is described twice", where, f"also in {other.where}")
-            return
-        self._reader.patches[key] = Patch(entry, where, self._package, kind)
-        self._tests(entry, f"{kind}.{self._package}.{name}")
+        where = self._at(entry)
+        patch = Patch(entry, where, self._package, kind, version)
+        for file in version.files if version else (name,):
+            if other := self._reader.patches.get((kind, self._package, file)):
+                self._wrong(f"{kind} {file} is described twice", where, f"also in {other.where}")
+                return
+            self._reader.patches[kind, self._package, file] = patch
+        key = f"{version.model}.v{version.v}" if version else name
+        self._tests(entry, f"{kind}.{self._package}.{key}")
         if kind == "snapshot" and entry.get("relation"):
             # A snapshot of all of a relation. Its text stands on the line of its entry.
             text = "\n" * ((where.line or 1) - 1) + f"select * from {{{{ {entry['relation']} }}}}"

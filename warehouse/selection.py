@@ -2,7 +2,7 @@
 
 orders              a name, a path, or the start of a dotted path of folders; * and ? stand for anything
 tag:nightly  path:models/marts  resource_type:seed  source:raw  config.materialized:view  test_type:generic
-exposure:board  unit_test:upper_names  group:finance  access:public
+exposure:board  unit_test:upper_names  group:finance  access:public  version:latest
 state:modified  state:new  result:fail     beside an older state of the project (--state)
 +orders  orders+  2+orders+1  @orders     with what is above, below, so many steps, below and all its parents
 a b                 union            a,b  intersection
@@ -17,7 +17,10 @@ from typing import Protocol
 
 from udfs.errors import UsageError, did_you_mean
 from warehouse.graph import Graph, Step
+from warehouse.model_versions import order
+from warehouse.nodeview import versioned
 from warehouse.outcome import TESTS
+from warehouse.project import Node
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
 
@@ -126,6 +129,7 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
         "access": lambda step: (
             step.node.kind == "model" and step.node.config.get("access", "protected") == value.lower()
         ),
+        "version": lambda step: step.node.kind == "model" and _version(step.node) == value,
         "unit_test": lambda step: step.kind == "unit_test" and _is_named(step, value),
     }
     if name == "resource_type" and value not in _KINDS:
@@ -143,6 +147,15 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
     return found
 
 
+def _version(node: Node) -> str:
+    """What ``version:`` calls a version of a model: latest, prerelease (a later one), old."""
+    if node.version is None:
+        return "none"
+    if str(node.version) == str(node.latest_version):
+        return "latest"
+    return "prerelease" if order(str(node.version)) > order(str(node.latest_version)) else "old"
+
+
 def _test_types(step: Step) -> tuple[str, ...]:
     return ("unit",) if step.kind == "unit_test" else ("data", "generic" if step.node.test else "singular")
 
@@ -150,8 +163,7 @@ def _test_types(step: Step) -> tuple[str, ...]:
 def _is_named(step: Step, value: str) -> bool:
     if step.kind == "source" and value != "*":
         return False  # a source has a method of its own, as in dbt
-    name = step.name
-    if fnmatchcase(name, value):
+    if fnmatchcase(step.name, value) or (step.node.version and fnmatchcase(versioned(step.node), value)):
         return True
     parts, wanted = list(step.node.fqn), value.split(".")
     return any(

@@ -60,7 +60,13 @@ def holds_again(options: Options) -> bool:
 
     A build of a part is no ground for a later one either, nor is one that keeps what breaks tests.
     """
-    return options.state is None and not options.empty and options.sample is None and not options.store_failures
+    return (
+        options.event_time_start is None
+        and options.state is None
+        and not options.empty
+        and options.sample is None
+        and not options.store_failures
+    )
 
 
 def remember(

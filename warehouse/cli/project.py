@@ -171,7 +171,9 @@ refresh_option = click.option(
 
 
 def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--empty`` and ``--sample``."""
+    """Add ``--empty``, ``--sample`` and the times of microbatch models."""
     sample = "Let models read a part of their inputs: so many rows, or a time: '3 days' of those with event_time."
     command = click.option("--sample", metavar="N|TIME", help=sample)(command)
+    for end, words in (("end", "Microbatch models build batches to before this time."), ("start", "From this time.")):
+        command = click.option(f"--event-time-{end}", metavar="TIME", help=words)(command)
     return click.option("--empty", is_flag=True, help="Let models read no rows: to see that everything runs.")(command)

@@ -251,3 +251,7 @@ select * from (
 {% macro py_current_timestring() %}
 {{- return(modules.datetime.datetime.now().strftime('%Y%m%d%H%M%S%f')) -}}
 {% endmacro %}
+
+{% macro set_sql_header(config) -%}
+{{ config.set('sql_header', caller()) }}
+{%- endmacro %}
