@@ -8,9 +8,11 @@ tokenises nor detokenises.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 #: The environment that vLLM reads when it is imported, unless the user has set it: warnings only, and not among the
 #: results on standard output; no report of what runs here to vLLM's authors; and no copy of a process that has threads.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_NO_USAGE_STATS": "1",
@@ -78,7 +80,7 @@ class Settings:
 
 def open(spec: Spec) -> VllmEngine:  # the protocol's name
     """Load the labeler's model. Raises CuveeError if it cannot be had; ImportError without vLLM."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
@@ -102,9 +104,10 @@ def open(spec: Spec) -> VllmEngine:  # the protocol's name
             enforce_eager=settings.eager,
             disable_log_stats=True,
             use_tqdm_on_load=False,
-            **_memory(settings),
+            **memory(settings),
             **_adapter(model),
         )
+        _parameters(spec.generation, frozenset(), None)  # what vLLM cannot do is said before it starts
         with _undisturbed():
             # As vLLM's own class for batches: its sizes favour throughput over the wait for a first token.
             engine = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
@@ -141,6 +144,8 @@ class VllmEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         self._thread.start()
+        self._guard = _guard(engine)
+        atexit.register(self.close)
 
     @property
     def chat(self) -> ChatFormat | None:
@@ -180,6 +185,9 @@ class VllmEngine:
             return
         asyncio.run_coroutine_threadsafe(_cancelled(), self._loop).result()
         self._engine.shutdown()
+        self._guard.kill()
+        self._guard.communicate()
+        atexit.unregister(self.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -246,7 +254,7 @@ def _ends(chat: ChatFormat, config: Any) -> frozenset[int]:
     return frozenset(end for end in ends if end is not None)
 
 
-def _memory(settings: Settings) -> dict[str, Any]:
+def memory(settings: Settings) -> dict[str, Any]:
     """How much memory vLLM may take, as its arguments."""
     from vllm.platforms import current_platform
 
@@ -295,6 +303,23 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _guard(engine: Any) -> subprocess.Popen[bytes]:
+    """A process that kills the engine's when this one is gone, however that came about.
+
+    Left alone by a SIGKILL they wait for ever, and hold the model's memory. The shell reads until this process's end
+    of the pipe is closed; in a session of its own Ctrl-C does not reach it.
+    """
+    processes = [str(each.pid) for each in engine.engine_core.resources.engine_manager.processes]
+    script = 'cat >/dev/null; kill -9 "$@" 2>/dev/null'
+    return subprocess.Popen(
+        ["sh", "-c", script, "sh", *processes],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _reason(error: BaseException) -> str:
