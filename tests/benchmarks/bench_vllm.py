@@ -35,7 +35,7 @@ model: {folder: model, dtype: float32}
 prompt: {system: taxonomy, user: "{{ text }}"}
 generation: {max_tokens: 80, structured: true}
 document: {characters: 1200, tokens: 1900}
-engine: {eager: true}
+engine: {eager: true, memory: 0.1}
 """
 
 
@@ -146,7 +146,7 @@ def bare(folder: Path) -> dict[str, float]:
         max_model_len=spec.input_tokens + spec.generation.max_tokens,
         enforce_eager=True,
         use_tqdm_on_load=False,
-        **backend.memory(backend.Settings()),
+        **backend.memory(spec.engine),
     )
     pattern = StructuredOutputsParams(regex=spec.passes[0].codec.pattern)
     parameters = SamplingParams(max_tokens=spec.generation.max_tokens, temperature=0, structured_outputs=pattern)

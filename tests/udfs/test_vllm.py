@@ -1,4 +1,4 @@
-"""The backend vllm, in its own environment as users run it: a small real model, and a tiny one in the published form."""
+"""The backend vllm, in its own environment as users run it: a small real model, and a tiny one as published."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ model: {{folder: {folder}, dtype: float32}}
 prompt: {{system: You label documents., user: "Ten lines of two codes: {{{{ text }}}}"}}
 generation: {{max_tokens: 100, structured: true}}
 document: {{characters: 120, tokens: 400}}
-engine: {{eager: true{more}}}
+engine: {{eager: true, memory: 0.1{more}}}
 """
 
 
@@ -175,7 +175,9 @@ def published(tmp_path_factory: pytest.TempPathFactory, seeds: Path) -> Path:
     before, rest = shipped.split("model:\n")
     _, after = rest.split("# The model was trained", 1)
     folder = "model: {folder: model, dtype: float32}\n# The model was trained"
-    (root / "labelers" / "on_vllm.yml").write_text(before + folder + after + "engine: {eager: true, in_flight: 12}\n")
+    (root / "labelers" / "on_vllm.yml").write_text(
+        before + folder + after + "engine: {eager: true, memory: 0.05, in_flight: 12}\n"
+    )
     (root / "labelers" / "on_transformers.yml").write_text(before.replace("vllm", "transformers") + folder + after)
     return root
 

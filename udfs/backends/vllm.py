@@ -46,8 +46,8 @@ _MARGIN = 2 << 30
 
 #: On a CPU the cache gets this share of what is free, and at most this many bytes: more answers at once would not be
 #: faster there.
-_CPU_SHARE = 0.4
-_CPU_CACHE = 16 << 30
+_CPU_SHARE = 0.25
+_CPU_CACHE = 8 << 30
 
 #: The ranks of adapters for which vLLM has room.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -58,7 +58,7 @@ class Settings:
     """The section ``engine:``.
 
     ``tensor_parallel`` GPUs share one copy of the model, and there are ``data_parallel`` copies. ``memory`` is the
-    share of each GPU's memory that vLLM may take (on a CPU: of the machine's), by default what is free. ``in_flight``
+    share of each GPU's memory that vLLM may take (on a CPU: of the machine's, for its cache), by default what is free. ``in_flight``
     prompts are with the engine, by default twice as many as it computes at once. ``eager`` does without compiled
     graphs: it starts sooner and computes slower.
     """
@@ -258,14 +258,15 @@ def memory(settings: Settings) -> dict[str, Any]:
     """How much memory vLLM may take, as its arguments."""
     from vllm.platforms import current_platform
 
-    if settings.memory is not None:
-        return {"gpu_memory_utilization": settings.memory}
     if current_platform.is_cpu():
         from vllm.utils.cpu_resource_utils import get_memory_node_info, get_visible_memory_node
 
-        free = get_memory_node_info(get_visible_memory_node()[0]).available_memory
-        processes = settings.tensor_parallel * settings.data_parallel
-        return {"kv_cache_memory_bytes": int(min(_CPU_SHARE * free / processes, _CPU_CACHE))}
+        node = get_memory_node_info(get_visible_memory_node()[0])
+        free = min(_CPU_SHARE * node.available_memory, _CPU_CACHE)
+        wanted = free if settings.memory is None else settings.memory * node.total_memory
+        return {"kv_cache_memory_bytes": int(wanted / settings.tensor_parallel / settings.data_parallel)}
+    if settings.memory is not None:
+        return {"gpu_memory_utilization": settings.memory}
     if current_platform.is_cuda():
         import torch
 
