@@ -58,9 +58,9 @@ class Settings:
     """The section ``engine:``.
 
     ``tensor_parallel`` GPUs share one copy of the model, and there are ``data_parallel`` copies. ``memory`` is the
-    share of each GPU's memory that vLLM may take (on a CPU: of the machine's, for its cache), by default what is free. ``in_flight``
-    prompts are with the engine, by default twice as many as it computes at once. ``eager`` does without compiled
-    graphs: it starts sooner and computes slower.
+    share of each GPU's memory that vLLM may take (on a CPU: of the machine's, for its cache), by default what is
+    free. ``in_flight`` prompts are with the engine, by default twice as many as it computes at once. ``eager`` does
+    without compiled graphs: it starts sooner and computes slower.
     """
 
     tensor_parallel: int = 1
