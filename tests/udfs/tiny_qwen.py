@@ -64,7 +64,7 @@ def make_model(folder: Path, examples: dict[str, str], system: str, steps: int =
     torch.manual_seed(7)
     config = Qwen2Config(
         vocab_size=max(token["id"] for token in tokens) + 1, hidden_size=64, intermediate_size=128,
-        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096,
+        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=4096,
         tie_word_embeddings=True, bos_token_id=None, eos_token_id=chat.end,
     )  # fmt: skip
     model = Qwen2ForCausalLM(config)

@@ -37,6 +37,7 @@ COMMANDS = {
     "diff": ("warehouse.cli.diff:diff", "Show which rows a model's query would change."),
     "docs": ("warehouse.cli.docs:docs", "Write pages about the project, and serve them."),
     "tokenizer": ("warehouse.cli.tokenizer:tokenizer", "Train and list tokenizers."),
+    "convert-gguf": ("warehouse.cli.convert:convert_gguf", "Make a model folder of a GGUF file."),
     "export": ("warehouse.cli.export:export", "Write a mixture to MDS shards."),
     "sql": ("warehouse.cli.sql:sql", "Ask the lake a question in SQL."),
 }
