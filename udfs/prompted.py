@@ -6,7 +6,7 @@ texts ─▶ prompts (a thread, ahead) ─▶ engine, as many in flight as it li
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 from time import monotonic
@@ -19,7 +19,9 @@ from udfs.ahead import ahead
 from udfs.asking import Aside, Asked, Asking
 from udfs.backends.protocol import Answer, Engine, Prompt
 from udfs.codecs import Decoded
+from udfs.expensive import stopped
 from udfs.labels import Verdicts, readable
+from udfs.price import Usage
 from udfs.taxonomy import ABSTAIN
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class PromptedLabeler:
         self.spec = spec
         self.taxonomy = spec.taxonomy
         self.name = spec.name
+        #: Tokens paid for since it was made.
+        self.usage = Usage()
 
     @property
     def fingerprint(self) -> str:
@@ -69,15 +73,23 @@ class PromptedLabeler:
         """
         batches = iter(inputs)
         for batch in batches:
+            if stopped(inputs):
+                return
             if not any(map(readable, batch["text"].to_pylist())):
                 yield Verdicts.abstained(self.taxonomy, batch["key"].to_pylist())
                 continue
             asking = self.asking  # starts the engine in this thread: some set signal handlers
             windows = ahead(_windows(asking, chain([batch], batches)), WINDOWS_AHEAD)
             try:
-                yield from self._answered(windows)
+                yield from self._answered(windows, lambda: stopped(inputs))
             finally:
                 windows.close()
+
+    def close(self) -> None:
+        """End the engine, if it was started. Asking again starts it anew."""
+        if "engine" in self.__dict__:
+            self.__dict__.pop("asking", None)
+            self.__dict__.pop("engine").close()
 
     def decode(self, answers: list[Answer]) -> Decoded:
         """The labels in the answers to one document's prompts, in the order of the passes."""
@@ -88,14 +100,17 @@ class PromptedLabeler:
             ]
         )
 
-    def _answered(self, windows: Iterator[Asked]) -> Iterator[Verdicts]:
-        """Hand prompts to the engine until there are no more."""
+    def _answered(self, windows: Iterator[Asked], stop: Callable[[], bool]) -> Iterator[Verdicts]:
+        """Hand prompts to the engine until there are no more, or no more are wanted."""
         portion = _Portion(self.spec)
 
         def prompts() -> Generator[Prompt, None, None]:
             for window in windows:
                 portion.aside.extend(window.aside)
-                yield from window.prompts
+                for prompt in window.prompts:
+                    if prompt.number == 0 and stop():
+                        return
+                    yield prompt
 
         answers = self.engine.generate(prompts())
         waiting: dict[str, list[Answer]] = {}
@@ -155,7 +170,11 @@ class _Portion:
 
     def add(self, labeler: PromptedLabeler, answers: list[Answer]) -> None:
         """Add a document by the answers to its prompts."""
-        tokens = sum([answer.prompt_tokens + answer.output_tokens for answer in answers])
+        tokens = 0
+        for answer in answers:
+            labeler.usage.input += answer.prompt_tokens
+            labeler.usage.output += answer.output_tokens
+            tokens += answer.prompt_tokens + answer.output_tokens
         failed = next((answer.error for answer in answers if answer.error is not None), None)
         if failed is not None:
             self._append(answers[0].key, "error", failed, tokens, {})

@@ -91,7 +91,9 @@ def invocation(
         "target": options.target,
         "full_refresh": options.full_refresh,
         "fail_fast": options.fail_fast,
-        "retry_errors": options.retry_errors,
+        "retry": list(options.retry),
+        "limit": options.limit,
+        "max_cost": [options.max_cost.amount, options.max_cost.currency] if options.max_cost else None,
         "store_failures": options.store_failures,
         "state": str(options.state) if options.state else None,
         "defer": options.defer,
@@ -490,7 +492,7 @@ def run_status(result: Result) -> str:
     """dbt's word for what became of a node."""
     if result.status == "unchanged":
         return result.message if result.kind in TESTS and result.message in ("pass", "warn") else "success"
-    return "success" if result.status == "built" else result.status
+    return {"built": "success", "limited": "skipped"}.get(result.status, result.status)
 
 
 def _result(result: Result, step: Step | None) -> dict[str, Any]:

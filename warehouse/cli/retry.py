@@ -69,6 +69,7 @@ def retry(state: Path | None, target_path: Path | None, project_dir: Path, lake_
 
 def _options(args: dict[str, Any], target_path: Path | None) -> Any:
     """The options that the last command had."""
+    from warehouse.budget import Cost
     from warehouse.outcome import Options
 
     return Options(
@@ -77,7 +78,9 @@ def _options(args: dict[str, Any], target_path: Path | None) -> Any:
         selector=args.get("selector"),
         full_refresh=bool(args.get("full_refresh")),
         fail_fast=bool(args.get("fail_fast")),
-        retry_errors=bool(args.get("retry_errors")),
+        retry=tuple(args.get("retry") or ()),
+        limit=args.get("limit"),
+        max_cost=Cost(*args["max_cost"]) if args.get("max_cost") else None,
         store_failures=bool(args.get("store_failures")),
         state=Path(args["state"]) if args.get("state") else None,
         defer=bool(args.get("defer")),
