@@ -107,10 +107,11 @@ def build(
 ) -> list[Result]:
     """Build what is selected and changed, test it, and say what became of each node.
 
-    ``kinds`` narrows the selection to kinds of nodes (``test``: run tests, all of them, build nothing). ``only`` are
-    the ids of the nodes to build of those that were selected in an earlier build. Two builds on one lake: the second waits
-    for the first, unless that one waits for answers: then they share those. Raises ProjectErrors before anything is
-    built if the project has mistakes; a failing model or test raises nothing, it is among the results.
+    ``kinds`` narrows the selection to kinds of nodes (``test``: run tests, all of them, build nothing). ``only``
+    are the ids of the nodes to build of those that were selected in an earlier build. Two builds on one lake: the
+    second waits for the first, unless that one waits for answers: then they share those. Raises ProjectErrors
+    before anything is built if the project has mistakes; a failing model or test raises nothing, it is among the
+    results.
     """
     watcher = watcher or Watcher()
     registered = functions is None

@@ -147,7 +147,7 @@ class Paying:
         used = (usage.input, usage.output) if usage else (0, 0)
         tally.start()
         watching.start()
-        stream = function.answers(Inputs(batches(), interruption.asked.is_set))
+        stream = function.answers(Inputs(batches(), lambda: share.lost or interruption.asked.is_set()))
         try:
             for batch in answers.collect(stream):
                 answered += batch.num_rows
@@ -171,7 +171,7 @@ class Paying:
             watching.join()
             tally.stop()
             self._budget.unanswered(function.fingerprint)
-        if answered < sent and not interruption.asked.is_set():
+        if answered < sent and not share.lost and not interruption.asked.is_set():
             raise AnswersError(
                 f"{stage.call.title} answered {answered:,} of {sent:,} inputs", where=stage.call.where,
                 hint="a function answers every input, with status error if it must",
