@@ -6,9 +6,9 @@ texts ─▶ prompts (a thread, ahead) ─▶ engine, as many in flight as it li
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from udfs.asking import Aside, Asked, Asking
 from udfs.backends.protocol import Answer, Engine, Prompt
 from udfs.codecs import Decoded
 from udfs.expensive import stopped
-from udfs.labels import Verdicts, readable
+from udfs.labels import Codes, Verdicts, readable
 from udfs.price import Usage
 from udfs.taxonomy import ABSTAIN
 
@@ -36,6 +36,9 @@ WINDOWS_AHEAD = 2
 #: Answers that are handed on together, and how many seconds those that are there wait for more.
 PORTION = 256
 SECONDS = 1.0
+
+#: For as many categories as there may be.
+_NOTHING: Iterable[_Codes] = repeat((None, None))
 
 #: Stands between the answers of several passes in what is kept of them.
 BETWEEN = "\n\n--- pass {} ---\n\n"
@@ -93,6 +96,8 @@ class PromptedLabeler:
 
     def decode(self, answers: list[Answer]) -> Decoded:
         """The labels in the answers to one document's prompts, in the order of the passes."""
+        if len(answers) == 1:
+            return self.spec.passes[0].codec.decode(answers[0].text, complete=answers[0].complete)
         return Decoded.together(
             [
                 each.codec.decode(answer.text, complete=answer.complete)
@@ -190,11 +195,11 @@ class _Portion:
                 self._append(key, "ok", None, 0, dict.fromkeys(self._names, (ABSTAIN, None)))
             else:
                 self._append(key, "error", error, 0, {})
-        nothing: _Codes = (None, None)
-        codes = {}
-        for name in self._names:
-            pairs = [each.get(name, nothing) for each in self._pairs]
-            codes[name] = ([primary for primary, _ in pairs], [secondary for _, secondary in pairs])
+        codes: dict[str, tuple[Codes, Codes]] = {}
+        rows = [tuple(map(each.get, self._names, _NOTHING)) for each in self._pairs]
+        for name, column in zip(self._names, zip(*rows, strict=True), strict=True):
+            primary, secondary = zip(*column, strict=True)
+            codes[name] = primary, secondary
         verdicts = Verdicts(self._keys, codes, self._statuses, self._raw, self._tokens)
         self._clear()
         return verdicts

@@ -39,6 +39,8 @@ TAIL = (
     pa.field("labelled_at", pa.timestamp("us", "UTC"), nullable=False),
 )
 
+#: Seconds between two commits: one takes 10 ms of a core, whatever is in it.
+_PAUSE = 0.5
 #: Answers that wait while others are committed; beyond them the function waits too.
 _WAITING = 16_384
 
@@ -157,8 +159,8 @@ class Answers:
     """Takes the answers of one function as they come and commits them to its store in portions.
 
     A killed job has lost at most two portions, the one it was collecting and the one that was being committed; a
-    portion is ``every`` answers, or ``seconds`` worth, or what came while the one before it was committed. A job that
-    fails or is interrupted has lost nothing.
+    portion is ``every`` answers, but at least half a second's and what comes while the one before it is committed, and
+    at most ``seconds`` worth. A job that fails or is interrupted has lost nothing.
 
     ``settle`` is told the keys whose answers are committed; while ``hurried`` says so, nothing is waited for.
     """
@@ -194,9 +196,11 @@ class Answers:
                 self._committing.result()
 
     def _is_due(self) -> bool:
-        if self._rows < self.every and monotonic() - self._since < self.seconds and not self.hurried():
-            return False
-        return self._committing.done() or self._rows >= max(self.every, _WAITING)
+        waited = monotonic() - self._since
+        if self._rows >= max(self.every, _WAITING):
+            return True
+        enough = self._rows >= self.every and waited >= _PAUSE
+        return (enough or waited >= self.seconds or self.hurried()) and self._committing.done()
 
     def _flush(self, pool: ThreadPoolExecutor) -> None:
         """Commit what was collected, once the portion before it is committed."""
