@@ -17,8 +17,8 @@ from udfs.taxonomy import ABSTAIN, Category
 
 SKIP = "skip"
 
-#: Lines whose meaning is remembered, and codes. Ten categories of eai but FDC have some 1,500 right lines in all; of FDC
-#: only the codes are, because hardly a line comes again.
+#: Lines whose meaning is remembered, and codes. Ten categories of eai but FDC have some 1,500 right lines in all;
+#: of FDC only the codes are, because hardly a line comes again.
 _REMEMBERED = 65_536
 
 
