@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain, cycle, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from udfs.backends.protocol import Message, Prompt
@@ -63,11 +64,16 @@ class Asking:
             except PromptError as error:
                 del conversations[len(documents) * len(self._patterns) :]
                 asked.aside.append(Aside(key, str(error)))
-        if self._chat is None:
-            tokens: Sequence[list[int] | str | None] = [None] * len(conversations)
-        else:
-            tokens = self._chat.encode(conversations)
         passes = len(self._patterns)
+        if self._chat is None:
+            numbers = cycle(range(passes))
+            keys_of = chain.from_iterable(repeat(key, passes) for key, _ in documents)
+            asked.prompts.extend(
+                Prompt(key, number, messages, None, self._patterns[number])
+                for key, number, messages in zip(keys_of, numbers, conversations, strict=False)
+            )
+            return asked
+        tokens = self._chat.encode(conversations)
         for index, (key, text) in enumerate(documents):
             own = slice(index * passes, (index + 1) * passes)
             prompts = [
@@ -87,10 +93,10 @@ class Asking:
             return (user,)
         return (Message("system", asked.system.render("", n_chars, asked.categories)), user)
 
-    def _fitting(self, prompt: Prompt, ids: list[int] | str | None, text: str) -> Prompt | str:
+    def _fitting(self, prompt: Prompt, ids: list[int] | str, text: str) -> Prompt | str:
         """The prompt with its tokens. Of a document that is too long less is read, by the same rule."""
-        if ids is None or isinstance(ids, str):
-            return prompt if ids is None else ids
+        if isinstance(ids, str):
+            return ids
         assert self._chat is not None
         limit = self._spec.input_tokens
         alone = self._alone[prompt.number] if len(ids) > limit else 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import pyarrow as pa
@@ -23,6 +23,27 @@ INPUT_SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field
 
 #: Answer status. ``ok`` and ``partial`` carry values; ``unparsed`` and ``error`` carry the reason in ``raw``.
 STATUSES = ("ok", "partial", "unparsed", "error")
+
+
+class Inputs:
+    """A stream of batches that may be stopped: it ends early, and batches that nobody has begun with are dropped."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], stopped: Callable[[], bool]) -> None:
+        self._batches = batches
+        self.stopped = stopped
+
+    def __iter__(self) -> Inputs:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        if self.stopped():
+            raise StopIteration
+        return next(self._batches)
+
+
+def stopped(inputs: Iterator[pa.RecordBatch]) -> bool:
+    """Whether nothing more of the inputs is to be begun."""
+    return isinstance(inputs, Inputs) and inputs.stopped()
 
 
 class BoundFunction(Protocol):
@@ -54,7 +75,8 @@ class BoundFunction(Protocol):
         Yields batches with columns ``key`` string, ``status`` string (see ``STATUSES``), the answer columns,
         ``raw`` string (the raw output or the error, NULL if there is nothing to keep) and ``tokens`` int64
         (tokens paid for, NULL if the function does not count them). One bad text never raises: it is answered with
-        status ``error``. May run ahead of the consumer, bounded; closing the generator stops it.
+        status ``error``. May run ahead of the consumer, bounded; closing the generator stops it. If ``inputs`` is
+        an ``Inputs`` that is stopped, what is in flight is answered, and nothing else need be.
         """
 
 

@@ -12,6 +12,7 @@ The file's name is the labeler's name in SQL. Every setting is described in udfs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from udfs import backends
 from udfs.codecs import CODECS, Codec, make
 from udfs.errors import CuveeError, Location, UsageError, did_you_mean
 from udfs.expensive import fingerprint
+from udfs.price import Price
 from udfs.prompts import Template
 from udfs.sampling import LIMIT, Excerpt
 from udfs.section import Section
@@ -33,7 +35,7 @@ PROMPTS = Path(__file__).with_name("labelers") / "prompts"
 
 _SETTINGS = (
     "name", "description", "taxonomy", "backend", "model", "chat_template", "prompt", "passes", "codec", "generation",
-    "document", "engine",
+    "document", "engine", "price",
 )  # fmt: skip
 
 #: Raised when the code changes answers and no setting does.
@@ -115,7 +117,7 @@ class Spec:
     """A labeler, as its file says. ``passes`` is empty for backends that need no prompt.
 
     ``input_tokens`` limits a whole prompt, for engines whose tokenizer is known; ``engine`` are the backend's own
-    settings, which change its speed and no answer.
+    settings, which change its speed and no answer; ``price`` is what its tokens cost.
     """
 
     name: str
@@ -130,6 +132,7 @@ class Spec:
     input_tokens: int
     chat_template: str | None
     engine: Any
+    price: Price | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -172,6 +175,7 @@ def read(path: Path, taxonomies: Taxonomies) -> Spec:
         *(_document(file) if about.writes else (Excerpt(), 0)),
         _beside(file, "chat_template") if about.writes and about.model else None,
         _engine(file, backend),
+        _price(file),
     )
     file.done()
     return spec
@@ -319,6 +323,16 @@ def _engine(file: Section, backend: str) -> Any:
     if settings is None:
         raise file.fail("engine", f"the backend {backend} has no settings")
     return section.fill(settings)
+
+
+def _price(file: Section) -> Price | None:
+    section = file.section("price")
+    if section is None:
+        return None
+    price = section.fill(Price)
+    if not re.fullmatch("[A-Z]{3}", price.currency):
+        raise section.fail("currency", f"a currency has three letters, such as USD, not {price.currency!r}")
+    return price
 
 
 def _folder(folder: Path) -> str:

@@ -6,7 +6,7 @@ different secondary code μ. NULL means no secondary; the code ``-1`` is an expl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from udfs.errors import UsageError
 from udfs.expensive import BoundFunction, answer_schema
+from udfs.price import Price, Usage
 from udfs.taxonomy import ABSTAIN, Taxonomy
 
 DEFAULT_LABELER = "zero_shot"
@@ -66,6 +67,7 @@ class BoundLabeler:
     """``label_document`` with its labeler fixed."""
 
     engine: Labeler
+    price: Price | None = None
     result: None = field(default=None, init=False)
 
     @property
@@ -92,6 +94,17 @@ class BoundLabeler:
     def columns(self) -> pa.Schema:
         """One struct (primary, secondary) per category, in the taxonomy's order."""
         return pa.schema([pa.field(category.name, VERDICT) for category in self.taxonomy.categories])
+
+    @property
+    def usage(self) -> Usage | None:
+        """What a labeler with an engine has read and written so far."""
+        return getattr(self.engine, "usage", None)
+
+    def close(self) -> None:
+        """End the labeler's engine, if it has one."""
+        close: Callable[[], None] | None = getattr(self.engine, "close", None)
+        if close is not None:
+            close()
 
     def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Label every text; see ``BoundFunction.answers``."""
@@ -132,7 +145,7 @@ class LabelDocument:
 
     def bind(self, options: tuple[str | int | float | bool, ...]) -> BoundFunction:
         """Fix the labeler, ``zero_shot`` unless it is named. Reads its file and its taxonomy; loads no model."""
-        from udfs.catalogue import Catalogue
+        from udfs.catalogue import Catalogue, labeler
 
         if len(options) > 1 or not all(isinstance(option, str) for option in options):
             raise UsageError(
@@ -140,7 +153,8 @@ class LabelDocument:
                 hint=f"write label_document(text) or label_document(text, '{DEFAULT_LABELER}')",
             )
         name = options[0] if options else DEFAULT_LABELER
-        return BoundLabeler(Catalogue(self.taxonomies).get(str(name)))
+        spec = Catalogue(self.taxonomies).spec(str(name))
+        return BoundLabeler(labeler(spec), spec.price)
 
 
 def readable(text: str) -> bool:

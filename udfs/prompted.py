@@ -6,9 +6,9 @@ texts ─▶ prompts (a thread, ahead) ─▶ engine, as many in flight as it li
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,9 @@ from udfs.ahead import ahead
 from udfs.asking import Aside, Asked, Asking
 from udfs.backends.protocol import Answer, Engine, Prompt
 from udfs.codecs import Decoded
-from udfs.labels import Verdicts, readable
+from udfs.expensive import stopped
+from udfs.labels import Codes, Verdicts, readable
+from udfs.price import Usage
 from udfs.taxonomy import ABSTAIN
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ WINDOWS_AHEAD = 2
 PORTION = 256
 SECONDS = 1.0
 
+#: For as many categories as there may be.
+_NOTHING: Iterable[_Codes] = repeat((None, None))
+
 #: Stands between the answers of several passes in what is kept of them.
 BETWEEN = "\n\n--- pass {} ---\n\n"
 
@@ -46,6 +51,8 @@ class PromptedLabeler:
         self.spec = spec
         self.taxonomy = spec.taxonomy
         self.name = spec.name
+        #: Tokens paid for since it was made.
+        self.usage = Usage()
 
     @property
     def fingerprint(self) -> str:
@@ -69,18 +76,28 @@ class PromptedLabeler:
         """
         batches = iter(inputs)
         for batch in batches:
+            if stopped(inputs):
+                return
             if not any(map(readable, batch["text"].to_pylist())):
                 yield Verdicts.abstained(self.taxonomy, batch["key"].to_pylist())
                 continue
             asking = self.asking  # starts the engine in this thread: some set signal handlers
             windows = ahead(_windows(asking, chain([batch], batches)), WINDOWS_AHEAD)
             try:
-                yield from self._answered(windows)
+                yield from self._answered(windows, lambda: stopped(inputs))
             finally:
                 windows.close()
 
+    def close(self) -> None:
+        """End the engine, if it was started. Asking again starts it anew."""
+        if "engine" in self.__dict__:
+            self.__dict__.pop("asking", None)
+            self.__dict__.pop("engine").close()
+
     def decode(self, answers: list[Answer]) -> Decoded:
         """The labels in the answers to one document's prompts, in the order of the passes."""
+        if len(answers) == 1:
+            return self.spec.passes[0].codec.decode(answers[0].text, complete=answers[0].complete)
         return Decoded.together(
             [
                 each.codec.decode(answer.text, complete=answer.complete)
@@ -88,14 +105,17 @@ class PromptedLabeler:
             ]
         )
 
-    def _answered(self, windows: Iterator[Asked]) -> Iterator[Verdicts]:
-        """Hand prompts to the engine until there are no more."""
+    def _answered(self, windows: Iterator[Asked], stop: Callable[[], bool]) -> Iterator[Verdicts]:
+        """Hand prompts to the engine until there are no more, or no more are wanted."""
         portion = _Portion(self.spec)
 
         def prompts() -> Generator[Prompt, None, None]:
             for window in windows:
                 portion.aside.extend(window.aside)
-                yield from window.prompts
+                for prompt in window.prompts:
+                    if prompt.number == 0 and stop():
+                        return
+                    yield prompt
 
         answers = self.engine.generate(prompts())
         waiting: dict[str, list[Answer]] = {}
@@ -155,7 +175,11 @@ class _Portion:
 
     def add(self, labeler: PromptedLabeler, answers: list[Answer]) -> None:
         """Add a document by the answers to its prompts."""
-        tokens = sum([answer.prompt_tokens + answer.output_tokens for answer in answers])
+        tokens = 0
+        for answer in answers:
+            labeler.usage.input += answer.prompt_tokens
+            labeler.usage.output += answer.output_tokens
+            tokens += answer.prompt_tokens + answer.output_tokens
         failed = next((answer.error for answer in answers if answer.error is not None), None)
         if failed is not None:
             self._append(answers[0].key, "error", failed, tokens, {})
@@ -171,11 +195,11 @@ class _Portion:
                 self._append(key, "ok", None, 0, dict.fromkeys(self._names, (ABSTAIN, None)))
             else:
                 self._append(key, "error", error, 0, {})
-        nothing: _Codes = (None, None)
-        codes = {}
-        for name in self._names:
-            pairs = [each.get(name, nothing) for each in self._pairs]
-            codes[name] = ([primary for primary, _ in pairs], [secondary for _, secondary in pairs])
+        codes: dict[str, tuple[Codes, Codes]] = {}
+        rows = [tuple(map(each.get, self._names, _NOTHING)) for each in self._pairs]
+        for name, column in zip(self._names, zip(*rows, strict=True), strict=True):
+            primary, secondary = zip(*column, strict=True)
+            codes[name] = primary, secondary
         verdicts = Verdicts(self._keys, codes, self._statuses, self._raw, self._tokens)
         self._clear()
         return verdicts

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from udfs import encoder
 from udfs.ahead import ahead
-from udfs.expensive import fingerprint
+from udfs.expensive import fingerprint, stopped
 from udfs.labels import Verdicts, readable
 from udfs.sampling import LIMIT, sample
 from udfs.taxonomy import FDC, Label, Taxonomy
@@ -80,6 +80,8 @@ class ZeroShotLabeler:
     def _windows(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[_Window]:
         for batch in inputs:
             for start in range(0, batch.num_rows, WINDOW):
+                if stopped(inputs):
+                    return
                 rows = batch.slice(start, WINDOW)
                 yield self._read(rows["key"].to_pylist(), rows["text"].to_pylist())
 

@@ -9,20 +9,19 @@ ingested meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from udfs.errors import CuveeError
-from udfs.expensive import INPUT_SCHEMA
 from warehouse import contracts, lineage, store
 from warehouse.calls import calls
 from warehouse.graph import Step
 from warehouse.parsing import SqlError, located
+from warehouse.paying import AnswersError, Paying
 from warehouse.rewrite import rewrite
 from warehouse.stages import MISSING, Rewritten, Stage
+from warehouse.store import Retry
+from warehouse.tally import Tally
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,13 +29,6 @@ if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction
     from warehouse.opened import Opened
     from warehouse.outcome import Watcher
-
-#: Texts per batch that a function receives.
-_BATCH = 1024
-
-
-class AnswersError(CuveeError):
-    """A function could not answer, or its answers are not to be used."""
 
 
 def refuse_in_view(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
@@ -65,29 +57,24 @@ def _hint(step: Step, where: Any, text: str) -> str:
 
 
 @contextmanager
-def answered(opened: Opened, step: Step, cursor: duckdb.DuckDBPyConnection, watcher: Watcher) -> Iterator[Step]:
+def answered(
+    opened: Opened, step: Step, cursor: duckdb.DuckDBPyConnection, watcher: Watcher, paying: Paying | None = None
+) -> Iterator[Step]:
     """The step with SQL that DuckDB can run on ``cursor``: all calls are answered and replaced.
 
-    Raises AnswersError if more inputs than the config's ``max_error_share`` (0.05) ended in an error.
+    Raises AnswersError if more inputs than the config's ``max_error_share`` (0.05) ended in an error, and
+    LimitReachedError if a limit of the options leaves inputs without an answer.
     """
     if not calls(step, opened.functions):
         yield step
         return
     rewritten = rewrite(step, opened.functions, cursor, models(opened), opened.renderer.target.schema)
     _bind(replace(step, sql=rewritten.sql, lines=()), cursor)
-    asked_again: set[int] = set()
-    while True:
-        cursor.execute("begin transaction")
-        try:
-            stage, missing, inputs = _look_up(opened, rewritten, cursor, asked_again)
-        except BaseException:
-            cursor.execute("rollback")
-            raise
-        if stage is None:
-            break
-        cursor.execute("commit")
-        asked_again.add(stage.index)
-        _ask(opened, stage, missing, inputs, cursor, watcher)
+    if paying is None:
+        with closing(Paying(opened, watcher)) as own:
+            _answer(opened, rewritten, cursor, watcher, own)
+    else:
+        _answer(opened, rewritten, cursor, watcher, paying)
     try:
         for stage in rewritten.stages:
             _check_errors(step, stage, cursor)
@@ -121,24 +108,56 @@ def _bind(step: Step, cursor: duckdb.DuckDBPyConnection) -> None:
         contracts.agreed(cursor, step, promised)
 
 
+def _answer(
+    opened: Opened, rewritten: Rewritten, cursor: duckdb.DuckDBPyConnection, watcher: Watcher, paying: Paying
+) -> None:
+    """Ask until every input has an answer; leaves a transaction open in which all of them are in their tables."""
+    retry = Retry(opened.options.retry, paying.started) if opened.options.retry else None
+    tallies: dict[int, tuple[Tally, Callable[[Tally], None]]] = {}
+    try:
+        while True:
+            seen = opened.lake.snapshot()
+            cursor.execute("begin transaction")
+            try:
+                stage, missing, inputs = _look_up(rewritten, cursor, retry)
+            except BaseException:
+                cursor.execute("rollback")
+                raise
+            for index, (tally, _) in tallies.items():
+                if stage is None or index != stage.index:
+                    tally.found(0)
+            if stage is None:
+                return
+            cursor.execute("commit")
+            if stage.index not in tallies:
+                tally = paying.tally(stage, inputs, missing)
+                tallies[stage.index] = tally, watcher.answering(tally)
+            tally, show = tallies[stage.index]
+            tally.found(missing)
+            unanswered = store.missing(cursor, stage.inputs, stage.call.function, retry)
+            paying.ask(stage, unanswered, seen, cursor, tally, show)
+    finally:
+        for tally, _ in tallies.values():
+            watcher.answered(tally)
+
+
 def _look_up(
-    opened: Opened, rewritten: Rewritten, cursor: duckdb.DuckDBPyConnection, asked_again: set[int]
+    rewritten: Rewritten, cursor: duckdb.DuckDBPyConnection, retry: Retry | None
 ) -> tuple[Stage | None, int, int]:
     """Fill the answers' tables, stage by stage; stops at the first stage with inputs that have no answer."""
     for stage in rewritten.stages:
-        retry = opened.options.retry_errors and stage.index not in asked_again
-        inputs, missing = count_inputs(stage, cursor, retry=retry)
+        inputs, missing = count_inputs(stage, cursor, retry)
         if missing:
             return stage, missing, inputs
         fill(stage, cursor)
     return None, 0, 0
 
 
-def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, retry: bool = False) -> tuple[int, int]:
+def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, retry: Retry | None = None) -> tuple[int, int]:
     """Materialise a stage's distinct inputs and those without an answer; returns how many there are of each."""
     function = stage.call.function
     cursor.execute(f"create or replace temp table {stage.inputs} as {stage.keys}")
-    unanswered = store.missing(cursor, stage.inputs, function, retry_errors=retry)
+    unanswered = store.missing(cursor, stage.inputs, function, retry)
     cursor.execute(f"create or replace temp table {stage.missing} as {unanswered}")
     row = cursor.execute(
         f"select (select count(*) from {stage.inputs}), (select count(*) from {stage.missing})"
@@ -161,40 +180,6 @@ def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _ask(
-    opened: Opened, stage: Stage, missing: int, inputs: int, cursor: duckdb.DuckDBPyConnection, watcher: Watcher
-) -> None:
-    """Stream the texts of a stage's missing inputs through its function into the store."""
-    function = stage.call.function
-    answers = store.Answers(opened.lake, function, every=opened.options.commit_every)
-    advance = watcher.answering(stage.call.title, missing, inputs - missing)
-    reader = cursor.sql(stage.texts.format(missing=stage.missing)).to_arrow_reader(_BATCH)
-    stream = function.answers(_batches(reader))
-    done = 0
-    try:
-        for count in answers.collect(stream):
-            done += count
-            advance(count)
-    finally:
-        close: Callable[[], None] | None = getattr(stream, "close", None)
-        if close:
-            close()
-        reader.close()
-    if done < missing:
-        raise AnswersError(
-            f"{stage.call.title} answered {done:,} of {missing:,} inputs", where=stage.call.where,
-            hint="a function answers every input, with status error if it must",
-        )  # fmt: skip
-
-
-def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    for batch in reader:
-        if batch.num_rows:
-            yield pa.RecordBatch.from_arrays(
-                [batch.column(name).cast(pa.string()) for name in ("key", "text")], schema=INPUT_SCHEMA
-            )
-
-
 def _check_errors(step: Step, stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
     """Fail if too many answers are errors: NULLs in their place would look like a result."""
     allowed = float(step.node.config.get("max_error_share", 0.05))
@@ -213,7 +198,7 @@ def _check_errors(step: Step, stage: Stage, cursor: duckdb.DuckDBPyConnection) -
         f"{errors:,} of {total:,} answers of {stage.call.title} are errors, more than the share of {allowed:g} allowed"
         + (f"; one of them: {example[0]}" if example and example[0] else ""),
         where=stage.call.where,
-        hint="ask again with --retry-errors, or allow more: {{ config(max_error_share=…) }}; such rows are NULL",
+        hint="ask again with --retry error, or allow more: {{ config(max_error_share=…) }}; such rows are NULL",
     )
 
 

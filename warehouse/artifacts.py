@@ -111,7 +111,7 @@ def run_status(result: Result) -> str:
     """dbt's word for what became of a node."""
     if result.status == "unchanged":
         return result.message if result.kind in TESTS and result.message in ("pass", "warn") else "success"
-    return "success" if result.status == "built" else result.status
+    return {"built": "success", "limited": "skipped"}.get(result.status, result.status)
 
 
 def _result(result: Result, step: Step | None) -> dict[str, Any]:

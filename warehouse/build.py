@@ -9,7 +9,7 @@ relation in its last good version; the next one continues behind what was commit
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from warehouse.opened import Opened, open_project
 from warehouse.outcome import DEFAULTS, TESTS, Options, Result, Watcher
 from warehouse.parsing import table_names
 from warehouse.plan import Plan, Planned
+from warehouse.turns import Turn
 from warehouse.versions import versions
 
 if TYPE_CHECKING:
@@ -115,22 +116,23 @@ def build(
 ) -> list[Result]:
     """Build what is selected and changed, test it, and say what became of each node.
 
-    ``kinds`` narrows the selection to kinds of nodes (``test``: run tests, all of them, build nothing). Two builds
-    on one lake: the second waits for the first. ``only`` are the ids of the nodes to build of those that were selected
-    in an earlier build. Raises ProjectErrors before anything is built if the project has
-    mistakes; a failing model or test raises nothing, it is among the results.
+    ``kinds`` narrows the selection to kinds of nodes (``test``: run tests, all of them, build nothing). ``only``
+    are the ids of the nodes to build of those that were selected in an earlier build. Two builds on one lake: the
+    second waits for the first, unless that one waits for answers: then they share those. Raises ProjectErrors
+    before anything is built if the project has mistakes; a failing model or test raises nothing, it is among the
+    results.
     """
     watcher = watcher or Watcher()
     registered = functions is None
     files = unchanged.digest(root) if root.is_dir() else ""
-    with _alone(lake, watcher):
+    with Turn(lake, watcher.say) as turn:
         opened = open_project(lake, root, options, functions=functions, say=watcher.say)
         opened = deferred(opened, chosen, excluded, only)
         planned = plan(opened, chosen, excluded, kinds=kinds, only=only)
         opened.renderer.selected = tuple(each.step.id for each in planned)
         watcher.started(planned)
         with lake.staging() as staging, _recorded(opened, planned, watcher, kinds, (chosen, excluded)) as results:
-            Execution(opened, planned, staging, watcher, kinds, results).run()
+            Execution(opened, planned, staging, watcher, kinds, results, turn).run()
         hooks = opened.renderer.project.on_run_start or opened.renderer.project.on_run_end
         if (
             registered
@@ -139,7 +141,7 @@ def build(
             and not hooks
             and not any(microbatch.is_microbatch(each.step.node) for each in planned)
             and unchanged.holds_again(options)
-            and not any(result.status in ("fail", "error", "skipped") for result in results)
+            and not any(result.status in ("fail", "error", "limited", "skipped") for result in results)
         ):
             ground = _ground(opened, planned, results)
             unchanged.remember(lake, root, chosen, excluded, options, ground, results, files)
@@ -181,18 +183,3 @@ def _recorded(
         due = [each.step.id for each in plan if not kinds or each.step.node.kind in kinds]
         with artifacts.unless_unwritable(watcher.say):
             artifacts.write_run_results(call, results, opened.graph.steps, [key for key in due if key not in done])
-
-
-@contextmanager
-def _alone(lake: Lake, watcher: Watcher) -> Iterator[None]:
-    """Wait for another build of this lake to end: both would pay for the same answers. The lock dies with it."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(lake.root / "build.lock")
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(lock.acquire(timeout=0))
-        except Timeout:
-            watcher.say("another build of this lake is running; waiting for it")
-            stack.enter_context(lock.acquire())
-        yield

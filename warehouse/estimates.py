@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from warehouse import store
 from warehouse.answers import count_inputs, fill, models
 from warehouse.calls import NotYetError, calls
 from warehouse.rewrite import rewrite
+from warehouse.store import Retry
 
 if TYPE_CHECKING:
     import duckdb
@@ -73,13 +75,14 @@ def estimate(opened: Opened, planned: Planned, plan: Plan) -> list[Estimate]:
     try:
         rewritten = rewrite(step, opened.functions, cursor, models(opened), opened.renderer.target.schema)
         estimates: list[Estimate] = []
+        retry = Retry(opened.options.retry, datetime.now(UTC)) if opened.options.retry else None
         for stage in rewritten.stages:
             if any(each.missing for each in estimates) and any(
                 each.answers in stage.keys for each in rewritten.stages[: stage.index]
             ):
                 estimates.append(Estimate(stage.call.title))
                 continue
-            inputs, missing = count_inputs(stage, cursor)
+            inputs, missing = count_inputs(stage, cursor, retry)
             tokens, seconds = _price(stage, missing, cursor) if missing else (0, 0.0)
             estimates.append(Estimate(stage.call.title, inputs, missing, tokens, seconds))
             fill(stage, cursor)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
 from warehouse import checks, contracts, materialize, microbatch, state, stored_failures
+from warehouse.budget import LimitReachedError
 from warehouse.calls import calls
 from warehouse.graph import Step
 from warehouse.incremental import incremental
@@ -31,7 +33,11 @@ from warehouse.state import Built
 from warehouse.workers import Reader, Workers
 
 if TYPE_CHECKING:
+    import duckdb
+
     from warehouse.lake import Commit, Staging
+    from warehouse.paying import Paying
+    from warehouse.turns import Turn
 
 #: Finished nodes wait for each other this long, so that many small ones share a commit (about 40 ms each).
 _GATHER_SECONDS = 2.0
@@ -64,12 +70,15 @@ class Execution:
         watcher: Watcher,
         kinds: Sequence[str],
         results: list[Result],
+        turn: Turn,
     ) -> None:
         self.opened, self.plan, self.staging, self.watcher, self.kinds = opened, plan, staging, watcher, kinds
         # More threads than cores wait for each other: 4 on 2 cores took 6.0 s where 2 took 3.8 s.
         threads = opened.options.threads or opened.renderer.target.threads
         self.workers = Workers(opened.lake, max(1, min(threads, os.cpu_count() or 1)))
         self.results = results
+        self.turn = turn
+        self.paying: Paying | None = None
         # Rows added to a part, or a part added to, would pass for all of them.
         opened.renderer.anew.update(
             each.step.id for each in plan if each.last and each.last.parts.partial not in ("", each.parts.partial)
@@ -98,14 +107,17 @@ class Execution:
                     return
         finally:
             self.workers.close()
+            if self.paying is not None:
+                self.paying.close()
             self._commit()
             self._commit_tests()
 
     def _group(self, group: Sequence[Planned]) -> None:
         """Do nodes that do not depend on each other.
 
-        Those that pay for answers stay in this thread, one by one: two models with the same call pay once, and
-        Ctrl-C reaches the function.
+        Those that pay for answers come last and stay in this thread, one by one: two models with the same call pay
+        once, Ctrl-C reaches the function, and while it answers nothing of this build is half done, so that other
+        builds may have their turn.
         """
         self.workers.release()
         running: dict[Future[Done], Planned] = {}
@@ -116,13 +128,13 @@ class Execution:
                 dear.append((planned, work))
             elif work is not None:
                 running[self.workers.submit(work.run)] = planned
+        while running and not self._is_over():
+            self._collect(running, timeout=_GATHER_SECONDS if self.pending else None)
+        self._commit()
         for planned, work in dear:
             if self._is_over():
                 return
             self._finish(planned, self.workers.here(work.run))
-            self._collect(running, timeout=0)
-        while running and not self._is_over():
-            self._collect(running, timeout=_GATHER_SECONDS if self.pending else None)
         self._commit()
 
     def _is_over(self) -> bool:
@@ -162,6 +174,9 @@ class Execution:
                 self._judge(planned, outcome, seconds)
             else:
                 self._gather(planned, replace(outcome, after=tuple(self._hooks(planned, "post_hook"))), seconds)
+        except LimitReachedError as error:
+            self.stopped[planned.step.id] = f"{planned.step.name} is not finished"
+            self._done(planned, "limited", message=str(error))
         except CuveeError as error:
             self._error(planned, error)
 
@@ -232,7 +247,7 @@ class Execution:
         assert step.rendered is not None
         make = materialize.view if step.kind == "view" else materialize.table
         if step.kind == "snapshot":
-            make = partial(snapshot, present=self.present.get(relation.key))
+            make = self._snapshot
         elif step.kind == "incremental" and self.opened.renderer.runs_incrementally(step.rendered):
             if planned.parts.partial and step.node.config.get("full_refresh") is False:
                 raise BuildError(
@@ -253,6 +268,9 @@ class Execution:
         promised = contracts.contract(step.node)
         return partial(contracts.kept, make, promised) if promised else make
 
+    def _snapshot(self, cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:
+        return snapshot(cursor, staging, step, relation, present=self.present.get(relation.key))
+
     def _make(self, make: Make, step: Step, relation: Relation, reader: Reader) -> Change:
         with reader.snapshot() as cursor:
             return make(cursor, self.staging, step, relation)
@@ -262,8 +280,21 @@ class Execution:
 
         if step.kind == "view":
             answers.refuse_in_view(step, self.opened.functions)
-        with answers.answered(self.opened, step, reader.cursor, self.watcher) as ready:
+        if self.paying is None:
+            from warehouse.paying import Paying
+
+            self.paying = Paying(self.opened, self.watcher, self._away)
+        with answers.answered(self.opened, step, reader.cursor, self.watcher, self.paying) as ready:
             return make(reader.cursor, self.staging, ready, relation)
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        """Let other builds have their turn: nothing of this one is half done then."""
+        self._commit()
+        with self.turn.given_up():
+            yield
+        self.opened.database.refresh()
+        self.present = {name: kind for name, (kind, _) in self.opened.database.relations.items()}
 
     def _hooks(self, planned: Planned, name: str) -> list[str]:
         step = planned.step

@@ -71,7 +71,7 @@ def described(renderer: Renderer, node: Node) -> dict[str, Any]:
     return known
 
 
-_STATUS = {"built": "success", "unchanged": "success"}
+_STATUS = {"built": "success", "unchanged": "success", "limited": "skipped"}
 
 
 def ran(renderer: Renderer, node: Node, result: Result) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from warehouse.budget import Cost
     from warehouse.plan import Plan
+    from warehouse.tally import Tally
 
 
 #: Kinds of nodes that look at what others build.
@@ -26,9 +28,12 @@ class Options:
     full_refresh: bool = False
     fail_fast: bool = False
     threads: int | None = None  # models and tests at once; else what profiles.yml says
-    retry_errors: bool = False  # ask again for answers that ended in an error
+    retry: tuple[str, ...] = ()  # ask again for answers with these statuses
+    limit: int | None = None  # new answers of each function
+    max_cost: Cost | None = None  # of all new answers together
     store_failures: bool = False  # keep the rows that break tests, unless a test says otherwise
     commit_every: int = 500  # answers
+    lease_seconds: float = 60.0  # for which another build leaves inputs to one that says nothing
     selector: str | None = None  # of selectors.yml, in place of a selection
     state: Path | None = None  # the folder of an older manifest.json, to compare with
     defer: bool = False  # read what is not built here where ``state`` has it
@@ -42,6 +47,8 @@ class Options:
     def recorded(self) -> dict[str, Any]:
         """The options as run_results.json has them: plain values, under dbt's names."""
         values = {_RECORDED.get(name, name): getattr(self, name) for name in self.__dataclass_fields__}
+        if self.max_cost:
+            values["max_cost"] = [self.max_cost.amount, self.max_cost.currency]
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     @classmethod
@@ -49,6 +56,10 @@ class Options:
         """The options that run_results.json tells of; what it does not name is as it is unless told."""
         given = {name: args.get(_RECORDED.get(name, name)) for name in cls.__dataclass_fields__}
         paths = {name: Path(str(given[name])) for name in ("state", "target_path") if given[name]}
+        if cost := given["max_cost"]:
+            from warehouse.budget import Cost
+
+            given["max_cost"] = Cost(*cost)
         return cls(**{name: value for name, value in given.items() if value is not None} | paths)
 
 
@@ -64,7 +75,7 @@ class Result:
     node: str
     name: str
     kind: str
-    status: str  # built | unchanged | pass | warn | fail | error | skipped
+    status: str  # built | unchanged | pass | warn | fail | error | limited | skipped
     relation: str | None = None
     rows: int | None = None
     seconds: float = 0.0
@@ -73,7 +84,7 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        return self.status in ("fail", "error")
+        return self.status in ("fail", "error", "limited")
 
 
 class Watcher:
@@ -85,9 +96,12 @@ class Watcher:
     def finished(self, result: Result) -> None:
         """A node is done."""
 
-    def answering(self, title: str, missing: int, reused: int) -> Callable[[int], None]:
-        """An expensive function is about to answer ``missing`` inputs; returns what takes each batch's count."""
-        return lambda count: None
+    def answering(self, tally: Tally) -> Callable[[Tally], None]:
+        """An expensive function is about to answer; returns what is told of its figures at each batch of answers."""
+        return lambda tally: None
+
+    def answered(self, tally: Tally) -> None:
+        """It has answered, or stopped."""
 
     def say(self, line: str) -> None:
         """Something worth knowing."""

@@ -8,7 +8,7 @@ adds answers beside the old ones. Ingest writes published labels into the same t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +38,11 @@ TAIL = (
     pa.field("tokens", pa.int64()),
     pa.field("labelled_at", pa.timestamp("us", "UTC"), nullable=False),
 )
+
+#: Seconds between two commits: one takes 10 ms of a core, whatever is in it.
+_PAUSE = 0.5
+#: Answers that wait while others are committed; beyond them the function waits too.
+_WAITING = 16_384
 
 _TYPES = {
     pa.string(): "varchar",
@@ -125,16 +130,24 @@ def exists(cursor: duckdb.DuckDBPyConnection, store: str) -> bool:
     return bool(row and row[0])
 
 
-def missing(
-    cursor: duckdb.DuckDBPyConnection, inputs: str, function: BoundFunction, *, retry_errors: bool = False
-) -> str:
-    """A query for the keys of ``inputs`` (a table with a unique column ``key``) that the store does not answer.
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Answers with one of these statuses, from before a moment, count for nothing."""
 
-    With ``retry_errors``, an answer with status error counts for nothing.
-    """
+    statuses: tuple[str, ...]
+    before: datetime
+
+    def usable(self) -> str:
+        """The condition that an answer counts."""
+        listed = ", ".join(f"'{status}'" for status in self.statuses)
+        return f"(answered.status not in ({listed}) or answered.labelled_at >= '{self.before.isoformat()}')"
+
+
+def missing(cursor: duckdb.DuckDBPyConnection, inputs: str, function: BoundFunction, retry: Retry | None = None) -> str:
+    """A query for the keys of ``inputs`` (a table with a unique column ``key``) that the store does not answer."""
     if not exists(cursor, function.store):
         return f"select key from {inputs}"
-    usable = " and answered.status <> 'error'" if retry_errors else ""
+    usable = f" and {retry.usable()}" if retry else ""
     return (
         f"select key from {inputs} anti join lake.{function.store} as answered"
         f" on answered.doc_id = {inputs}.key and answered.fingerprint = '{function.fingerprint}'{usable}"
@@ -146,7 +159,10 @@ class Answers:
     """Takes the answers of one function as they come and commits them to its store in portions.
 
     A killed job has lost at most two portions, the one it was collecting and the one that was being committed; a
-    portion is ``every`` answers, or ``seconds`` worth. A job that fails or is interrupted has lost nothing.
+    portion is ``every`` answers, but at least half a second's and what comes while the one before it is committed, and
+    at most ``seconds`` worth. A job that fails or is interrupted has lost nothing.
+
+    ``settle`` is told the keys whose answers are committed; while ``hurried`` says so, nothing is waited for.
     """
 
     lake: Lake
@@ -154,14 +170,15 @@ class Answers:
     author: str = "cuvee build"
     every: int = 500
     seconds: float = 30.0
-    errors: int = 0
+    settle: Callable[[list[str]], None] = lambda keys: None
+    hurried: Callable[[], bool] = lambda: False
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _rows: int = 0
     _since: float = field(default_factory=monotonic)
     _committing: Future[None] = field(default_factory=lambda: _done())
 
-    def collect(self, answers: Iterable[pa.RecordBatch]) -> Iterator[int]:
-        """Store ``answers`` (see ``BoundFunction.answers``); yields how many have come, as they come."""
+    def collect(self, answers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Store ``answers`` (see ``BoundFunction.answers``); yields them as they come."""
         # A commit takes 50 ms; in a thread of its own it keeps no function waiting.
         with ThreadPoolExecutor(1) as pool:
             try:
@@ -170,37 +187,42 @@ class Answers:
                         portion = batch.slice(start, self.every)
                         self._batches.append(portion)
                         self._rows += portion.num_rows
-                        if self._rows >= self.every or monotonic() - self._since >= self.seconds:
+                        if self._is_due():
                             self._flush(pool)
-                        yield portion.num_rows
+                        yield portion
             finally:
                 if self._rows:
                     self._flush(pool)
                 self._committing.result()
 
+    def _is_due(self) -> bool:
+        waited = monotonic() - self._since
+        if self._rows >= max(self.every, _WAITING):
+            return True
+        enough = self._rows >= self.every and waited >= _PAUSE
+        return (enough or waited >= self.seconds or self.hurried()) and self._committing.done()
+
     def _flush(self, pool: ThreadPoolExecutor) -> None:
         """Commit what was collected, once the portion before it is committed."""
         self._committing.result()
         batches, self._rows, self._batches, self._since = self._batches, 0, [], monotonic()
-        self._committing = pool.submit(self._commit, self._store_rows(pa.Table.from_batches(batches)))
+        self._committing = pool.submit(self._commit, pa.Table.from_batches(batches), datetime.now(UTC))
 
-    def _commit(self, table: pa.Table) -> None:
+    def _commit(self, answers: pa.Table, now: datetime) -> None:
         with self.lake.staging() as staging:
-            files = [write_answers(staging, self.function.store, table)]
+            files = [write_answers(staging, self.function.store, self._store_rows(answers, now))]
             with self.lake.commit(f"answers: {self.function.labeler}", author=self.author) as commit:
                 ensure(commit, self.function.store, self.function.columns)
                 commit.add(self.function.store, files)
+        self.settle(answers["key"].to_pylist())
 
-    def _store_rows(self, answers: pa.Table) -> pa.Table:
-        import pyarrow.compute as pc
-
+    def _store_rows(self, answers: pa.Table, now: datetime) -> pa.Table:
         n = answers.num_rows
-        self.errors += pc.sum(pc.equal(answers["status"], "error")).as_py() or 0
         constants = {
             "doc_id": answers["key"],
             "labeler": pa.repeat(self.function.labeler, n),
             "fingerprint": pa.repeat(self.function.fingerprint, n),
-            "labelled_at": pa.repeat(pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC")), n),
+            "labelled_at": pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), n),
         }
         schema = store_schema(self.function.columns)
         try:

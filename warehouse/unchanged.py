@@ -39,7 +39,7 @@ def look(
     lake: Lake, root: Path, chosen: Sequence[str], excluded: Sequence[str], options: Options
 ) -> list[Result] | None:
     """The results of a build of this selection if it has nothing to do; None if it might have."""
-    if options.full_refresh or options.retry_errors or not holds_again(options) or lake.is_attached:
+    if options.full_refresh or options.retry or not holds_again(options) or lake.is_attached:
         return None
     try:
         record = json.loads(_path(lake, root, chosen, excluded, options).read_bytes())

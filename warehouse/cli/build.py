@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from warehouse.cli.answering import Progress
 from warehouse.cli.output import Output, output_options
 from warehouse.cli.project import (
     Asked,
     SelectingCommand,
+    asking_options,
     fail_fast_option,
     part_options,
     project_options,
@@ -22,6 +24,7 @@ from warehouse.cli.project import (
 if TYPE_CHECKING:
     from warehouse.outcome import Result, Watcher
     from warehouse.plan import Plan
+    from warehouse.tally import Tally
 
 
 @click.command(cls=SelectingCommand)
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 @part_options
 @store_option
 @fail_fast_option
-@click.option("--retry-errors", is_flag=True, help="Ask expensive functions again where the stored answer is an error.")
+@asking_options
 @output_options
 def build(asked: Asked, out: Output, **flags: Any) -> None:
     """Build seeds, snapshots and models and test them, in dependency order.
@@ -63,6 +66,7 @@ def build(asked: Asked, out: Output, **flags: Any) -> None:
 @refresh_option
 @part_options
 @fail_fast_option
+@asking_options
 @output_options
 def run(asked: Asked, out: Output, **flags: Any) -> None:
     """Build models that changed; no seeds, and no tests.
@@ -136,29 +140,22 @@ def terminal(out: Output) -> Watcher:
             name = result.relation or result.name
             line = f"{self.done:>4}/{self.total}  {result.status:<8} {result.kind:<12} {name}"
             out.note(f"{line}  {', '.join(part for part in (rows, took) if part)}".rstrip())
-            if result.status in ("error", "fail", "warn", "skipped") and result.message:
+            if result.status in ("error", "fail", "warn", "limited", "skipped") and result.message:
                 out.note("      " + result.message.replace("\n", "\n      "))
 
-        def answering(self, title: str, missing: int, reused: int) -> Callable[[int], None]:
-            out.note(f"      {title}: {missing:,} to answer, {reused:,} answered before")
-            began = last = time.perf_counter()
-            done = 0
+        def answering(self, tally: Tally) -> Callable[[Tally], None]:
+            out.note(f"      {tally.title}: {tally.missing:,} to answer, {tally.reused:,} answered before")
+            return progress.begin(out)
 
-            def advance(count: int) -> None:
-                nonlocal done, last
-                done += count
-                now = time.perf_counter()
-                if now - last >= 2 or done >= missing:
-                    last = now
-                    speed = done / max(now - began, 1e-9)
-                    left = (missing - done) / speed if speed else 0
-                    out.note(f"      {title}: {done:,} of {missing:,}, {speed:,.1f} a second, {_duration(left)} left")
-
-            return advance
+        def answered(self, tally: Tally) -> None:
+            progress.end()
+            if tally.done:
+                out.note(f"      {tally.summary()}")
 
         def say(self, line: str) -> None:
             out.note(line)
 
+    progress = Progress()
     return Terminal()
 
 
@@ -170,7 +167,7 @@ def report(out: Output, results: list[Result], seconds: float) -> None:
     if out.as_json:
         out.json([{name: getattr(result, name) for name in type(result).__dataclass_fields__} for result in results])
     else:
-        order = ("built", "unchanged", "pass", "warn", "fail", "error", "skipped")
+        order = ("built", "unchanged", "pass", "warn", "fail", "error", "limited", "skipped")
         said = ", ".join(f"{counts[status]} {status}" for status in order if status in counts) or "nothing selected"
         out.text(f"{said} in {seconds:.2f} s")
     failed = [result for result in results if result.failed]
@@ -178,12 +175,8 @@ def report(out: Output, results: list[Result], seconds: float) -> None:
         from warehouse.execution import BuildError
 
         details = [f"{result.name}: {result.message}" for result in failed] if out.quiet else []
-        raise BuildError("\n".join([f"failed: {', '.join(result.name for result in failed)}", *details]))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+        stopped = [result.name for result in failed if result.status == "limited"]
+        broken = [result.name for result in failed if result.status != "limited"]
+        parts = [f"failed: {', '.join(broken)}"] if broken else []
+        parts += [f"not finished, run again to go on: {', '.join(stopped)}"] if stopped else []
+        raise BuildError("\n".join([*parts, *details]))

@@ -43,8 +43,12 @@ class Asked:
         """The lake. Raises LakeNotFoundError."""
         return open_lake(self.lake_dir)
 
-    def options(self, **flags: Any) -> Options:
-        """The options of a build; ``flags`` are those that the command has besides. Raises UsageError for --vars."""
+    def options(self, *, retry: str = "", max_cost: str = "", **flags: Any) -> Options:
+        """The options of a build; ``flags`` are those that the command has besides.
+
+        Raises UsageError for --vars, --retry and --max-cost.
+        """
+        from warehouse.budget import parse_cost, parse_statuses
         from warehouse.outcome import Options
 
         return Options(
@@ -56,6 +60,8 @@ class Asked:
             defer=self.defer,
             favor_state=self.favor_state,
             target_path=self.target_path,
+            retry=parse_statuses(retry) if retry else (),
+            max_cost=parse_cost(max_cost) if max_cost else None,
             **flags,
         )
 
@@ -177,3 +183,29 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for end, words in (("end", "Microbatch models build batches to before this time."), ("start", "From this time.")):
         command = click.option(f"--event-time-{end}", metavar="TIME", help=words)(command)
     return click.option("--empty", is_flag=True, help="Let models read no rows: to see that everything runs.")(command)
+
+
+retry_option = click.option(
+    "--retry",
+    default="",
+    metavar="STATUS,…",
+    help="Ask again where the stored answer is of these: error, unparsed, partial.",
+)
+
+
+def asking_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what limits the asking of expensive functions: ``--retry``, ``--limit``, ``--max-cost``."""
+    for option in (
+        click.option(
+            "--max-cost",
+            default="",
+            metavar="COST",
+            help="Ask no more than may cost so many tokens (500k, 2M), or so much money ('5 USD') by labelers' prices.",
+        ),
+        click.option(
+            "--limit", type=click.IntRange(min=1), metavar="N", help="New answers of each expensive function."
+        ),
+        retry_option,
+    ):
+        command = option(command)
+    return command

@@ -8,7 +8,7 @@ import click
 
 from udfs.errors import CuveeError, Location, UsageError
 from warehouse.cli.output import Output, output_options
-from warehouse.cli.project import Asked, SelectingCommand, project_options, refresh_option
+from warehouse.cli.project import Asked, SelectingCommand, project_options, refresh_option, retry_option
 
 if TYPE_CHECKING:
     from warehouse.graph import Step
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 @click.command(cls=SelectingCommand)
 @project_options
 @refresh_option
+@retry_option
 @output_options
-def plan(asked: Asked, full_refresh: bool, out: Output) -> None:
+def plan(asked: Asked, full_refresh: bool, retry: str, out: Output) -> None:
     """Say what a build would do, and why. Changes nothing.
 
     For expensive functions it counts the inputs that have no answer yet, and those that are answered. Where the SQL
@@ -30,7 +31,7 @@ def plan(asked: Asked, full_refresh: bool, out: Output) -> None:
     from warehouse import build as building
     from warehouse import estimates
 
-    opened = asked.open_deferred(out, asked.select, full_refresh=full_refresh)
+    opened = asked.open_deferred(out, asked.select, full_refresh=full_refresh, retry=retry)
     made = building.plan(opened, asked.select, asked.exclude)
     rows = []
     for planned in made:
