@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.udfs.small_server import Reply, Served, refuses, says, server
+from tests.udfs.small_server import Reply, refuses, says, server
 from tests.udfs.tiny_qwen import ADDED, SPECIAL, make_tokenizer
 from udfs.backends import wire
 from udfs.backends.openai import Key
