@@ -86,11 +86,13 @@ def write(
     *,
     limit: int | None = None,
     split: int | None = None,
+    retry_errors: bool = False,
     progress: Callable[[int], None] = lambda documents: None,
 ) -> Written:
     """Write requests about the documents of ``source`` (a model's name, or SQL that yields a doc_id) without answer.
 
-    Documents are taken in the order of their ids, at most ``limit``. With ``split`` a file has at most so many
+    Documents are taken in the order of their ids, at most ``limit``; with ``retry_errors`` an error is no answer. With
+    ``split`` a file has at most so many
     requests and they are numbered: ``out-1.jsonl``. A file appears when it is complete. A document with nothing to
     read abstains at once and is stored. Raises UsageError for a bad source.
     """
@@ -109,7 +111,7 @@ def write(
     aside: list[pa.RecordBatch] = []
     with contextlib.closing(lake.reader()) as reader, files:
         reader.execute("begin transaction")  # the choice of documents and their texts are of one snapshot
-        chosen, missing = _choose(reader, source, bound, limit)
+        chosen, missing = _choose(reader, source, bound, limit, retry_errors)
         for batch in _texts(reader):
             made = asking.ask(batch["key"].to_pylist(), batch["text"].to_pylist())
             lines = [batchfile.line(prompt, wire, bound.fingerprint) for prompt in made.prompts]
@@ -129,7 +131,8 @@ def read(
 ) -> Read:
     """Store the responses in files that a service wrote. Reading a file twice changes nothing.
 
-    A document is left alone if it has an answer, is none of the lake's, or lacks the answer to a pass in these files.
+    A document is left alone if it has an answer that is no error, is none of the lake's, or lacks the answer to a pass
+    in these files.
     """
     from udfs.batchfile import Responses
     from udfs.labels import BoundLabeler
@@ -240,16 +243,27 @@ class _Known:
         asked = pa.table({"key": batch["key"]})
         self._reader.register("asked", asked)
         found = self._reader.execute("select key from asked semi join raw.documents on doc_id = key").fetchall()
-        query = store.missing(self._reader, "asked", self._function)
-        wanted = {key for (key,) in found} & {key for (key,) in self._reader.execute(query).fetchall()}
+        keys = {key for (key,) in found}
+        new, bettered = (
+            keys & {key for (key,) in self._reader.execute(query).fetchall()}
+            for query in (
+                store.missing(self._reader, "asked", self._function),
+                store.missing(self._reader, "asked", self._function, retry_errors=True),
+            )
+        )
         self._reader.unregister("asked")
-        self.unknown += batch.num_rows - len(found)
-        self.answered += len(found) - len(wanted)
-        return batch.filter(pa.array([key in wanted for key in batch["key"].to_pylist()], pa.bool_()))
+        # An error gives way to an answer, but not to another error.
+        wanted = [
+            key in new or (key in bettered and status != "error")
+            for key, status in zip(batch["key"].to_pylist(), batch["status"].to_pylist(), strict=True)
+        ]
+        self.unknown += batch.num_rows - len(keys)
+        self.answered += len(keys) - sum(wanted)
+        return batch.filter(pa.array(wanted, pa.bool_()))
 
 
 def _choose(
-    reader: duckdb.DuckDBPyConnection, source: str, function: BoundLabeler, limit: int | None
+    reader: duckdb.DuckDBPyConnection, source: str, function: BoundLabeler, limit: int | None, retry_errors: bool
 ) -> tuple[int, int]:
     """Fill the temporary table ``chosen`` with documents without an answer; returns how many there are, and these."""
     import duckdb
@@ -272,7 +286,7 @@ def _choose(
     except duckdb.Error as error:
         raise CuveeError(f"cannot read documents from {source!r}: {_first_line(error)}") from error
     least = f"limit {limit}" if limit is not None else ""
-    missing = store.missing(reader, "asked", function)
+    missing = store.missing(reader, "asked", function, retry_errors=retry_errors)
     row = reader.execute(f"select (select count(*) from asked), (select count(*) from ({missing}))").fetchone()
     assert row is not None
     reader.execute(f"create temp table chosen as select key from ({missing}) order by key {least}")

@@ -32,6 +32,7 @@ def batch() -> None:
 )
 @click.option("--out", "path", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many documents.")
+@click.option("--retry-errors", is_flag=True, help="Ask again where the answer was an error.")
 @click.option("--split", type=click.IntRange(min=1), metavar="N", help="At most so many requests per file, numbered.")
 @project_option
 @lake_option
@@ -42,6 +43,7 @@ def write(
     path: Path,
     limit: int | None,
     split: int | None,
+    retry_errors: bool,
     project_dir: Path,
     lake_dir: Path | None,
     out: Output,
@@ -56,7 +58,14 @@ def write(
     lake = open_lake(lake_dir)
     with out.progress("written", unit="documents") as progress:
         written = batches.write(
-            lake, asked, source, path, limit=limit, split=split, progress=lambda count: progress.advance(count)
+            lake,
+            asked,
+            source,
+            path,
+            limit=limit,
+            split=split,
+            retry_errors=retry_errors,
+            progress=progress.advance,
         )
     if out.as_json:
         out.json(asdict(written))
@@ -83,7 +92,7 @@ def read(labeler: str, files: tuple[Path, ...], project_dir: Path, lake_dir: Pat
     asked = batches.labeler(project_dir / "seeds", labeler)
     lake = open_lake(lake_dir)
     with out.progress("read", unit="documents") as progress:
-        found = batches.read(lake, asked, files, lambda count: progress.advance(count))
+        found = batches.read(lake, asked, files, progress.advance)
     if out.as_json:
         out.json(asdict(found))
         return
