@@ -14,9 +14,7 @@ from warehouse.cli.output import Output, lake_option, open_lake, output_options,
 def batch() -> None:
     """Label by OpenAI's batch files: write requests, have them answered elsewhere, read the responses.
 
-    cuvee batch write LABELER --from documents --out requests.jsonl
-    vllm run-batch --model MODEL -i requests.jsonl -o responses.jsonl
-    cuvee batch read LABELER responses.jsonl
+    A service answers them, or vllm run-batch.
     """
 
 
