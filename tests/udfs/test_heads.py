@@ -106,7 +106,12 @@ def make_heads(folder: Path, form: Form = FORM, steps: int = 150) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "heads"
-    make_heads(folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine the threads of so small a model wait for each other
+    try:
+        make_heads(folder)
+    finally:
+        torch.set_num_threads(threads)
     return folder
 
 

@@ -14,7 +14,9 @@ from warehouse.cli.output import Output, lake_option, open_lake, output_options,
 def batch() -> None:
     """Label by OpenAI's batch files: write requests, have them answered elsewhere, read the responses.
 
-    A service answers them, or vllm run-batch.
+    A service answers them, or vllm run-batch. To begin:
+
+    cuvee batch write LABELER --out requests.jsonl
     """
 
 
