@@ -138,14 +138,19 @@ class Spec:
     def fingerprint(self) -> str:
         """32 hex digits over what can change an answer of a labeler that writes.
 
-        That is neither its name, nor the engine's settings, nor the versions of the engine's packages.
+        That is neither its name, nor settings of the engine that are about speed, nor the versions of its packages.
         """
         return fingerprint(
             "labeler", _VERSION, self.backend, self.model.identity() if self.model else None,
             [each.identity(self.generation.structured) for each in self.passes], self.generation.identity(),
             [self.excerpt.limit, self.excerpt.head, self.excerpt.window, self.excerpt.tail, self.excerpt.markers],
-            self.input_tokens, self.chat_template,
+            self.input_tokens, self.chat_template, *self._engine_identity(),
         )  # fmt: skip
+
+    def _engine_identity(self) -> list[object]:
+        """What of the engine's settings changes answers, where a backend has such."""
+        identity = getattr(self.engine, "identity", None)
+        return list(identity(self.path.parent)) if identity else []
 
 
 def read(path: Path, taxonomies: Taxonomies) -> Spec:

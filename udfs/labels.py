@@ -109,9 +109,10 @@ class BoundLabeler:
     def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Label every text; see ``BoundFunction.answers``."""
         for verdicts in self.engine.label(inputs):
-            yield self._batch(verdicts)
+            yield self.batch(verdicts)
 
-    def _batch(self, verdicts: Verdicts) -> pa.RecordBatch:
+    def batch(self, verdicts: Verdicts) -> pa.RecordBatch:
+        """Verdicts as ``answers`` yields them."""
         nothing: tuple[Codes, Codes] = ([None] * len(verdicts.keys),) * 2
         structs = []
         for category in self.taxonomy.categories:

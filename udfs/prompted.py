@@ -6,7 +6,7 @@ texts ─▶ prompts (a thread, ahead) ─▶ engine, as many in flight as it li
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, repeat
 from time import monotonic
@@ -118,26 +118,38 @@ class PromptedLabeler:
                     yield prompt
 
         answers = self.engine.generate(prompts())
-        waiting: dict[str, list[Answer]] = {}
-        passes = len(self.spec.passes)
         try:
-            for answer in answers:
-                if passes == 1:
-                    portion.add(self, [answer])
-                else:
-                    given = waiting.setdefault(answer.key, [])
-                    given.append(answer)
-                    if len(given) < passes:
-                        continue
-                    portion.add(self, sorted(waiting.pop(answer.key), key=lambda each: each.number))
-                if portion.full():
-                    yield portion.take()
-            if portion.size():
-                yield portion.take()
+            yield from self._judged(answers, portion)
         finally:
             close = getattr(answers, "close", None)
             if close is not None:
                 close()
+
+    def judged(self, answers: Iterator[Answer], aside: Sequence[Aside] = ()) -> Iterator[Verdicts]:
+        """The labels in answers that come from elsewhere; a document that lacks one for a pass is left out.
+
+        ``aside`` are documents that no model is asked about.
+        """
+        portion = _Portion(self.spec)
+        portion.aside.extend(aside)
+        return self._judged(answers, portion)
+
+    def _judged(self, answers: Iterator[Answer], portion: _Portion) -> Iterator[Verdicts]:
+        waiting: dict[str, list[Answer]] = {}
+        passes = len(self.spec.passes)
+        for answer in answers:
+            if passes == 1:
+                portion.add(self, [answer])
+            else:
+                given = waiting.setdefault(answer.key, [])
+                given.append(answer)
+                if len(given) < passes:
+                    continue
+                portion.add(self, sorted(waiting.pop(answer.key), key=lambda each: each.number))
+            if portion.full():
+                yield portion.take()
+        if portion.size():
+            yield portion.take()
 
 
 def _windows(asking: Asking, inputs: Iterator[pa.RecordBatch]) -> Iterator[Asked]:

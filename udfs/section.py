@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,6 +106,16 @@ class Section:
             raise self.fail(key, f"{key} is a number from {low:g} to {high:g}, not {value!r}")
         return float(value)
 
+    def json(self, key: str) -> dict[str, Any]:
+        """A mapping that could stand in JSON."""
+        try:
+            content = json.loads(json.dumps(self._value(key, None), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise self.fail(key, f"{key} has a value that JSON cannot hold: {error}") from error
+        if not isinstance(content, dict):
+            raise self.fail(key, f"{key} is a mapping, not {_kind(content)}")
+        return content
+
     def section(self, key: str) -> Section | None:
         """The mapping under a key, or None."""
         if not self.has(key):
@@ -123,7 +134,7 @@ class Section:
             yield Section(entry, self.path, title, self.error, line)
 
     def fill(self, settings: type[T]) -> T:
-        """The section as a dataclass, whose fields are its keys: texts, whole numbers, numbers, true or false.
+        """The section as a dataclass, whose fields are its keys: texts, numbers, true or false, mappings for JSON.
 
         A field's default may be None; what ``__post_init__`` refuses with a ValueError is an error of the section.
         """
@@ -138,6 +149,8 @@ class Section:
                 values[field.name] = self.integer(field.name, None)
             elif kind == "float":
                 values[field.name] = self.number(field.name, 0, 0, float("inf"))
+            elif kind.startswith("Mapping"):
+                values[field.name] = self.json(field.name)
             else:
                 values[field.name] = self.text(field.name)
         self.done()

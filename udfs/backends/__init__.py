@@ -33,6 +33,7 @@ class Backend:
 BACKENDS = {
     "encoder": Backend("train", writes=False, model=False),
     "fake": Backend(model=False),
+    "heads": Backend("train", writes=False),
     "openai": Backend("openai"),
     "transformers": Backend("train"),
     "vllm": Backend("vllm"),

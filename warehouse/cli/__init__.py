@@ -36,6 +36,7 @@ COMMANDS = {
     "lineage": ("warehouse.cli.lineage:lineage", "Show where a column comes from and goes."),
     "diff": ("warehouse.cli.diff:diff", "Show which rows a model's query would change."),
     "docs": ("warehouse.cli.docs:docs", "Write pages about the project, and serve them."),
+    "batch": ("warehouse.cli.batch:batch", "Label by OpenAI's batch files: write the requests, read the responses."),
     "tokenizer": ("warehouse.cli.tokenizer:tokenizer", "Train and list tokenizers."),
     "convert-gguf": ("warehouse.cli.convert:convert_gguf", "Make a model folder of a GGUF file."),
     "export": ("warehouse.cli.export:export", "Write a mixture to MDS shards."),
