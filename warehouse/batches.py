@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 from udfs.errors import CuveeError, UsageError, did_you_mean
 from udfs.expensive import INPUT_SCHEMA
 from warehouse import store
+from warehouse.store import Retry
 
 if TYPE_CHECKING:
     import duckdb
@@ -86,15 +88,15 @@ def write(
     *,
     limit: int | None = None,
     split: int | None = None,
-    retry_errors: bool = False,
+    retry: tuple[str, ...] = (),
     progress: Callable[[int], None] = lambda documents: None,
 ) -> Written:
     """Write requests about the documents of ``source`` (a model's name, or SQL that yields a doc_id) without answer.
 
-    Documents are taken in the order of their ids, at most ``limit``; with ``retry_errors`` an error is no answer. With
-    ``split`` a file has at most so many
-    requests and they are numbered: ``out-1.jsonl``. A file appears when it is complete. A document with nothing to
-    read abstains at once and is stored. Raises UsageError for a bad source.
+    Documents are taken in the order of their ids, at most ``limit``; answers with a status of ``retry`` do not
+    count. With ``split`` a file has at most so many requests and they are numbered: ``out-1.jsonl``. A file appears
+    when it is complete. A document with nothing to read abstains at once and is stored. Raises UsageError for a bad
+    source.
     """
     from udfs import batchfile
     from udfs.asking import Asking
@@ -111,7 +113,7 @@ def write(
     aside: list[pa.RecordBatch] = []
     with contextlib.closing(lake.reader()) as reader, files:
         reader.execute("begin transaction")  # the choice of documents and their texts are of one snapshot
-        chosen, missing = _choose(reader, source, bound, limit, retry_errors)
+        chosen, missing = _choose(reader, source, bound, limit, _again(retry))
         for batch in _texts(reader):
             made = asking.ask(batch["key"].to_pylist(), batch["text"].to_pylist())
             lines = [batchfile.line(prompt, wire, bound.fingerprint) for prompt in made.prompts]
@@ -122,7 +124,7 @@ def write(
             if made.aside:
                 aside.extend(map(bound.batch, asked.judged(iter(()), made.aside)))
             progress(batch.num_rows)
-    n_aside = sum(store.Answers(lake, bound, author=_AUTHOR).collect(iter(aside)))
+    n_aside = sum(stored.num_rows for stored in store.Answers(lake, bound, author=_AUTHOR).collect(aside))
     return Written(tuple(files.done), documents, files.requests, chosen - missing, n_aside)
 
 
@@ -248,7 +250,7 @@ class _Known:
             keys & {key for (key,) in self._reader.execute(query).fetchall()}
             for query in (
                 store.missing(self._reader, "asked", self._function),
-                store.missing(self._reader, "asked", self._function, retry_errors=True),
+                store.missing(self._reader, "asked", self._function, _again(("error",))),
             )
         )
         self._reader.unregister("asked")
@@ -263,7 +265,7 @@ class _Known:
 
 
 def _choose(
-    reader: duckdb.DuckDBPyConnection, source: str, function: BoundLabeler, limit: int | None, retry_errors: bool
+    reader: duckdb.DuckDBPyConnection, source: str, function: BoundLabeler, limit: int | None, retry: Retry | None
 ) -> tuple[int, int]:
     """Fill the temporary table ``chosen`` with documents without an answer; returns how many there are, and these."""
     import duckdb
@@ -286,11 +288,15 @@ def _choose(
     except duckdb.Error as error:
         raise CuveeError(f"cannot read documents from {source!r}: {_first_line(error)}") from error
     least = f"limit {limit}" if limit is not None else ""
-    missing = store.missing(reader, "asked", function, retry_errors=retry_errors)
+    missing = store.missing(reader, "asked", function, retry)
     row = reader.execute(f"select (select count(*) from asked), (select count(*) from ({missing}))").fetchone()
     assert row is not None
     reader.execute(f"create temp table chosen as select key from ({missing}) order by key {least}")
     return int(row[0]), int(row[1])
+
+
+def _again(statuses: tuple[str, ...]) -> Retry | None:
+    return Retry(statuses, datetime.now(UTC)) if statuses else None
 
 
 def _texts(reader: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:

@@ -60,6 +60,7 @@ class Options:
             from warehouse.budget import Cost
 
             given["max_cost"] = Cost(*cost)
+        given["retry"] = tuple(given["retry"] or ())
         return cls(**{name: value for name, value in given.items() if value is not None} | paths)
 
 

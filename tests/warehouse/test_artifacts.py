@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from warehouse import build as building
+from warehouse.budget import Cost
 from warehouse.cli import cli
 from warehouse.lake import Lake
 from warehouse.opened import open_project
@@ -175,9 +176,11 @@ def test_retry_keeps_to_the_command_and_its_options(lake: Lake, shop: Path) -> N
 
 def test_every_option_of_a_build_is_recorded(tmp_path: Path) -> None:
     given = Options(
-        variables={"cents": 10}, target="ci", full_refresh=True, fail_fast=True, threads=3, retry_errors=True,
-        store_failures=True, commit_every=7, selector="nightly", state=tmp_path, defer=True, favor_state=True,
-        empty=True, sample="3 days", target_path=tmp_path / "elsewhere",
+        variables={"cents": 10}, target="ci", full_refresh=True, fail_fast=True, threads=3, retry=("error",),
+        limit=9, max_cost=Cost(5.0, "USD"), store_failures=True, commit_every=7, lease_seconds=5.0,
+        selector="nightly", state=tmp_path, defer=True, favor_state=True,
+        empty=True, sample="3 days", event_time_start="2026-01-01", event_time_end="2026-02-01",
+        target_path=tmp_path / "elsewhere",
     )  # fmt: skip
     assert all(getattr(given, name) != getattr(Options(), name) for name in Options.__dataclass_fields__)
     assert Options.of_record(json.loads(json.dumps(given.recorded()))) == given

@@ -170,7 +170,7 @@ def test_only_documents_without_an_answer_are_written(run: Run, tmp_path: Path, 
     assert (written["documents"], written["answered"]) == (15, 5)
     second = lines(tmp_path / "second.jsonl")
     assert not {each["custom_id"] for each in first} & {each["custom_id"] for each in second}
-    run("write", "desk", "--retry-errors", "--out", tmp_path / "third.jsonl")
+    run("write", "desk", "--retry", "error", "--out", tmp_path / "third.jsonl")
     third = lines(tmp_path / "third.jsonl")
     assert {each["custom_id"] for each in third} == {each["custom_id"] for each in [first[0], *second]}
     read = run("read", "desk", dump(tmp_path / "r.jsonl", *map(reply, third)))

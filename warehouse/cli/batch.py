@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
+from warehouse.cli.project import retry_option
 
 
 @click.group()
@@ -32,7 +33,7 @@ def batch() -> None:
 )
 @click.option("--out", "path", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many documents.")
-@click.option("--retry-errors", is_flag=True, help="Ask again where the answer was an error.")
+@retry_option
 @click.option("--split", type=click.IntRange(min=1), metavar="N", help="At most so many requests per file, numbered.")
 @project_option
 @lake_option
@@ -43,7 +44,7 @@ def write(
     path: Path,
     limit: int | None,
     split: int | None,
-    retry_errors: bool,
+    retry: str,
     project_dir: Path,
     lake_dir: Path | None,
     out: Output,
@@ -53,6 +54,7 @@ def write(
     cuvee batch write mine --from train_documents --out requests.jsonl --split 50000
     """
     from warehouse import batches
+    from warehouse.budget import parse_statuses
 
     asked = batches.labeler(project_dir / "seeds", labeler)
     lake = open_lake(lake_dir)
@@ -64,7 +66,7 @@ def write(
             path,
             limit=limit,
             split=split,
-            retry_errors=retry_errors,
+            retry=parse_statuses(retry) if retry else (),
             progress=progress.advance,
         )
     if out.as_json:
