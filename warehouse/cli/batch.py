@@ -31,7 +31,14 @@ def batch() -> None:
     metavar="MODEL|SQL",
     help="Which documents: a relation with a column doc_id.",
 )
-@click.option("--out", "path", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option(
+    "--out",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The file of requests.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many documents.")
 @retry_option
 @click.option("--split", type=click.IntRange(min=1), metavar="N", help="At most so many requests per file, numbered.")
