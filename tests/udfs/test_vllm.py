@@ -177,6 +177,12 @@ def published(tmp_path_factory: pytest.TempPathFactory, seeds: Path) -> Path:
     (root / "labelers" / "on_vllm.yml").write_text(
         before + folder + after + "engine: {eager: true, memory: 0.05, in_flight: 12}\n"
     )
+    for name, old, new in (
+        ("too_long", "tokens: 16384", "tokens: 40000"),
+        ("too_hot", "max_tokens: 100", "max_tokens: 100\n  temperature: 5"),
+    ):
+        assert old in after
+        (root / "labelers" / f"{name}.yml").write_text(before + folder + after.replace(old, new))
     (root / "labelers" / "on_transformers.yml").write_text(before.replace("vllm", "transformers") + folder + after)
     return root
 
@@ -243,6 +249,12 @@ def test_one_bad_prompt_fails_alone_and_the_engine_goes_on(checks: dict[str, Any
     assert after["last"] == after["0" * 32] == [ANSWERS[CODE], True, None]
     assert after["long"][0] == ""
     assert "vLLM refuses the prompt" in after["long"][2]
+
+
+def test_what_the_model_or_vllm_cannot_do_is_said_before_it_starts(checks: dict[str, Any]) -> None:
+    assert "40100" in checks["refused"]["too_long"]
+    assert "write a smaller document: {tokens: …}" in checks["refused"]["too_long"]
+    assert "temperature must be in [0, 2]" in checks["refused"]["too_hot"]
 
 
 def test_without_its_package_the_backend_names_the_extra(published: Path, ask: Any) -> None:
