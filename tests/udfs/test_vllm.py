@@ -26,6 +26,9 @@ from warehouse.lake import Lake
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 
+#: An engine takes half a minute to start, on a busy machine minutes.
+pytestmark = pytest.mark.timeout(1800)
+
 #: Little is read of a document: the model is slow on two cores.
 SMOL = """
 backend: vllm
@@ -42,7 +45,7 @@ def environment() -> dict[str, str]:
 
 
 def run(command: list[Any], **options: Any) -> str:
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=500, **options)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=900, **options)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
     return done.stdout
 
