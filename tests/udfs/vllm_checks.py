@@ -14,8 +14,20 @@ import pyarrow as pa
 
 from udfs.backends.protocol import Prompt
 from udfs.catalogue import Catalogue
+from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA
 from udfs.prompted import PromptedLabeler
+
+
+def refused(project: Path, name: str) -> str:
+    """What is said of a labeler that cannot be."""
+    labeler = Catalogue(project / "seeds").get(name)
+    assert isinstance(labeler, PromptedLabeler)
+    try:
+        labeler.engine.close()
+    except CuveeError as error:
+        return str(error)
+    return "nothing"
 
 
 def main(project: Path, name: str) -> None:
@@ -24,7 +36,7 @@ def main(project: Path, name: str) -> None:
     texts: list[str] = json.load(sys.stdin)
     keys = [f"{number:032}" for number in range(len(texts))]
     rows = pa.record_batch([keys, texts], schema=INPUT_SCHEMA)
-    found: dict[str, object] = {}
+    found: dict[str, object] = {"refused": {each: refused(project, each) for each in ("too_long", "too_hot")}}
     answers = {}
     for verdicts in labeler.label(iter([rows])):
         columns = zip(verdicts.keys, verdicts.statuses, verdicts.raw, verdicts.tokens, strict=True)

@@ -268,13 +268,17 @@ def memory(settings: Settings) -> dict[str, Any]:
     if settings.memory is not None:
         return {"gpu_memory_utilization": settings.memory}
     if current_platform.is_cuda():
-        import torch
+        from vllm.utils.import_utils import import_pynvml
 
         # From the driver: to ask CUDA itself would begin its work in this process.
+        driver = import_pynvml()
+        driver.nvmlInit()
         shares = []
         for device in range(settings.tensor_parallel * settings.data_parallel):
-            total = current_platform.get_device_total_memory(device)
-            shares.append((total - torch.cuda.device_memory_used(device) - _MARGIN) / total)
+            number = current_platform.device_id_to_physical_device_id(device)
+            found = driver.nvmlDeviceGetMemoryInfo(driver.nvmlDeviceGetHandleByIndex(number))
+            shares.append((found.free - _MARGIN) / found.total)
+        driver.nvmlShutdown()
         return {"gpu_memory_utilization": max(0.01, min(_SHARE, *shares))}
     return {}
 
