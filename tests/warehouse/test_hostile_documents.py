@@ -1,4 +1,4 @@
-"""Documents that nobody would write, from the file to the labels: each has a defined fate, and none stops the others."""
+"""Documents that nobody would write, from the file to the labels: each has a defined fate and stops no other."""
 
 from __future__ import annotations
 
