@@ -291,8 +291,16 @@ class Execution:
     def _away(self) -> Iterator[None]:
         """Let other builds have their turn: nothing of this one is half done then."""
         self._commit()
-        with self.turn.given_up():
-            yield
+        try:
+            with self.turn.given_up():
+                yield
+        except Exception:
+            self._look_again()
+            raise
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Others may have built meanwhile."""
         self.opened.database.refresh()
         self.present = {name: kind for name, (kind, _) in self.opened.database.relations.items()}
 

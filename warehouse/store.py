@@ -39,7 +39,7 @@ TAIL = (
     pa.field("labelled_at", pa.timestamp("us", "UTC"), nullable=False),
 )
 
-#: Seconds between two commits: one takes 10 ms of a core, whatever is in it.
+#: Seconds between two commits, from the tenth on: one takes 10 ms of a core, whatever is in it.
 _PAUSE = 0.5
 #: Answers that wait while others are committed; beyond them the function waits too.
 _WAITING = 16_384
@@ -159,8 +159,8 @@ class Answers:
     """Takes the answers of one function as they come and commits them to its store in portions.
 
     A killed job has lost at most two portions, the one it was collecting and the one that was being committed; a
-    portion is ``every`` answers, but at least half a second's and what comes while the one before it is committed, and
-    at most ``seconds`` worth. A job that fails or is interrupted has lost nothing.
+    portion is ``every`` answers, but after some commits at least half a second's and what comes while the one before
+    it is committed, and at most ``seconds`` worth. A job that fails or is interrupted has lost nothing.
 
     ``settle`` is told the keys whose answers are committed; while ``hurried`` says so, nothing is waited for.
     """
@@ -174,6 +174,7 @@ class Answers:
     hurried: Callable[[], bool] = lambda: False
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _rows: int = 0
+    _commits: int = 0
     _since: float = field(default_factory=monotonic)
     _committing: Future[None] = field(default_factory=lambda: _done())
 
@@ -199,12 +200,13 @@ class Answers:
         waited = monotonic() - self._since
         if self._rows >= max(self.every, _WAITING):
             return True
-        enough = self._rows >= self.every and waited >= _PAUSE
+        enough = self._rows >= self.every and waited >= min(_PAUSE, _PAUSE * self._commits / 10)
         return (enough or waited >= self.seconds or self.hurried()) and self._committing.done()
 
     def _flush(self, pool: ThreadPoolExecutor) -> None:
         """Commit what was collected, once the portion before it is committed."""
         self._committing.result()
+        self._commits += 1
         batches, self._rows, self._batches, self._since = self._batches, 0, [], monotonic()
         self._committing = pool.submit(self._commit, pa.Table.from_batches(batches), datetime.now(UTC))
 

@@ -31,9 +31,15 @@ class Turn:
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
-        """Let others build. Whoever gives up the turn has nothing half done; it comes back unless there is an error."""
+        """Let others build. Whoever gives up the turn has nothing half done; it comes back unless the build is over,
+        as it is after Ctrl-C.
+        """
         self._lock.release()
-        yield
+        try:
+            yield
+        except Exception:
+            self._acquire("another build of this lake is running; waiting for it before going on")
+            raise
         self._acquire("another build of this lake is running; waiting for it before building what was answered for")
 
     def _acquire(self, why: str) -> None:

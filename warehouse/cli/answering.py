@@ -27,6 +27,7 @@ class Progress:
         if live:
             from rich.console import Console
             from rich.status import Status
+            from rich.text import Text
 
             self._status = Status("", console=Console(stderr=True, highlight=False))
             self._status.start()
@@ -41,9 +42,16 @@ class Progress:
                 if self._status is None:
                     out.note(f"      {tally.line()}")
                 else:
-                    self._status.update(tally.line())
+                    self._status.update(Text(tally.line()))  # brackets in a title are no markup
 
         return show
+
+    def say(self, out: Output, line: str) -> None:
+        """Say something beside the progress: above the line that changes, if there is one."""
+        if self._status is None:
+            out.note(line)
+        else:
+            self._status.console.print(line, markup=False)
 
     def end(self) -> None:
         """Nothing is answered any more."""

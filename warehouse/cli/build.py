@@ -153,7 +153,7 @@ def terminal(out: Output) -> Watcher:
                 out.note(f"      {tally.summary()}")
 
         def say(self, line: str) -> None:
-            out.note(line)
+            progress.say(out, line)
 
     progress = Progress()
     return Terminal()
