@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: A longer text is shown by its beginning and its end; --json has all of it.
 _SHOWN = 3_000
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @click.command()
@@ -83,11 +86,10 @@ def _print(file: str, labeler: Labeler, trial: Trial, out: Output) -> None:
         if question.answer is not None:
             cut = "" if question.complete else ", cut off at max_tokens"
             _section(f"answer{which}{cut}", question.answer, out)
-    rows = [
-        (category, _named(primary, names(labeler, category, primary)), _named(secondary, names(labeler, category, secondary)),
-         trial.reasons.get(category))
-        for category, (primary, secondary) in trial.labels.items()
-    ]  # fmt: skip
+    rows = []
+    for category, codes in trial.labels.items():
+        primary, secondary = (_named(code, names(labeler, category, code)) for code in codes)
+        rows.append((category, primary, secondary, trial.reasons.get(category)))
     out.rows(("category", "primary", "secondary", "why not"), rows)
     tokens = "" if trial.tokens is None else f", {trial.tokens:,} tokens"
     note = f": {trial.note}" if trial.note else ""
@@ -98,6 +100,8 @@ def _section(title: str, text: str, out: Output) -> None:
     if len(text) > _SHOWN:
         left = len(text) - _SHOWN
         text = f"{text[: _SHOWN * 2 // 3]}\n[… {left:,} characters more; --json has them …]\n{text[-_SHOWN // 3 :]}"
+    # A document may hold what a terminal obeys.
+    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
     out.text(f"--- {title} ---\n{text}\n")
 
 
