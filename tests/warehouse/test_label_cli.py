@@ -62,7 +62,7 @@ def test_several_files_are_shown_for_people(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "one.txt").write_text("A recipe \x1b[31m in red.")
     (tmp_path / "two.txt").write_text("")
     shown = run(label, "one.txt", "two.txt", "--labeler", "fake").stdout
-    assert "one.txt: 23 characters" in shown
+    assert "one.txt: 22 characters" in shown
     assert "A recipe \\x1b[31m in red." in shown
     assert "\x1b" not in shown
     assert "--- answer ---" in shown

@@ -49,7 +49,8 @@ def run(
     if reasons:
         rows = [(count, reason, hints.get(reason)) for reason, count in reasons.most_common(_LISTED)]
         out.rows(("count", "reason", "hint"), rows)
-    out.text(f"labels of {sum(each.answers for each in new):,} documents in {who.store}, by the labeler {labeler}")
+    count = sum(each.answers for each in new)
+    out.text(f"labels of {count:,} document{'s' * (count != 1)} in {who.store}, by the labeler {labeler}")
     if unknown := sum(each.unknown for each in new):
         out.note(f"{unknown:,} of the documents are not in the lake; their labels wait for them")
     if any(each.rejected for each in new):

@@ -286,7 +286,7 @@ def _lines(cursor: duckdb.DuckDBPyConnection, path: Path, scan: str, tree: Tree,
         (
             line - header,
             "is not UTF-8" if line in found else f"is no row: {kind}",
-            found.get(line) or (text or "").encode(),
+            found.get(line) or text.rstrip("\r\n").encode(),
         )
         for line, kind, text in rejected
     ]
