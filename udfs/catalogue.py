@@ -15,6 +15,18 @@ from udfs.taxonomies import Taxonomies
 SHIPPED = Path(__file__).with_name("labelers")
 
 
+#: The seeds of the project that comes with Cuvée's repository: there are the codes of ``eai``.
+SEEDS = Path(__file__).parents[1] / "sql" / "seeds"
+
+
+def seeds(project: Path) -> Path:
+    """A project's seed folder; where there is no project, Cuvée's own. Raises UsageError if there is neither."""
+    for folder in (project / "seeds", SEEDS):
+        if folder.is_dir():
+            return folder
+    raise UsageError(f"no project in {project}", hint="taxonomies are its seeds; name its folder with --project-dir")
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """A project's labelers by name. ``seeds`` is its seed folder; the folder ``labelers`` lies beside it.

@@ -80,6 +80,11 @@ class ChatFormat:
         text: str = self._whole.decode(list(ids), skip_special_tokens=True)
         return text
 
+    def show(self, ids: Sequence[int]) -> str:
+        """The text of a prompt's ids, special tokens included."""
+        text: str = self._whole.decode(list(ids), skip_special_tokens=False)
+        return text
+
     def _joined(self, pieces: list[str], encoded: Iterator[Any]) -> list[int] | str:
         ids: list[int] = []
         safe = True

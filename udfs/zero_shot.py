@@ -77,6 +77,11 @@ class ZeroShotLabeler:
         finally:
             windows.close()
 
+    def reads(self, text: str, key: str) -> tuple[str, ...]:
+        """What the encoder gets of a document, TOKENS tokens of it at most; nothing if there is nothing to read."""
+        prose = _MARKUP.sub(" ", "\n".join(sample(text, key)))
+        return sample(prose, key, CHARACTERS) if readable(prose) else ()
+
     def _windows(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[_Window]:
         for batch in inputs:
             for start in range(0, batch.num_rows, WINDOW):
@@ -91,11 +96,10 @@ class ZeroShotLabeler:
         parts: list[str] = []
         counts: list[int] = []
         for key, text in zip(keys, texts, strict=True):
-            prose = _MARKUP.sub(" ", "\n".join(sample(text, key)))
-            if not readable(prose):
+            read = self.reads(text, key)
+            if not read:
                 window.blank.append(key)
                 continue
-            read = sample(prose, key, CHARACTERS)
             window.keys.append(key)
             counts.append(len(read))
             parts.extend(read)

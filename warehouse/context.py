@@ -93,6 +93,7 @@ class Context:
             "local_md5": local_md5,
             "context": self._session.scope(node.package),
             "label_codes": lambda category, label, taxonomy="eai": renderer.taxonomies.codes(category, label, taxonomy),
+            "taxonomy_categories": lambda taxonomy="eai": renderer.taxonomies.categories(taxonomy),
             "taxonomy_rows": lambda taxonomy="eai": renderer.taxonomies.rows(taxonomy),
         }  # fmt: skip
         if not named and node.kind in ("model", "seed", "snapshot"):

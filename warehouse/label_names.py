@@ -30,6 +30,10 @@ class LabelNames:
         code = found.code(str(label))
         return Codes(codes=(), prefix=code) if found.decimal else Codes(codes=found.below(code), prefix=None)
 
+    def categories(self, taxonomy: str) -> list[str]:
+        """The names of a taxonomy's categories. Raises UsageError with the nearest names of taxonomies."""
+        return [category.name for category in self._get(taxonomy).categories]
+
     def rows(self, taxonomy: str) -> list[dict[str, object]] | None:
         """The labels of a taxonomy that is no seed; None if it is one."""
         read: Taxonomy = self._get(taxonomy)

@@ -16,6 +16,7 @@ from udfs.catalogue import Catalogue
 from udfs.errors import CuveeError
 from udfs.labels import BoundLabeler
 from udfs.prompted import PromptedLabeler
+from udfs.trial import attempt, names
 
 CODE = "def blend(barrels):\n    return sum(barrels)\n"
 WINE = "A cellar master composes a blend from many barrels.\n"
@@ -54,6 +55,20 @@ def tiny(project: Path) -> PromptedLabeler:
     labeler = Catalogue(project / "seeds").get("tiny")
     assert isinstance(labeler, PromptedLabeler)
     return labeler
+
+
+def test_a_trial_shows_the_way_of_one_document(tiny: PromptedLabeler) -> None:
+    trial = attempt(tiny, WINE)
+    (question,) = trial.questions
+    assert [message.content for message in question.messages] == ["taxonomy", WINE]
+    turns = f"<|im_start|>system\ntaxonomy<|im_end|>\n<|im_start|>user\n{WINE}<|im_end|>\n<|im_start|>assistant\n"
+    assert question.chat == turns
+    assert question.answer == ANSWERS[WINE]
+    assert trial.read == (WINE,)
+    assert (trial.status, trial.labels["free_decimal_correspondence"]) == ("ok", ("663.2", "641"))
+    assert names(tiny, "document_type_v1", "3") == "Reference/Encyclopedic/Educational"
+    long = attempt(tiny, "word " * 2000)
+    assert len(long.read[0]) < 4000 and "[middle]" in long.read[0]
 
 
 def test_documents_are_labelled_as_the_model_was_taught(tiny: PromptedLabeler, ask: Any) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "init": ("warehouse.cli.lake:init", "Create a lake here."),
     "lake": ("warehouse.cli.lake:lake", "Show the lake; check, compact or expire it."),
-    "ingest": ("warehouse.cli.ingest:ingest", "Read documents into the lake."),
+    "ingest": ("warehouse.cli.ingest:ingest", "Read documents into the lake, or labels of documents."),
     "build": ("warehouse.cli.build:build", "Build seeds, snapshots and models and test them, in dependency order."),
     "run": ("warehouse.cli.build:run", "Build models only."),
     "seed": ("warehouse.cli.build:seed", "Load seeds only."),
@@ -36,6 +36,8 @@ COMMANDS = {
     "lineage": ("warehouse.cli.lineage:lineage", "Show where a column comes from and goes."),
     "diff": ("warehouse.cli.diff:diff", "Show which rows a model's query would change."),
     "docs": ("warehouse.cli.docs:docs", "Write pages about the project, and serve them."),
+    "label": ("warehouse.cli.label:label", "Label documents without keeping the labels, and show how."),
+    "labels": ("warehouse.cli.labels:labels", "List the labelers and what they have done."),
     "batch": ("warehouse.cli.batch:batch", "Label by OpenAI's batch files: write the requests, read the responses."),
     "tokenizer": ("warehouse.cli.tokenizer:tokenizer", "Train and list tokenizers."),
     "convert-gguf": ("warehouse.cli.convert:convert_gguf", "Make a model folder of a GGUF file."),

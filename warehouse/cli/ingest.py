@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from udfs.errors import CuveeError, UsageError
-from warehouse.cli.output import Output, lake_option, open_lake, output_options
+from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
 
 if TYPE_CHECKING:
     from warehouse.ingest import Report
@@ -51,6 +51,10 @@ class _Size(click.ParamType[int]):
 @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read, with exit code 1.")
 @click.option("--environment", is_flag=True, help="Also read the files of the installed Python packages.")
 @click.option("--limit-bytes", type=_Size(), metavar="SIZE", help="With --environment: at most this much, e.g. 30MB.")
+@click.option("--labels", is_flag=True, help="The files hold labels of documents, not documents.")
+@click.option("--labeler", metavar="NAME", help="With --labels: who gave them; the name is new to the project.")
+@click.option("--taxonomy", metavar="NAME", help="With --labels: whose categories they are of.  [default: eai]")
+@project_option
 @lake_option
 @output_options
 def ingest(
@@ -62,15 +66,23 @@ def ingest(
     strict: bool,
     environment: bool,
     limit_bytes: int | None,
+    labels: bool,
+    labeler: str | None,
+    taxonomy: str | None,
+    project_dir: Path,
     lake_dir: Path | None,
     out: Output,
 ) -> None:
-    """Read documents from files, folders and globs into the lake.
+    """Read documents, or labels of documents, from files, folders and globs into the lake.
 
     JSONL and JSON (plain, gz, zst), Parquet, MDS folders, WARC, WET and ARC, text, Markdown and source files are told
     by their content. Files that the lake has are not read again. Records that cannot be read go to raw.rejects.
 
+    Labels (Parquet, CSV, JSONL) land in labels.<taxonomy> as those of a labeler of their own. A row names its document
+    by doc_id, text, url or id, and has a column per category, or category, rank and code.
+
         cuvee ingest data/*.jsonl.gz papers/ --source papers
+        cuvee ingest --labels people.csv --labeler people
     """
     if not paths and not environment:
         raise UsageError("nothing to ingest", hint="name files, folders or globs, or use --environment")
@@ -79,6 +91,10 @@ def ingest(
     for option, name in (("--text-field", text_field), ("--id-field", id_field), ("--url-field", url_field)):
         if not name:
             raise UsageError(f"{option} is empty", hint="name a field of the records")
+    if labels and environment:
+        raise UsageError("--environment has no labels")
+    if labels != (labeler is not None) or (taxonomy is not None and not labels):
+        raise UsageError("--labels needs --labeler NAME, and --labeler and --taxonomy need --labels")
 
     from warehouse.ingest import Options, environment_inputs, find_inputs
     from warehouse.ingest import ingest as run
@@ -88,6 +104,11 @@ def ingest(
         raise UsageError(f"{source!r} cannot be a source", hint="it names a folder: up to 240 bytes, and not NULL")
     lake = open_lake(lake_dir)
     inputs = find_inputs(paths)
+    if labeler is not None:
+        from warehouse.cli.ingest_labels import run as run_labels
+
+        options = Options(source, text_field, id_field, url_field, strict)
+        return run_labels(lake, inputs, labeler, taxonomy, project_dir, options, out)
     if environment:
         out.note("looking through the installed packages")
         inputs += environment_inputs(limit_bytes)
@@ -98,6 +119,7 @@ def ingest(
     _print(report, out)
     if unreadable := [file for file in report.files if file.outcome == "unreadable"]:
         raise CuveeError(f"{len(unreadable)} files could not be read; first {unreadable[0].path}: {unreadable[0].note}")
+    return None
 
 
 def _print(report: Report, out: Output) -> None:

@@ -1,0 +1,202 @@
+"""The agreement macros against the definitions, evaluated label by label, and against published figures."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from itertools import permutations, product
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+import pyarrow as pa
+import pytest
+import sqlglot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[2]
+Row = tuple[str | None, str | None, str | None, str | None]
+COLUMNS = ("primary_a", "secondary_a", "primary_b", "secondary_b")
+
+
+@cache
+def _macros() -> str:
+    return (ROOT / "sql" / "macros" / "agreement.sql").read_text()
+
+
+def render(call: str, **values: Any) -> str:
+    """A macro call as SQL, by plain Jinja: what dbt renders too."""
+    return jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(_macros() + call).render(**values).strip()
+
+
+# Cases written as SQL
+
+
+def cases() -> Iterator[Any]:
+    text = (ROOT / "tests" / "fixtures" / "agreement" / "kappa.sql").read_text()
+    for block in text.split("\n\n")[1:]:
+        title, _, body = block.strip().partition("\n")
+        pairs, call, expected = re.split(r";\n", body)
+        yield pytest.param(pairs, call, expected.rstrip(";"), id=title.removeprefix("-- ")[:70])
+
+
+@pytest.mark.parametrize(("pairs", "call", "expected"), cases())
+def test_cases(pairs: str, call: str, expected: str) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"create table pairs as {pairs}")
+        got = connection.execute(render(call)).fetchall()
+        wanted = connection.execute(expected).fetchall()
+    assert len(got) == len(wanted)
+    for row, other in zip(got, wanted, strict=True):
+        for value, expect in zip(row, other, strict=True):
+            if isinstance(expect, str) or expect is None:
+                assert value == expect
+            else:
+                assert float(value) == pytest.approx(float(expect), abs=1e-9)
+
+
+# Against the definition: documents are counted one by one, and chance is the sum over all that may be drawn.
+
+
+def labels(primary: str | None, secondary: str | None) -> frozenset[str]:
+    return frozenset(code for code in (primary, secondary) if code and not code.startswith("-"))
+
+
+def drawn(weights: dict[str, float], size: int, side: int = 0) -> Iterator[tuple[frozenset[str], float]]:
+    """The sets of one annotator of a given size, and their chances. Where there are too few labels to draw from, the
+    formula leaves the chance of the first as it is and counts the set's size: as if nobody else had the second.
+    """
+    possible = [label for label, weight in weights.items() if weight > 0]
+    lacking = [f"nobody else's {side}.{i}" for i in range(size - len(possible))]
+    for order in permutations(possible, size - len(lacking)):
+        chance, left = 1.0, 1.0
+        for label in order:
+            chance *= weights[label] / left
+            left -= weights[label]
+        yield frozenset([*order, *lacking]), chance
+
+
+def match(a: frozenset[str], b: frozenset[str], weighted: bool) -> float:
+    if not a and not b:
+        return 1.0
+    return len(a & b) / len(a | b) if weighted else float(bool(a & b))
+
+
+def by_definition(rows: list[Row], weighted: bool, shared: bool, smoothing: bool) -> tuple[float, float, float]:
+    """Observed, expected, kappa."""
+    pairs = [(labels(*row[:2]), labels(*row[2:])) for row in rows]
+    observed = sum(match(a, b, weighted) for a, b in pairs) / len(pairs)
+    sides = [[a for a, _ in pairs], [b for _, b in pairs]]
+    known = {label for side in sides for each in side for label in each}
+    if shared:
+        sides = [sides[0] + sides[1]] * 2
+    add = int(smoothing)
+    expected = 0.0
+    chances: list[list[Counter[frozenset[str]]]] = []
+    for number, side in enumerate(sides):
+        given_labels = Counter(label for each in side for label in each)
+        total = given_labels.total() + add * len(known)
+        weights = {label: (given_labels[label] + add) / total for label in known} if total else {}
+        sizes = Counter(len(each) for each in side)
+        by_size = []
+        for size in range(3):
+            fertility = (sizes[size] + add) / (len(side) + 3 * add)
+            found: Counter[frozenset[str]] = Counter()
+            for each, chance in drawn(weights, size, number):
+                found[each] += fertility * chance
+            by_size.append(found)
+        chances.append(by_size)
+    for first, second in product(*chances):
+        for (a, p), (b, q) in product(first.items(), second.items()):
+            expected += p * q * match(a, b, weighted)
+    kappa = (observed - expected) / (1 - expected) if 1 - expected > 1e-12 else observed
+    return observed, expected, kappa
+
+
+codes = st.sampled_from([None, "-1", "", "1", "2", "3", "5.1", "x"])
+rows_of_four = st.lists(st.tuples(codes, codes, codes, codes), min_size=1, max_size=25)
+
+
+def table(rows: list[Row], part: list[int] | None = None) -> pa.Table:
+    columns = {name: pa.array([row[i] for row in rows], pa.string()) for i, name in enumerate(COLUMNS)}
+    return pa.table({"part": part or [0] * len(rows), **columns})
+
+
+def kappas(rows: pa.Table, by: list[str], **options: Any) -> list[tuple[Any, ...]]:
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("pairs", rows)
+        call = "{{ annotator_kappa('pairs', by=by, **options) }}"
+        return connection.execute(f"select * from ({render(call, by=by, options=options)}) order by all").fetchall()
+
+
+@given(rows_of_four, rows_of_four, st.booleans(), st.booleans(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_kappa_is_what_the_definition_says(
+    rows: list[Row], others: list[Row], weighted: bool, shared: bool, smoothing: bool
+) -> None:
+    both = table(rows + others, [1] * len(rows) + [2] * len(others))
+    got = kappas(both, ["part"], weighted=weighted, shared=shared, smoothing=smoothing)
+    assert [row[:2] for row in got] == [(1, len(rows)), (2, len(others))]
+    for row, part in zip(got, (rows, others), strict=True):
+        assert row[2:5] == pytest.approx(by_definition(part, weighted, shared, smoothing), abs=1e-9)
+        assert row[5] is None
+
+
+def test_a_label_that_nearly_all_documents_have_costs_no_digits() -> None:
+    counted = [("1", None, "1", None, 10_000_000), ("1", "2", "1", "2", 3), ("2", "3", "1", "3", 2)]
+    rows = pa.table(
+        {
+            **{name: pa.array([row[i] for row in counted], pa.string()) for i, name in enumerate(COLUMNS)},
+            "n": [row[4] for row in counted],
+        }
+    )
+    (row,) = kappas(rows, [], n="n", smoothing=False)
+    # Every second label is 2 or 3: a pair is {1, 2} or {1, 3} but for one chance in 10 million.
+    shares = {"1": 10_000_003, "2": 5, "3": 2}, {"1": 10_000_005, "2": 3, "3": 2}
+    weights = [{label: count / sum(side.values()) for label, count in side.items()} for side in shares]
+    expected = 0.0
+    for (i, f), (j, g) in product(*[[(1, 10_000_000 / 10_000_005), (2, 5 / 10_000_005)]] * 2):
+        for (a, p), (b, q) in product(drawn(weights[0], i), drawn(weights[1], j)):
+            expected += f * g * p * q * bool(a & b)
+    assert row[2] == pytest.approx(expected, abs=1e-12)
+
+
+@given(rows_of_four, st.integers(0, 5))
+@settings(max_examples=15, deadline=None)
+def test_a_bootstrap_is_the_same_everywhere(rows: list[Row], seed: int) -> None:
+    wanted = kappas(table(rows), [], replicates=20, seed=seed)
+    assert kappas(table(rows[::-1]), [], replicates=20, seed=seed) == wanted
+    assert wanted[0][1:4] == kappas(table(rows), [])[0][1:4]
+
+
+def test_the_standard_error_is_that_of_drawing_documents() -> None:
+    """Two annotators with one of two labels each, unsmoothed: kappa is Cohen's, whose error is known (Fleiss 1969)."""
+    cells = {("1", "1"): 430, ("1", "2"): 70, ("2", "1"): 120, ("2", "2"): 380}
+    rows: list[Row] = [(a, None, b, None) for (a, b), n in cells.items() for _ in range(n)]
+    n = len(rows)
+    p = {cell: count / n for cell, count in cells.items()}
+    first = {a: sum(p[a, b] for b in "12") for a in "12"}
+    second = {b: sum(p[a, b] for a in "12") for b in "12"}
+    observed, expected = p["1", "1"] + p["2", "2"], sum(first[c] * second[c] for c in "12")
+    kappa = (observed - expected) / (1 - expected)
+    spread = sum(p[c, c] * (1 - (first[c] + second[c]) * (1 - kappa)) ** 2 for c in "12")
+    spread += (1 - kappa) ** 2 * sum(p[a, b] * (second[a] + first[b]) ** 2 for a, b in cells if a != b)
+    spread -= (kappa - expected * (1 - kappa)) ** 2
+    known = math.sqrt(spread / n) / (1 - expected)
+
+    def error(**options: Any) -> float:
+        return float(kappas(table(rows), [], smoothing=False, replicates=400, **options)[0][4])
+
+    assert error() == pytest.approx(known, rel=0.15)  # 400 bootstraps: 3.5 % is one standard deviation
+    assert error(draws=250) == pytest.approx(known, rel=0.15)
+    assert error(seed=1) != error()
+
+
+def test_the_queries_parse() -> None:
+    for options in ({}, {"replicates": 10, "by": ["a", "b"]}, {"weighted": True}, {"shared": True}):
+        sqlglot.parse_one(render("{{ annotator_kappa('pairs', **options) }}", options=options), dialect="duckdb")
