@@ -21,12 +21,12 @@ from udfs.bloom import Bloom
 from udfs.errors import UsageError
 from udfs.expensive import BoundFunction, answer_schema, fingerprint
 from udfs.ngrams import SHORTEST, VERSION, N, gram_hashes, hashed, ngrams, rolled
-from udfs.words import Words, pieces, words
+from udfs.spelling import Words, pieces, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from udfs.words import Bytes, Hashes, Places
+    from udfs.spelling import Bytes, Hashes, Places
 
 #: The probability that a filter takes a foreign n-gram for one of a benchmark.
 RATE = 1e-9

@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 
 from udfs.bloom import mixed
-from udfs.words import Words, pieces, words
+from udfs.spelling import Words, pieces, words
 
 if TYPE_CHECKING:
-    from udfs.words import Hashes
+    from udfs.spelling import Hashes
 
 N = 13
 SHORTEST = 8
