@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BITS = (3, 6, 6, 6, 6)
 _GROWTH = 1.15
+_SAMPLE = 20_000
 
 
 def mixed(hashes: Hashes, salt: int = 0) -> Hashes:
@@ -40,6 +41,10 @@ class Bloom:
         """A filter that takes a foreign hash for one of these at most with the probability ``rate``."""
         distinct = np.unique(hashes)
         size = max(len(distinct) // 4, 1)
+        if len(distinct) > _SAMPLE:
+            # The rate is that of the bits per hash; to try sizes, some of the hashes will do.
+            some = distinct[:: len(distinct) // _SAMPLE + 1]
+            size = len(cls.of(some, rate).table) * len(distinct) // len(some)
         while True:
             made = cls(np.zeros(size, np.uint64))
             for stage in range(len(_BITS)):
