@@ -70,7 +70,11 @@ def filled(kind: pa.DataType, path: str, number: int) -> Any:
             if category == "free_decimal_correspondence":
                 if rank == "secondary":
                     return {"code": "-1", "labels": {"level_1": None, "level_2": None, "level_3": None}}
-                labels = {"level_1": "Science and Natural history", "level_2": "Mathematics", "level_3": "Geometry, Algebraic"}
+                labels = {
+                    "level_1": "Science and Natural history",
+                    "level_2": "Mathematics",
+                    "level_3": "Geometry, Algebraic",
+                }
                 return {"code": "516.2", "labels": labels}
             code = "-1" if rank == "secondary" else "2"
             return {"code": code, "label": names()[category, code]}
