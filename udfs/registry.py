@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from udfs.contamination import Benchmarks
     from udfs.expensive import ExpensiveFunction
 
 
@@ -18,11 +19,13 @@ class Resources:
 
     ``taxonomies`` is the folder with the seeds taxonomy.csv and fdc.csv (``sql/seeds``); what a project adds lies in
     ``taxonomies`` and ``labelers`` beside it. ``tokenizers`` holds one folder per trained tokenizer
-    (``<lake>/tokenizers``). Neither has to exist until a function that reads it is bound.
+    (``<lake>/tokenizers``). Neither has to exist until a function that reads it is bound. ``benchmarks`` are those that
+    documents are compared with; None: there are none.
     """
 
     taxonomies: Path
     tokenizers: Path
+    benchmarks: Benchmarks | None = None
 
 
 def expensive_functions(resources: Resources) -> Mapping[str, ExpensiveFunction]:
@@ -58,7 +61,21 @@ def _n_tokens(resources: Resources) -> ExpensiveFunction:
     return TokenCount(resources.tokenizers)
 
 
+def _contamination(resources: Resources) -> ExpensiveFunction:
+    from udfs.contamination import Contamination
+
+    return Contamination(resources.benchmarks)
+
+
+def _item_ngrams(resources: Resources) -> ExpensiveFunction:
+    from udfs.contamination import ItemNgrams
+
+    return ItemNgrams()
+
+
 _MAKERS: dict[str, Callable[[Resources], ExpensiveFunction]] = {
     "label_document": _label_document,
     "n_tokens": _n_tokens,
+    "contamination": _contamination,
+    "item_ngrams": _item_ngrams,
 }

@@ -159,5 +159,10 @@ def open_project(
 
 def _registered(lake: Lake, root: Path) -> Mapping[str, ExpensiveFunction]:
     from udfs.registry import Resources, expensive_functions
+    from warehouse import benchmarks
 
-    return expensive_functions(Resources(taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers"))
+    return expensive_functions(
+        Resources(
+            taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers", benchmarks=benchmarks.LakeBenchmarks(lake)
+        )
+    )

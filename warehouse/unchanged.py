@@ -129,8 +129,11 @@ def _same_functions(lake: Lake, root: Path, functions: Iterable[tuple[str, Seque
     if not functions:
         return True
     from udfs.registry import Resources, expensive_functions
+    from warehouse.benchmarks import Remembered
 
-    known = expensive_functions(Resources(taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers"))
+    known = expensive_functions(
+        Resources(taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers", benchmarks=Remembered(lake))
+    )
     return all(
         name in known and known[name].bind(tuple(options)).fingerprint == fingerprint
         for name, options, fingerprint in functions

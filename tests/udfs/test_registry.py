@@ -19,7 +19,7 @@ def resources(seeds: Path, tmp_path: Path) -> Resources:
 
 def test_the_functions_are_found_by_their_names() -> None:
     functions = expensive_functions(Resources(Path("nowhere"), Path("nowhere")))
-    assert sorted(functions) == ["label_document", "n_tokens"]
+    assert sorted(functions) == ["contamination", "item_ngrams", "label_document", "n_tokens"]
     assert all(function.name == name for name, function in functions.items())
 
 

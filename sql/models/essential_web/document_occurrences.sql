@@ -1,0 +1,10 @@
+-- One place for each document: one of Essential-Web's published rows if there is one, else the first of the first source.
+{{ config(materialized='view') }}
+select
+    doc_id,
+    source_id,
+    url,
+    metadata,
+    metadata ->> 'pid' is not null and try_cast(source_id as bigint) is not null as published
+from {{ source('raw', 'occurrences') }}
+qualify row_number() over (partition by doc_id order by published desc, source, file_id, position) = 1

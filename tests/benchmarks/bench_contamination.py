@@ -1,0 +1,131 @@
+"""Finding benchmarks in texts, beside datatrove's and dolma's ways, on one core and the same text in one run.
+
+    python tests/benchmarks/bench_contamination.py [--megabytes 24] [--rounds 2]
+
+The filter is that of GSM8K's test questions; the text is the shared test data, read once before the clock starts. Peers
+run from an environment of their own (``CUVEE_PEERS``, else ``.venv-peers``), on the texts as Python strings, which is
+how they get them: datatrove's NGramsDecontFilter with 13-grams and its English word tokenizer; dolma's
+BloomFilter (Rust) over its word 13-grams, where dolma is installed. Seconds are those of the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("CUVEE_TEST_DATA", ROOT.parent / "shared" / "data"))
+PEERS = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers"))
+
+DATATROVE = """
+import json, sys, tempfile, time
+import numpy as np
+from datatrove.data import Document
+from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter
+from datatrove.utils.text import ngrams, simplify_text
+texts, items = (json.load(open(path)) for path in sys.argv[1:])
+with tempfile.TemporaryDirectory() as folder:
+    decont = NGramsDecontFilter(folder, NGramsDecontConfig(n_grams=13))
+    words = lambda text: decont.tokenizer.word_tokenize(simplify_text(text, decont.config.norm_config))
+    hashes = {decont.hash_func(" ".join(gram)) for item in items for gram in ngrams(words(item), 13)}
+    np.array(list(hashes), decont.config.hash_config.np_descr).tofile(folder + "/gsm8k.index.hashes")
+    decont.filter(Document(text=texts[0], id="0"))
+    started = time.process_time()
+    found = sum(decont.filter(Document(text=text, id="0")) is not True for text in texts)
+    print(time.process_time() - started, found)
+"""
+
+DOLMA = """
+import json, sys, time
+from dolma import BloomFilter
+from dolma.core.utils import split_words
+texts, items = (json.load(open(path)) for path in sys.argv[1:])
+def grams(text):
+    words = [text[each.start:each.end].lower() for each in split_words(text)]
+    return [" ".join(words[at:at + 13]) for at in range(len(words) - 12)]
+known = BloomFilter(32 << 20, 1e-9, False)
+for item in items:
+    for gram in grams(item):
+        known.add(gram)
+started = time.process_time()
+found = sum(any(gram in known for gram in grams(text)) for text in texts)
+print(time.process_time() - started, found)
+"""
+
+CUVEE = """
+import json, sys, time
+import pyarrow as pa
+from udfs.contamination import Filter
+from udfs.ngrams import ngrams
+texts, items = (json.load(open(path)) for path in sys.argv[1:])
+known = Filter.of({"gsm8k": {gram for some in ngrams(items) for gram in some}})
+column = pa.array(texts, pa.large_string())
+known.scan(column.slice(0, 100))
+started = time.process_time()
+found = sum(quotes is not None for quotes in known.scan(column))
+print(time.process_time() - started, found)
+"""
+
+
+def texts(megabytes: float) -> list[str]:
+    """Documents of the shared test data, a number before each, until there are so many bytes."""
+    found: list[str] = []
+    size = 0
+    while size < megabytes * 1e6:
+        for folder in ("domains", "web"):
+            for path in sorted((DATA / folder).glob("*.jsonl.gz")):
+                with gzip.open(path) as lines:
+                    for line in lines:
+                        text = json.loads(line).get("text")
+                        if isinstance(text, str) and size < megabytes * 1e6:
+                            found.append(f"{len(found)} {text}")
+                            size += len(text.encode())
+    return found
+
+
+def measure(script: str, python: Path, inputs: list[Path]) -> tuple[float, int] | None:
+    """Seconds and documents found; None if the peer is not installed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([python, "-c", script, *inputs], capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        print(done.stderr.strip().splitlines()[-1], file=sys.stderr)
+        return None
+    seconds, found = done.stdout.split()[-2:]
+    return float(seconds), int(found)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=24)
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = [Path(folder) / "texts.json", Path(folder) / "items.json"]
+        some = texts(arguments.megabytes)
+        inputs[0].write_text(json.dumps(some))
+        lines = (DATA / "benchmarks" / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+        inputs[1].write_text(json.dumps([json.loads(line)["question"] for line in lines]))
+        megabytes = sum(len(text.encode()) for text in some) / 1e6
+        started = time.perf_counter()
+        best: dict[str, tuple[float, int]] = {}
+        for _ in range(arguments.rounds):
+            for name, script in {"cuvee": CUVEE, "datatrove": DATATROVE, "dolma": DOLMA}.items():
+                python = Path(sys.executable) if name == "cuvee" else PEERS / "bin" / "python"
+                if result := measure(script, python, inputs):
+                    best[name] = min(best.get(name, result), result)
+        print(f"{megabytes:.0f} MB, {len(some):,} texts, {time.perf_counter() - started:.0f} s in all")
+        for name, (seconds, found) in best.items():
+            ratio = "" if name == "cuvee" else f"   cuvee is {seconds / best['cuvee'][0]:.1f}x as fast"
+            print(f"{name:10}{megabytes / seconds:8.1f} MB/s on one core, {found} found{ratio}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
