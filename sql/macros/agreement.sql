@@ -55,9 +55,11 @@ kappa_set as (
 
 
 {#  kappa_of_sets(sets, …): the common part of annotator_kappa and shared_kappa, from CTEs to the SELECT. sets is a CTE
-    with by…, set_a, set_b (sorted lists of none, one or two codes) and n.
+    with by…, set_a, set_b (sorted lists of none, one or two codes) and n. With `against`, set_b is a list of
+    {against, labels}, one for each of several others, and the result is the mean over them.
 #}
-{%- macro kappa_of_sets(sets, by, weighted, shared, smoothing, replicates, draws, seed) -%}
+{%- macro kappa_of_sets(sets, by, weighted, shared, smoothing, replicates, draws, seed, against=false) -%}
+{%- set part = 'kappa_part, replicate' ~ (', against' if against else '') -%}
 {%- set added = (0 if shared else 1) if smoothing is none else (1 if smoothing else 0) -%}
 kappa_numbered as (
     select
@@ -109,18 +111,22 @@ kappa_drawn as (
 ),
 {% endif -%}
 kappa_sample as (
-    select kappa_part, 0 as replicate, set_a, set_b, n from kappa_cell
-    {%- if replicates %}
-    union all
-    select kappa_drawn.kappa_part, kappa_drawn.replicate, kappa_cell.set_a, kappa_cell.set_b, kappa_drawn.n
-    from kappa_drawn
-    join kappa_cell on kappa_cell.cell = kappa_drawn.cell
-    {%- endif %}
+    select
+        kappa_part, replicate, n, set_a,
+        {{ 'other.against as against, other.labels as set_b' if against else 'set_b' }}
+    from (
+        select kappa_part, 0 as replicate, set_a, set_b, n from kappa_cell
+        {%- if replicates %}
+        union all
+        select kappa_drawn.kappa_part, kappa_drawn.replicate, kappa_cell.set_a, kappa_cell.set_b, kappa_drawn.n
+        from kappa_drawn
+        join kappa_cell on kappa_cell.cell = kappa_drawn.cell
+        {%- endif %}
+    ) as sampled{{ ', unnest(set_b) as others(other)' if against }}
 ),
 kappa_count as (
     select
-        kappa_part,
-        replicate,
+        {{ part }},
         cast(sum(n) as double) as documents,
         {% for side in 'ab' %}{% for size in range(3) -%}
         cast(coalesce(sum(n) filter (where len(set_{{ side }}) = {{ size }}), 0) as double) as size_{{ side }}{{ size }},
@@ -138,21 +144,21 @@ kappa_count as (
         sum(n * case when set_a = set_b or {{ common }} > 0 then 1 else 0 end) / cast(sum(n) as double) as observed
         {%- endif %}
     from kappa_sample
-    group by kappa_part, replicate
+    group by {{ part }}
 ),
 kappa_label as (
-    select kappa_part, replicate, label, sum(n_a) as n_a, sum(n_b) as n_b
+    select {{ part }}, label, sum(n_a) as n_a, sum(n_b) as n_b
     from (
-        select kappa_part, replicate, unnest(set_a) as label, n as n_a, 0 as n_b from kappa_sample
+        select {{ part }}, unnest(set_a) as label, n as n_a, 0 as n_b from kappa_sample
         union all
-        select kappa_part, replicate, unnest(set_b) as label, 0 as n_a, n as n_b from kappa_sample
+        select {{ part }}, unnest(set_b) as label, 0 as n_a, n as n_b from kappa_sample
     ) as given
-    group by kappa_part, replicate, label
+    group by {{ part }}, label
 ),
 -- w: the label's share; v: 1 − w, from whole numbers, since a label may have nearly all. An annotator that gives no
 -- label at all has no shares. A label that has all leaves no second one to draw.
 kappa_share as (
-    select kappa_part, replicate, label,
+    select {{ part }}, label,
         {% for side in 'ab' -%}
         {%- set given = 'n_a + n_b' if shared else 'n_' ~ side -%}
         {%- set total = 'nullif(sum(' ~ given ~ ') over every + ' ~ added ~ ' * count(*) over every, 0)' -%}
@@ -161,10 +167,10 @@ kappa_share as (
         {{- ',' if side == 'a' }}
         {% endfor %}
     from kappa_label
-    window every as (partition by kappa_part, replicate)
+    window every as (partition by {{ part }})
 ),
 kappa_odds as (
-    select kappa_part, replicate, label, w_a, w_b, w_a * w_b as u,
+    select {{ part }}, label, w_a, w_b, w_a * w_b as u,
         case when v_a > 0 then 1 / v_a else 0 end as g_a,
         case when v_b > 0 then 1 / v_b else 0 end as g_b
     from kappa_share
@@ -172,30 +178,30 @@ kappa_odds as (
 -- What all other labels have. Summed without this one, not subtracted from the whole: that would lose every digit where
 -- this one has nearly all.
 kappa_other as (
-    select kappa_part, replicate, label, u, g_a, g_b,
+    select {{ part }}, label, u, g_a, g_b,
         coalesce(sum(w_a * g_a) over others, 0) as r_a,
         coalesce(sum(w_b * g_b) over others, 0) as r_b,
         coalesce(sum(u) over others, 0) as other_u,
         coalesce(sum(u * g_b) over others, 0) as other_u_g_b
     from kappa_odds
     window others as (
-        partition by kappa_part, replicate order by label
+        partition by {{ part }} order by label
         rows between unbounded preceding and unbounded following exclude current row
     )
 ),
 -- Ordered, so that the last digit depends on nothing but the counts. same_two: the chance that two pairs are equal.
 kappa_meeting as (
-    select kappa_part, replicate,
+    select {{ part }},
         sum(u order by label) as one_one,
         sum(u * (1 + r_b) order by label) as one_two,
         sum(u * (1 + r_a) order by label) as two_one,
         sum(u * (1 + r_a) * (1 + r_b) order by label) as two_two,
         sum(u * g_a * (g_b * other_u + other_u_g_b) order by label) as same_two
     from kappa_other
-    group by kappa_part, replicate
+    group by {{ part }}
 ),
 kappa_fertility as (
-    select kappa_part, replicate, documents, observed,
+    select {{ part }}, documents, observed,
         {% for side in 'ab' %}{% for size in range(3) -%}
         {%- if shared %}
         (size_a{{ size }} + size_b{{ size }} + {{ added }}) / (2 * documents + {{ 3 * added }})
@@ -206,7 +212,7 @@ kappa_fertility as (
     from kappa_count
 ),
 kappa_expected as (
-    select kappa_fertility.kappa_part, kappa_fertility.replicate, documents, observed,
+    select {{ part }}, documents, observed,
         f_a0 * f_b0 + coalesce(
             f_a1 * f_b1 * one_one
             {%- if weighted %}
@@ -219,35 +225,48 @@ kappa_expected as (
             0
         ) as expected
     from kappa_fertility
-    left join kappa_meeting
-        on kappa_meeting.kappa_part = kappa_fertility.kappa_part and kappa_meeting.replicate = kappa_fertility.replicate
+    left join kappa_meeting using ({{ part }})
 ),
 kappa_value as (
     select *, {{ chance_corrected('observed', 'expected') }} as kappa from kappa_expected
 ),
+{% if against -%}
+kappa_mean as (
+    select kappa_part, replicate, count(*) as others,
+        {% for value in ('observed', 'expected', 'kappa') -%}
+        avg({{ value }} order by against) as {{ value }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from kappa_value
+    group by kappa_part, replicate
+),
+{% endif -%}
+{%- set value = 'kappa_mean' if against else 'kappa_value' -%}
+kappa_error as (
+    -- Ordered for the last digit, too.
+    select kappa_part, stddev_samp(kappa order by replicate) as std_error
+    from {{ value }}
+    where replicate > 0
+    group by kappa_part
+),
 kappa_key as (
-    select kappa_part{% for key in by %}, any_value({{ key }}) as {{ key }}{% endfor %}
+    select kappa_part, any_value(documents) as documents
+        {%- for key in by %}, any_value({{ key }}) as {{ key }}{% endfor %}
     from kappa_cell
     group by kappa_part
 )
 select
     {% for key in by %}kappa_key.{{ key }}, {% endfor %}
-    cast(measured.documents as bigint) as documents,
+    kappa_key.documents,
+    {%- if against %}
+    measured.others,
+    {%- endif %}
     measured.observed,
     measured.expected,
     measured.kappa,
-    {% if replicates -%}
-    -- Ordered for the last digit, too.
-    (
-        select stddev_samp(drawn.kappa order by drawn.replicate)
-        from kappa_value as drawn
-        where drawn.kappa_part = measured.kappa_part and drawn.replicate > 0
-    ) * sqrt(least(measured.documents, {{ draws }}) / measured.documents)
-    {%- else -%}
-    cast(null as double)
-    {%- endif %} as std_error
-from kappa_value as measured
-join kappa_key on kappa_key.kappa_part = measured.kappa_part
+    kappa_error.std_error * sqrt(least(kappa_key.documents, {{ draws }}) / kappa_key.documents) as std_error
+from {{ value }} as measured
+join kappa_key using (kappa_part)
+left join kappa_error using (kappa_part)
 where measured.replicate = 0
 {%- endmacro -%}
 
@@ -317,10 +336,14 @@ select * from pair_cell where category != 'free_decimal_correspondence'
 {%- for level in (1, 2, 3) %}
 union all
 select labeler_a, labeler_b, 'fdc_level_{{ level }}',
-    {% for place in places %}{{ fdc_class(place, level) }} as {{ place }}, {% endfor %}
+    primary_a, nullif(secondary_a, primary_a), primary_b, nullif(secondary_b, primary_b),
     cast(sum(documents) as bigint) as documents
-from pair_cell
-where category = 'free_decimal_correspondence'
+from (
+    select labeler_a, labeler_b, documents,
+        {% for place in places %}{{ fdc_class(place, level) }} as {{ place }}{{ ', ' if not loop.last }}{% endfor %}
+    from pair_cell
+    where category = 'free_decimal_correspondence'
+) as classes
 group by all
 {%- endfor %}
 {%- endmacro -%}
@@ -496,6 +519,49 @@ join rated_observed on true
     {%- for key in by %} and rated_observed.{{ key }} is not distinct from rated_count.{{ key }}{% endfor %}
 join rated_chance on true
     {%- for key in by %} and rated_chance.{{ key }} is not distinct from rated_count.{{ key }}{% endfor %}
+{%- endmacro -%}
+
+
+{#  gold_kappa(ratings, gold, item='doc_id', by=[], …): annotator_kappa with each of several annotators held for gold, and
+    the mean of these kappas: what arXiv 2506.14111 reports of a labeler.
+
+        {{ gold_kappa(ref('ratings'), gold=['gpt-4o', 'claude-3.5-sonnet'], by=['category'], replicates=100) }}
+
+    ratings      relation with a row per document and annotator, and what `by` names: item, annotator, "primary",
+                 secondary
+    gold         names of annotators. Each is measured by the others
+    replicates, draws, seed   as for annotator_kappa. A bootstrap draws a document with all its labels, so std_error is
+                 that of the mean
+
+    Rows: annotator, by…, documents (which it and some gold annotator labelled), others (gold annotators with such
+    documents), observed, expected, kappa, std_error: each the mean over the others.
+#}
+{%- macro gold_kappa(
+    ratings, gold, item='doc_id', by=[], weighted=false, smoothing=none, replicates=0, draws=10000, seed=17
+) -%}
+with
+gold_rated as materialized (
+    select {{ item }} as item, annotator, {% for key in by %}{{ key }}, {% endfor %}
+        {{ label_set('cast("primary" as varchar)', 'cast(secondary as varchar)') }} as labels
+    from {{ ratings }}
+    where {{ item }} in (
+        select {{ item }} from {{ ratings }} where annotator in ({% for name in gold %}'{{ name }}', {% endfor %}null)
+    )
+),
+gold_set as (
+    select annotator, {% for key in by %}{{ key }}, {% endfor %}set_a, set_b, count(*) as n
+    from (
+        select own.item, own.annotator, {% for key in by %}own.{{ key }}, {% endfor %}own.labels as set_a,
+            list(struct_pack(against := other.annotator, labels := other.labels) order by other.annotator) as set_b
+        from gold_rated as own
+        join gold_rated as other on other.item = own.item and other.annotator != own.annotator
+            {%- for key in by %} and other.{{ key }} is not distinct from own.{{ key }}{% endfor %}
+        where other.annotator in ({% for name in gold %}'{{ name }}', {% endfor %}null)
+        group by own.item, own.annotator, {% for key in by %}own.{{ key }}, {% endfor %}own.labels
+    ) as compared
+    group by all
+),
+{{ kappa_of_sets('gold_set', ['annotator'] + by, weighted, false, smoothing, replicates, draws, seed, against=true) }}
 {%- endmacro -%}
 
 

@@ -57,7 +57,7 @@ where category != 'free_decimal_correspondence'
 {%- for level in (1, 2, 3) %}
 union all
 select {% for key in by %}{{ key }}, {% endfor %}'fdc_level_{{ level }}', "primary",
-    case when secondary is distinct from "primary" then secondary end,
+    nullif(secondary, "primary"),
     {% for measure in measures %}cast(sum({{ measure }}) as bigint) as {{ measure }}{{ ', ' if not loop.last }}{% endfor %}
 from (
     select * replace (

@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ CODES = {
 
 
 def uniform(*salt: object) -> str:
-    """SQL of a number in [0, 1) for document i."""
-    return f"(hash(i, '{' '.join(map(str, salt))}') / 18446744073709551616.0)"
+    """SQL of a number in [0, 1) for document i; those of different salts have nothing to do with each other."""
+    return f"(hash(i * 4294967296 + {zlib.crc32(repr(salt).encode())}) / 18446744073709551616.0)"
 
 
 def labels(labeler: str) -> str:
@@ -65,7 +66,8 @@ def labels(labeler: str) -> str:
     def fdc(rank: str) -> str:
         u = drawn("fdc", rank)
         digit = f"floor(10 * pow({uniform('fdc digit', rank)}, 2))::int"
-        return f"prefixes[1 + floor({u} * len(prefixes))::int] || {digit} || ['', '.1', '.23'][1 + floor({u} * 997)::int % 3]"
+        decimals = f"['', '.1', '.23'][1 + floor({u} * 99991)::int % 3]"
+        return f"prefixes[1 + floor({u} * len(prefixes))::int] || {digit} || {decimals}"
 
     def code(category: str, rank: str) -> str:
         first, many = CODES[category]
@@ -98,24 +100,18 @@ def generate(lake: Lake, documents: int) -> None:
         files: dict[str, list[Path]] = {store_: [] for store_ in ("labels.eai", "main.document_tokens")}
         files["raw.occurrences"] = []
         for start in range(0, documents, 1_000_000):
-            connection.execute(
-                f"create or replace view part as select range as i from range({start}, {min(start + 1_000_000, documents)})"
-            )
+            numbers = f"range({start}, {min(start + 1_000_000, documents)})"
+            connection.execute(f"create or replace view part as select range as i from {numbers}")
             queries = [("labels.eai", labels(name)) for name in ("first", "second")]
-            queries.append(
-                (
-                    "main.document_tokens",
-                    f"select md5(i::varchar) as doc_id, (50 / (0.01 + {uniform('n')}))::bigint as n_tokens from part",
-                )
+            tokens = f"select md5(i::varchar) as doc_id, (50 / (0.01 + {uniform('tokens')}))::bigint as n_tokens from part"
+            queries.append(("main.document_tokens", tokens))
+            found = (
+                "select md5(i::varchar) as doc_id, 'web' as source, 'https://example.org/' || i as url,"
+                f" null::varchar as source_id, timestamptz '2020-01-01' + to_days(({uniform('day')} * 1500)::int)"
+                " as published_at, null::varchar as licence, null::json as metadata, 'f' as file_id, i as position"
+                " from part"
             )
-            queries.append(
-                (
-                    "raw.occurrences",
-                    "select md5(i::varchar) as doc_id, 'web' as source, 'https://example.org/' || i as url, null::varchar"
-                    f" as source_id, timestamptz '2020-01-01' + to_days(({uniform('day')} * 1500)::int) as published_at,"
-                    " null::varchar as licence, null::json as metadata, 'f' as file_id, i as position from part",
-                )
-            )
+            queries.append(("raw.occurrences", found))
             for table, query in queries:
                 path = staging.file(table, source="web") if table == "raw.occurrences" else staging.file(table)
                 connection.execute(f"copy ({query}) to '{path}' (format parquet, compression zstd)")

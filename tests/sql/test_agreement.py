@@ -316,6 +316,30 @@ def test_three_annotators_who_share_their_habits(rows: list[Row], weighted: bool
     assert got == [(None, len(rows), len(ratings), *(pytest.approx(x, abs=1e-9) for x in (observed, expected, kappa)))]
 
 
+@given(rows_of_four, st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_gold_kappa_is_the_mean_of_kappas(rows: list[Row], weighted: bool) -> None:
+    """Gold annotator g2 has labelled every second document only."""
+    ratings = []
+    for number, row in enumerate(rows):
+        ratings += [(number, "own", *row[:2]), (number, "g1", *row[2:])]
+        if number % 2 == 0:
+            ratings.append((number, "g2", *rows[number - 1][:2]))
+    names = ("doc_id", "annotator", "primary", "secondary")
+    columns = {name: [rating[i] for rating in ratings] for i, name in enumerate(names)}
+    with_g2 = [(*row[:2], *rows[number - 1][:2]) for number, row in enumerate(rows) if number % 2 == 0]
+    parts = [by_definition(part, weighted, False, True) for part in (rows, with_g2)]
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("ratings", pa.table(columns))
+        call = "{{ gold_kappa('ratings', ['g1', 'g2'], weighted=weighted, replicates=20) }}"
+        got = {row[0]: row[1:] for row in connection.execute(render(call, weighted=weighted)).fetchall()}
+    wanted = [sum(part[i] for part in parts) / 2 for i in range(3)]
+    assert got["own"][:2] == (len(rows), 2)
+    assert got["own"][2:5] == pytest.approx(wanted, abs=1e-9)
+    assert got["own"][5] >= 0
+    assert got["g1"][:2] == (len(with_g2), 1)
+
+
 def test_the_queries_parse() -> None:
     for options in ({}, {"replicates": 10, "by": ["a", "b"]}, {"weighted": True}, {"shared": True}):
         sqlglot.parse_one(render("{{ annotator_kappa('pairs', **options) }}", options=options), dialect="duckdb")
