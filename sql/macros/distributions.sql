@@ -136,3 +136,77 @@ join distribution_total as total
     on {% for key in by %}total.{{ key }} is not distinct from found.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
 left join {{ facet_labels() }} as named on named.category = found.category and named.code = found.code
 {%- endmacro -%}
+
+
+{#  label_drift(before, after, by=[]): how a distribution of labels differs from another.
+
+    before, after   relations with the columns of label_distribution's result, and what `by` names; one labeler for each by…
+
+    Rows: by…, category, rank, code, label, share_before, share_after, difference, divergence: Jensen and Shannon's, of the
+    category's shares in that rank, in bits: 0 where they are equal, 1 where they have no label in common.
+#}
+{%- macro label_drift(before, after, by=[]) -%}
+{%- set keys %}{% for key in by %}{{ key }}, {% endfor %}{% endset -%}
+with
+drift_share as (
+    select {{ keys }}category, rank, code, any_value(label) as label,
+        cast(coalesce(sum(share_before), 0) as double) as share_before,
+        cast(coalesce(sum(share_after), 0) as double) as share_after
+    from (
+        select {{ keys }}category, rank, code, label, share as share_before, null as share_after from {{ before }}
+        union all
+        select {{ keys }}category, rank, code, label, null, share from {{ after }}
+    ) as shares
+    group by {{ keys }}category, rank, code
+),
+drift_part as (
+    select *,
+        share_before / nullif(sum(share_before) over whole, 0) as p,
+        share_after / nullif(sum(share_after) over whole, 0) as q
+    from drift_share
+    window whole as (
+        partition by {{ keys }}category, rank order by code rows between unbounded preceding and unbounded following
+    )
+)
+select {{ keys }}category, rank, code, label, share_before, share_after, share_after - share_before as difference,
+    sum(
+        case when p > 0 then p * log2(2 * p / (p + q)) else 0 end / 2
+        + case when q > 0 then q * log2(2 * q / (p + q)) else 0 end / 2
+    ) over (
+        partition by {{ keys }}category, rank order by code rows between unbounded preceding and unbounded following
+    ) as divergence
+from drift_part
+{%- endmacro -%}
+
+
+{#  label_samples(labelled, documents, seed, by=['labeler']): some documents of every primary label, those whose md5(seed
+    || ':' || doc_id) comes first. One pass.
+
+    Rows: by…, category, code, place (1 is the first), doc_id.
+#}
+{%- macro label_samples(labelled, documents, seed, by=['labeler']) -%}
+{%- set keys %}{% for key in by %}{{ key }}, {% endfor %}{% endset -%}
+select {{ keys }}category, code, unnest(range(1, len(doc_ids) + 1)) as place, unnest(doc_ids) as doc_id
+from (
+    select {{ keys }}
+        case
+            {%- for facet in facets() %}
+            when grouping(c{{ loop.index }}) = 0 then '{{ facet }}'
+            {%- endfor %}
+        end as category,
+        coalesce({% for _ in facets() %}c{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %}) as code,
+        arg_min(doc_id, md5('{{ seed }}:' || doc_id), {{ documents }}) as doc_ids
+    from (
+        select {{ keys }}doc_id,
+            {% for facet in facets() -%}
+            {{ code_of(facet, 'primary') }} as c{{ loop.index }}{{ ',' if not loop.last }}
+            {% endfor %}
+        from {{ labelled }}
+    ) as coded
+    group by grouping sets (
+        {%- for _ in facets() %}
+        ({{ keys }}c{{ loop.index }}){{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+) as drawn
+{%- endmacro -%}
