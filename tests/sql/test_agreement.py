@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -195,6 +196,148 @@ def test_the_standard_error_is_that_of_drawing_documents() -> None:
     assert error() == pytest.approx(known, rel=0.15)  # 400 bootstraps: 3.5 % is one standard deviation
     assert error(draws=250) == pytest.approx(known, rel=0.15)
     assert error(seed=1) != error()
+
+
+@pytest.fixture(scope="module")
+def reference(shared_data: Path) -> Any:
+    return json.loads((shared_data / "annotation" / "kappa_reference.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def rated(shared_data: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """``rated``: item, rater, grade and kinds of abuse, by the rater's first look at the item."""
+    file = shared_data / "annotation" / "convabuse" / "ConvAbuseEMNLPfull_half.csv.gz"
+    entries = ", ".join(f"""('{name}', "{name}")""" for name in (*GRADES, *KINDS))
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"""
+            create table rated as
+            select
+                struct_pack(a := prev_agent, b := prev_user, c := agent, d := "user") as item, annotator_id as rater,
+                arg_min(answers, example_no::int) as answers
+            from (
+                select *, map_from_entries([{entries}]) as answers
+                from read_csv('{file}', all_varchar = true)
+            )
+            group by all
+            """
+        )
+        yield connection
+
+
+GRADES = [f"is_abuse.{grade}" for grade in (1, 0, -1, -2, -3)]
+KINDS = [
+    f"type.{kind}"
+    for kind in ("ableism", "homophobic", "intellectual", "racist", "sexist", "sex_harassment", "transphobic")
+]
+
+
+def pairs(label: str) -> str:
+    """A subquery with the two labels of an item by every two raters."""
+    rows = f"(select item, rater, {label} as label from rated)"
+    return (
+        "(select a.rater as rater_a, b.rater as rater_b, a.label as primary_a, b.label as primary_b"
+        f" from {rows} as a join {rows} as b on b.item = a.item and b.rater > a.rater)"
+    )
+
+
+def test_published_figures_of_single_labels(rated: duckdb.DuckDBPyConnection, reference: Any) -> None:
+    """ConvAbuse's grades, every two raters: what scikit-learn and nltk make of them."""
+    given = next(each for each in reference["datasets"] if each["kind"] == "single label")
+    grade = f"list_filter({GRADES}, lambda name: answers[name] = '1')[1][10:]"
+    query = render(
+        "{{ single_label_agreement(pairs, ['rater_a', 'rater_b'], position_a=a, position_b=b) }}",
+        pairs=pairs(grade),
+        a=f"list_position({given['ordinal_labels']}, primary_a)",
+        b=f"list_position({given['ordinal_labels']}, primary_b)",
+    )
+    got = {row[:2]: row[2:] for row in rated.execute(query).fetchall()}
+    assert len(got) == len(given["pairs"]) == 28
+    names = ("n", "observed", "sklearn_kappa", "sklearn_kappa_linear", "sklearn_kappa_quadratic", "nltk_scott_pi")
+    for pair in given["pairs"]:
+        wanted = [pair[name] for name in (*names, "nltk_alpha")]
+        assert got[pair["rater_a"], pair["rater_b"]] == pytest.approx(wanted, abs=1e-9)
+
+
+def test_published_figures_of_raters_who_hardly_ever_say_yes(rated: duckdb.DuckDBPyConnection, reference: Any) -> None:
+    """ConvAbuse's kinds, one by one: some raters never say that it is there."""
+    given = next(each for each in reference["datasets"] if each["kind"] == "label sets")
+    silent = 0
+    for kind in ("none", *(name[5:] for name in KINDS)):
+        there = f"answers['type.{kind}'] = '1'"
+        if kind == "none":
+            there = f"list_sum(list_transform({KINDS}, lambda name: answers[name]::int)) = 0"
+        call = "{{ single_label_agreement(pairs, ['rater_a', 'rater_b']) }}"
+        got = {row[:2]: row for row in rated.execute(render(call, pairs=pairs(there))).fetchall()}
+        for pair in given["pairs"]:
+            row = got[pair["rater_a"], pair["rater_b"]]
+            if kind in pair["per_label_sklearn_kappa"]:
+                assert row[4] == pytest.approx(pair["per_label_sklearn_kappa"][kind], abs=1e-9)
+                silent += row[4] == 0
+            elif row[3] == 1:
+                assert row[4:] == (1, None, None, 1, 1)
+    assert silent > 5
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_published_tables(reference: Any, case: int) -> None:
+    table = reference["textbook_2x2"][case]
+    rows = ", ".join(f"('{a}', '{b}', {n})" for (a, b), n in zip(product("yn", "yn"), table["table"], strict=True))
+    query = render("{{ single_label_agreement('pairs', n='n') }}")
+    with duckdb.connect() as connection:
+        connection.execute(f"create table pairs as from (values {rows}) as t(primary_a, primary_b, n)")
+        found = connection.execute(query).fetchone()
+    assert found and found[2] == pytest.approx(table["sklearn_kappa"], abs=1e-9)
+
+
+@given(rows_of_four, st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_three_annotators_who_share_their_habits(rows: list[Row], weighted: bool) -> None:
+    """The third says what the first said of the document before."""
+    ratings = []
+    for number, row in enumerate(rows):
+        ratings += [(number, "a", *row[:2]), (number, "b", *row[2:])]
+        if number % 2:
+            ratings.append((number, "c", *rows[number - 1][:2]))
+    everyone: dict[int, list[frozenset[str]]] = {}
+    for number, _, *pair in ratings:
+        everyone.setdefault(number, []).append(labels(*pair))
+    matches = [[match(a, b, weighted) for i, a in enumerate(sets) for b in sets[:i]] for sets in everyone.values()]
+    observed = sum(sum(each) / len(each) for each in matches) / len(matches)
+    flat = [(*row, *row) for row in (tuple(rating[2:]) for rating in ratings)]
+    _, expected, _ = by_definition(flat, weighted, shared=True, smoothing=False)
+    names = ("doc_id", "annotator", "primary", "secondary")
+    columns = {name: [rating[i] for rating in ratings] for i, name in enumerate(names)}
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("ratings", pa.table({**columns, "part": [None] * len(ratings)}))
+        query = render("{{ shared_kappa('ratings', by=['part'], weighted=weighted) }}", weighted=weighted)
+        got = connection.execute(query).fetchall()
+    kappa = (observed - expected) / (1 - expected) if 1 - expected > 1e-12 else observed
+    assert got == [(None, len(rows), len(ratings), *(pytest.approx(x, abs=1e-9) for x in (observed, expected, kappa)))]
+
+
+@given(rows_of_four, st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_gold_kappa_is_the_mean_of_kappas(rows: list[Row], weighted: bool) -> None:
+    """Gold annotator g2 has labelled every second document only."""
+    ratings = []
+    for number, row in enumerate(rows):
+        ratings += [(number, "own", *row[:2]), (number, "g1", *row[2:])]
+        if number % 2 == 0:
+            ratings.append((number, "g2", *rows[number - 1][:2]))
+    names = ("doc_id", "annotator", "primary", "secondary")
+    columns = {name: [rating[i] for rating in ratings] for i, name in enumerate(names)}
+    with_g2 = [(*row[:2], *rows[number - 1][:2]) for number, row in enumerate(rows) if number % 2 == 0]
+    parts = [by_definition(part, weighted, False, True) for part in (rows, with_g2)]
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("ratings", pa.table(columns))
+        call = "{{ gold_kappa('ratings', ['g1', 'g2'], weighted=weighted, replicates=20) }}"
+        got = {row[0]: row[1:] for row in connection.execute(render(call, weighted=weighted)).fetchall()}
+    wanted = [sum(part[i] for part in parts) / 2 for i in range(3)]
+    assert got["own"][:2] == (len(rows), 2)
+    assert got["own"][2:5] == pytest.approx(wanted, abs=1e-9)
+    assert got["own"][5] >= 0
+    assert got["g1"][:2] == (len(with_g2), 1)
 
 
 def test_the_queries_parse() -> None:

@@ -1,0 +1,20 @@
+-- How every labeler's labels have changed since a snapshot of the lake: cuvee build --vars '{drift_since: 12}'.
+{{ config(enabled=var('drift_since') is not none) }}
+{% set at %}(version => {{ var('drift_since') }}){% endset %}
+{% set labelled %}
+(
+    select *, cast(null as bigint) as n_tokens
+    from {{ source('labels', 'eai') }} at {{ at }}
+    where status != 'error'
+        and (labeler, fingerprint) in (
+            select (labeler, arg_max(fingerprint, labelled_at)) from {{ source('labels', 'eai') }} at {{ at }} group by labeler
+        )
+)
+{% endset %}
+with before as (
+    {{ label_distribution(labelled) }}
+)
+select *
+from (
+    {{ label_drift('before', ref('label_distribution'), by=['labeler']) }}
+) as drift

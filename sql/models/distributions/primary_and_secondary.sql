@@ -1,0 +1,28 @@
+-- Which secondary label goes with which primary one.
+with cells as materialized (
+    {{ label_cells(ref('current_labels')) }}
+),
+facets as (
+    {{ by_facet('cells') }}
+),
+counted as (
+    select labeler, category, "primary", secondary, cast(sum(documents) as bigint) as documents
+    from facets
+    group by all
+)
+select
+    counted.labeler,
+    counted.category,
+    counted."primary",
+    first_label.label as primary_label,
+    counted.secondary,
+    second_label.label as secondary_label,
+    counted.documents,
+    counted.documents / sum(counted.documents) over (
+        partition by counted.labeler, counted.category, counted."primary"
+    ) as share
+from counted
+left join {{ facet_labels() }} as first_label
+    on first_label.category = counted.category and first_label.code = counted."primary"
+left join {{ facet_labels() }} as second_label
+    on second_label.category = counted.category and second_label.code = counted.secondary
