@@ -17,7 +17,7 @@ class Resources:
     """Where the functions find what they need besides the text.
 
     ``taxonomies`` is the folder with the seeds taxonomy.csv and fdc.csv (``sql/seeds``); what a project adds lies in
-    ``taxonomies`` and ``labelers`` beside it. ``tokenizers`` holds one folder per trained tokenizer
+    ``taxonomies``, ``labelers`` and ``fasttext`` beside it. ``tokenizers`` holds one folder per trained tokenizer
     (``<lake>/tokenizers``). Neither has to exist until a function that reads it is bound.
     """
 
@@ -58,7 +58,31 @@ def _n_tokens(resources: Resources) -> ExpensiveFunction:
     return TokenCount(resources.tokenizers)
 
 
+def _language(resources: Resources) -> ExpensiveFunction:
+    from udfs.fasttext import Language
+
+    return Language(resources.taxonomies.parent / "fasttext")
+
+
+def _fasttext_score(resources: Resources) -> ExpensiveFunction:
+    from udfs.fasttext import FastTextScore
+
+    return FastTextScore(resources.taxonomies.parent / "fasttext")
+
+
+def _quality_signals(resources: Resources) -> ExpensiveFunction:
+    from udfs.quality_signals import QualitySignals
+
+    return QualitySignals()
+
+
+#: Those that are ``udfs.vectorized``.
+VECTORIZED = ("fasttext_score", "language", "quality_signals")
+
 _MAKERS: dict[str, Callable[[Resources], ExpensiveFunction]] = {
+    "fasttext_score": _fasttext_score,
     "label_document": _label_document,
+    "language": _language,
     "n_tokens": _n_tokens,
+    "quality_signals": _quality_signals,
 }

@@ -160,7 +160,9 @@ def _ask(
 ) -> None:
     """Stream the texts of a stage's missing inputs through its function into the store."""
     function = stage.call.function
-    answers = store.Answers(opened.lake, function, every=opened.options.commit_every)
+    # A function that is cheap says how many answers are worth a commit.
+    every = max(opened.options.commit_every, getattr(function, "portion", 0))
+    answers = store.Answers(opened.lake, function, every=every)
     advance = watcher.answering(stage.call.title, missing, inputs - missing)
     reader = cursor.sql(stage.texts.format(missing=stage.missing)).to_arrow_reader(_BATCH)
     stream = function.answers(_batches(reader))
