@@ -70,6 +70,12 @@ def _fasttext_score(resources: Resources) -> ExpensiveFunction:
     return FastTextScore(resources.taxonomies.parent / "fasttext")
 
 
+def _minhash(resources: Resources) -> ExpensiveFunction:
+    from udfs.minhash import MinHash
+
+    return MinHash()
+
+
 def _quality_signals(resources: Resources) -> ExpensiveFunction:
     from udfs.quality_signals import QualitySignals
 
@@ -77,12 +83,13 @@ def _quality_signals(resources: Resources) -> ExpensiveFunction:
 
 
 #: Those that are ``udfs.vectorized``.
-VECTORIZED = ("fasttext_score", "language", "quality_signals")
+VECTORIZED = ("fasttext_score", "language", "minhash_signature", "quality_signals")
 
 _MAKERS: dict[str, Callable[[Resources], ExpensiveFunction]] = {
     "fasttext_score": _fasttext_score,
     "label_document": _label_document,
     "language": _language,
+    "minhash_signature": _minhash,
     "n_tokens": _n_tokens,
     "quality_signals": _quality_signals,
 }

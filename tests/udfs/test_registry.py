@@ -19,7 +19,14 @@ def resources(seeds: Path, tmp_path: Path) -> Resources:
 
 def test_the_functions_are_found_by_their_names() -> None:
     functions = expensive_functions(Resources(Path("nowhere"), Path("nowhere")))
-    assert sorted(functions) == ["fasttext_score", "label_document", "language", "n_tokens", "quality_signals"]
+    assert sorted(functions) == [
+        "fasttext_score",
+        "label_document",
+        "language",
+        "minhash_signature",
+        "n_tokens",
+        "quality_signals",
+    ]
     assert all(function.name == name for name, function in functions.items())
 
 
