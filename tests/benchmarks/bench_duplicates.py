@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_duplicates.py [--peer PYTHON]
 
-Each page of the shared data is edited: cut to four fifths, given boilerplate before and after, and 5, 15, 30 and 50 % of
-its words changed. A pair is a true one if the edited page's word 5-grams have a Jaccard similarity of at least 0.7 with
+Each page of the shared data is edited: cut to four fifths, given boilerplate before and after, and 5, 15, 30 and
+50 % of its words changed. A pair is a true one if the edited page's word 5-grams have a Jaccard similarity of at least 0.7 with
 the page's. Found is what lies in one cluster. ``--peer`` is a Python that has datatrove: its signatures over the same
 documents with the same parameters (words split at white space, which costs it least) go through the same SQL, so only
 signatures differ. Times are of the CPU, from texts to signatures.
@@ -43,7 +43,8 @@ class Split:
 MinhashDedupSignature.__init__.__globals__["load_word_tokenizer"] = lambda language: Split()
 config = MinhashConfig(n_grams={WORDS}, num_buckets={BANDS}, hashes_per_bucket={ROWS})
 step = MinhashDedupSignature(tempfile.mkdtemp(), config)
-step._hash_func = lambda text: xxhash.xxh64_intdigest(text.encode())  # its own leaves encode() out, which xxhash 4 refuses
+# Its own function leaves encode() out, which xxhash 4 refuses.
+step._hash_func = lambda text: xxhash.xxh64_intdigest(text.encode())
 texts = [json.loads(line) for line in sys.stdin]
 start = time.process_time()
 found = []
@@ -111,10 +112,9 @@ def score(found: list[str], truth: list[tuple[str, int, int, bool]], origin: lis
     """Precision and recall over edited pages, and recall by edit."""
     right = sum(found[a] == found[b] for _, a, b, near in truth if near)
     near = sum(each[3] for each in truth)
-    together = [
-        group for _, group in itertools.groupby(sorted(range(len(found)), key=lambda i: found[i]), found.__getitem__)
-    ]
-    wrong = sum(origin[a] != origin[b] for group in together for a, b in itertools.combinations(list(group), 2))
+    ordered = sorted(range(len(found)), key=found.__getitem__)
+    together = [list(group) for _, group in itertools.groupby(ordered, found.__getitem__)]
+    wrong = sum(origin[a] != origin[b] for group in together for a, b in itertools.combinations(group, 2))
     far = sum(found[a] == found[b] for _, a, b, is_near in truth if not is_near)
     by_edit = {
         edit: (sum(found[a] == found[b] for _, a, b, _ in rows), len(rows))

@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_signals.py [--peer PYTHON]
 
 The peers' statistics are those of their Gopher code (datatrove 0.10, ``gopher_repetition_filter``; dolma 1.2,
-``taggers/gopher``), over words that were split before. ``--peer`` is a Python that has datatrove, for its own functions;
-dolma's package cannot be installed beside numpy 2, so its two statistics are written out here. What dolma defines as
+``taggers/gopher``), over words that were split before. ``--peer`` is a Python that has datatrove.
+Dolma's package cannot be installed beside numpy 2, so its two statistics are written out here. What dolma defines as
 RedPajama-V2 does (the characters in the most frequent n-gram, where one is repeated) is compared. Times are of the CPU,
 the best of three.
 """
