@@ -31,11 +31,12 @@ def identity(folder: Path) -> str:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.suffix not in _SUFFIXES or path.name.lower().startswith(_DOCUMENTS) or not path.is_file():
             continue
-        found.append([name, _digest(path.resolve())])
+        found.append([name, file_digest(path.resolve())])
     return fingerprint(found)
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file. Raises OSError."""
     stat = path.stat()
     if stat.st_size < _LARGE:
         return hashlib.sha256(path.read_bytes()).hexdigest()

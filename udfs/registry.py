@@ -18,7 +18,7 @@ class Resources:
     """Where the functions find what they need besides the text.
 
     ``taxonomies`` is the folder with the seeds taxonomy.csv and fdc.csv (``sql/seeds``); what a project adds lies in
-    ``taxonomies`` and ``labelers`` beside it. ``tokenizers`` holds one folder per trained tokenizer
+    ``taxonomies``, ``labelers`` and ``fasttext`` beside it. ``tokenizers`` holds one folder per trained tokenizer
     (``<lake>/tokenizers``). Neither has to exist until a function that reads it is bound. ``benchmarks`` are those that
     documents are compared with; None: there are none.
     """
@@ -73,9 +73,40 @@ def _item_ngrams(resources: Resources) -> ExpensiveFunction:
     return ItemNgrams()
 
 
+def _language(resources: Resources) -> ExpensiveFunction:
+    from udfs.fasttext import Language
+
+    return Language(resources.taxonomies.parent / "fasttext")
+
+
+def _fasttext_score(resources: Resources) -> ExpensiveFunction:
+    from udfs.fasttext import FastTextScore
+
+    return FastTextScore(resources.taxonomies.parent / "fasttext")
+
+
+def _minhash(resources: Resources) -> ExpensiveFunction:
+    from udfs.minhash import MinHash
+
+    return MinHash()
+
+
+def _quality_signals(resources: Resources) -> ExpensiveFunction:
+    from udfs.quality_signals import QualitySignals
+
+    return QualitySignals()
+
+
+#: Those that are ``udfs.vectorized``.
+VECTORIZED = ("fasttext_score", "language", "minhash_signature", "quality_signals")
+
 _MAKERS: dict[str, Callable[[Resources], ExpensiveFunction]] = {
+    "fasttext_score": _fasttext_score,
     "label_document": _label_document,
+    "language": _language,
+    "minhash_signature": _minhash,
     "n_tokens": _n_tokens,
     "contamination": _contamination,
     "item_ngrams": _item_ngrams,
+    "quality_signals": _quality_signals,
 }

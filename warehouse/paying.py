@@ -136,10 +136,11 @@ class Paying:
                         self._budget.send(function.fingerprint, admitted.num_rows)
                         yield admitted
 
+        # A function that is cheap says how many answers are worth a commit.
+        every = max(self._opened.options.commit_every, getattr(function, "portion", 0))
         answers = store.Answers(
-            self._opened.lake, function, every=self._opened.options.commit_every,
-            settle=share.settle, hurried=lambda: share.hurried,
-        )  # fmt: skip
+            self._opened.lake, function, every=every, settle=share.settle, hurried=lambda: share.hurried
+        )
         ended = threading.Event()
         watching = threading.Thread(target=self._watch, args=(share, interruption, ended, tally), daemon=True)
         reader = cursor.sql(stage.texts.format(missing=stage.missing)).to_arrow_reader(_BATCH)

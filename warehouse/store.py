@@ -51,6 +51,7 @@ _TYPES = {
     pa.int16(): "smallint",
     pa.int32(): "integer",
     pa.int64(): "bigint",
+    pa.uint32(): "uinteger",
     pa.float32(): "float",
     pa.float64(): "double",
     pa.binary(): "blob",

@@ -19,7 +19,16 @@ def resources(seeds: Path, tmp_path: Path) -> Resources:
 
 def test_the_functions_are_found_by_their_names() -> None:
     functions = expensive_functions(Resources(Path("nowhere"), Path("nowhere")))
-    assert sorted(functions) == ["contamination", "item_ngrams", "label_document", "n_tokens"]
+    assert sorted(functions) == [
+        "contamination",
+        "fasttext_score",
+        "item_ngrams",
+        "label_document",
+        "language",
+        "minhash_signature",
+        "n_tokens",
+        "quality_signals",
+    ]
     assert all(function.name == name for name, function in functions.items())
 
 
@@ -52,6 +61,7 @@ def test_a_labeler_is_zero_shot_unless_named(resources: Resources) -> None:
         ("n_tokens", (), "n_tokens takes a text and a tokenizer's name"),
         ("n_tokens", ("demo",), "cuvee tokenizer train demo"),
         ("n_tokens", ("../demo",), "no tokenizer '../demo'"),
+        ("quality_signals", ("en",), "quality_signals takes a text only"),
     ],
 )
 def test_wrong_options_are_refused(resources: Resources, function: str, options: tuple[str, ...], says: str) -> None:

@@ -43,7 +43,7 @@ def answer(cursor: duckdb.DuckDBPyConnection, statement: str, out: Output) -> No
     if not statement.strip(" \t\r\n;"):
         raise UsageError("the statement is empty", hint='for example: cuvee sql "from raw.files"')
     try:
-        relation: duckdb.DuckDBPyRelation | None = cursor.sql(statement)
+        relation: duckdb.DuckDBPyRelation | None = _ask(cursor, statement)
         if relation is None:  # a statement without rows, such as SET
             out.rows((), ())
         else:
@@ -53,3 +53,20 @@ def answer(cursor: duckdb.DuckDBPyConnection, statement: str, out: Output) -> No
             hint = unknown_function(str(error))
             raise UsageError(str(error), hint=hint and f"{hint}; such functions are called in models") from error
         raise CuveeError(str(error)) from error
+
+
+def _ask(cursor: duckdb.DuckDBPyConnection, statement: str) -> duckdb.DuckDBPyRelation | None:
+    """Run a statement. Vectorized functions are made known when one is missing: loading them takes 0.3 s."""
+    import duckdb
+
+    from udfs.registry import VECTORIZED, Resources, expensive_functions
+
+    try:
+        return cursor.sql(statement)
+    except duckdb.CatalogException as error:
+        if not any(f"Function with name {name} does not exist" in str(error) for name in VECTORIZED):
+            raise
+        from warehouse.scalar_functions import register
+
+        register(cursor, expensive_functions(Resources(Path("sql/seeds"), Path("tokenizers"))))
+        return cursor.sql(statement)
