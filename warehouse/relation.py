@@ -157,7 +157,7 @@ class Relation(Mapping[str, Any]):
         return True
 
     def __str__(self) -> str:
-        return self.render()
+        return self.limited or self.render()
 
 
 def quote(name: str) -> str:

@@ -27,7 +27,7 @@ def test_batches_hold_the_same_rows(dbt: Path, lake: Lake, tmp_path: Path) -> No
     def ago(days: float) -> str:
         return str(today - timedelta(days=days))
 
-    sizes = {"hour": ago(0.2), "day": ago(5)[:10], "month": ago(90)[:10], "year": ago(800)[:10]}
+    sizes = {"hour": ago(0.1), "day": ago(5)[:10], "month": ago(90)[:10], "year": ago(800)[:10]}
     old = f"id,seen,kind\n1,{ago(4)},a\n2,{ago(1.2)},b\n3,{ago(0.02)},b\n4,{ago(60)},b\n5,{ago(5000)},\n"
     project = write(
         tmp_path / "batched",
@@ -71,6 +71,6 @@ def test_batches_hold_the_same_rows(dbt: Path, lake: Lake, tmp_path: Path) -> No
     assert any("'A'" in row and row.startswith("(1,") for row in found["main.by_day"][1]), "left alone"
 
     start, end = ago(5)[:10], ago(3)[:10]
-    found = same("--event-time-start", start, "--event-time-end", end, event_time_start=start, event_time_end=end)
+    times = ("--event-time-start", start, "--event-time-end", end)
+    found = same(*times, event_time_start=start, event_time_end=end)
     assert not any("'A'" in row and row.startswith("(1,") for row in found["main.by_day"][1]), "asked for"
-    same("--full-refresh", full_refresh=True)

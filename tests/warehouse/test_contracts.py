@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.warehouse.dear_functions import functions
 from tests.warehouse.test_build import build, why, write
+from warehouse import build as building
 from warehouse.lake import Lake
 from warehouse.project import ProjectErrors
 
@@ -50,6 +52,20 @@ def test_other_columns_are_told_in_a_table_and_nothing_is_written(lake: Lake, tm
         "  extra   INTEGER       –",
     ]
     assert lake.cursor().execute("from main.orders").fetchall() == [(1, 5)]
+
+
+def test_other_columns_are_found_before_an_answer_is_paid_for(lake: Lake, tmp_path: Path) -> None:
+    called = tmp_path / "called"
+    root = project(tmp_path / "p", "select 1 as id, length_class(t) as cents from (select unnest(['a', 'b']) as t)")
+    known = functions(called)
+    schema = SCHEMA.replace("data_type: integer", "data_type: varchar")
+    (root / "models/schema.yml").write_text(schema)
+    (result, *_) = building.build(lake, root, functions=known)
+    assert "are not those of its contract" in result.message
+    assert not called.exists(), "nothing is asked"
+    (root / "models/schema.yml").write_text(schema.replace("varchar", "integer").replace(", {type: unique}", ""))
+    assert [each.status for each in building.build(lake, root, functions=known)] == ["built", "built"]
+    assert called.exists()
 
 
 def test_rows_that_break_constraints_are_counted_and_not_written(lake: Lake, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.warehouse.dear_functions import functions
@@ -19,14 +19,16 @@ from warehouse.opened import open_project
 from warehouse.outcome import Options
 from warehouse.project import Node, ProjectErrors
 
+limited = settings(deadline=None, max_examples=50)
 TIMES = st.datetimes(datetime(2001, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 
 
 def node(**config: object) -> Node:
-    settings = {"materialized": "incremental", "incremental_strategy": "microbatch", "event_time": "seen", **config}
-    return Node("model.p.m", "model", "m", "p", "models/m.sql", ("p", "m"), config=settings)
+    known = {"materialized": "incremental", "incremental_strategy": "microbatch", "event_time": "seen", **config}
+    return Node("model.p.m", "model", "m", "p", "models/m.sql", ("p", "m"), config=known)
 
 
+@limited
 @given(now=TIMES, size=st.sampled_from(["hour", "day", "month", "year"]), lookback=st.integers(0, 40))
 def test_the_last_batches_end_with_now(now: datetime, size: str, lookback: int) -> None:
     found = microbatch.batches(node(batch_size=size, lookback=lookback), now, None, anew=False)
@@ -39,6 +41,7 @@ def test_the_last_batches_end_with_now(now: datetime, size: str, lookback: int) 
     assert all(timedelta(0) < batch.end - batch.start <= timedelta(days=length) for batch in found)
 
 
+@limited
 @given(times=st.tuples(TIMES, TIMES).map(sorted), size=st.sampled_from(["day", "month", "year"]))
 def test_batches_between_two_times_hold_all_between(times: list[datetime], size: str) -> None:
     start, end = times[0], times[1] + timedelta(seconds=1)
