@@ -157,6 +157,11 @@ class Reader:
                 schemas.read(self.text(file), self.relative(file))
         for file in package.files("model-paths", ".sql"):
             self._file_node("model", file, package, self.text(file))
+        for file in package.files("model-paths", ".py"):
+            hint = "write it in SQL; a function that SQL may call is Python: see udfs"
+            self.errors.append(
+                CuveeError("models in Python are not built", where=Location(self.relative(file)), hint=hint)
+            )
         for file in package.files("seed-paths", ".csv"):
             self._file_node("seed", file, package, _seed_text(file))
         for file in package.files("test-paths", ".sql"):

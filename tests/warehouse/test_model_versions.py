@@ -86,6 +86,11 @@ def test_versions_that_cannot_be(tmp_path: Path, before: str, after: str, messag
         load(project(tmp_path / "p", SCHEMA.replace(before, after)))
 
 
+def test_a_model_in_python_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ProjectErrors, match=r"models/other.py: models in Python are not built"):
+        load(project(tmp_path / "p", **{"models/other.py": "def model(dbt, session): ..."}))
+
+
 def test_a_version_that_there_is_not(lake: Lake, tmp_path: Path) -> None:
     root = project(tmp_path / "p")
     (root / "models/reader.sql").write_text("select * from {{ ref('prices', v=3) }}")
