@@ -69,11 +69,6 @@ class PromptedLabeler:
         """What makes prompts for the engine."""
         return Asking(self.spec, self.engine.chat)
 
-    def close(self) -> None:
-        """Free the model, if it was loaded."""
-        if "engine" in self.__dict__:
-            self.engine.close()
-
     def label(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[Verdicts]:
         """Label every text; see ``Labeler.label``. Closing the iterator cancels what is in flight.
 
