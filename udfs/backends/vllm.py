@@ -111,7 +111,9 @@ def open(spec: Spec) -> VllmEngine:  # the protocol's name
         with _undisturbed():
             # As vLLM's own class for batches: its sizes favour throughput over the wait for a first token.
             engine = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (CuveeError, ImportError):
+        raise
+    except Exception as error:  # vLLM's own have no root, and some are no ValueErrors
         hint = None
         if "max_model_len" in str(error):
             hint = "write a smaller document: {tokens: …} in the labeler; the answer has to fit too"
