@@ -17,8 +17,7 @@ from udfs.taxonomy import ABSTAIN, Category
 
 SKIP = "skip"
 
-#: Lines whose meaning is remembered, and codes. Ten categories of eai but FDC have some 1,500 right lines in all;
-#: of FDC only the codes are, because hardly a line comes again.
+#: Lines whose meaning is remembered. Ten categories of eai but FDC have some 1,500 right lines in all.
 _REMEMBERED = 65_536
 
 
@@ -31,7 +30,6 @@ class Condensed:
         self.categories = tuple(categories)
         self._names = tuple(category.name for category in categories)
         self._known: tuple[dict[str, Pair], ...] = tuple({} for _ in categories)
-        self._accepted: tuple[set[str], ...] = tuple(set() for _ in categories)
 
     def encode(self, verdict: Verdict) -> str:
         """One line per category; no newline at the end. Raises CodecError for a verdict that cannot be."""
@@ -44,17 +42,7 @@ class Condensed:
         A line's category is its place. So with more lines than categories, the first ones are believed only if all of
         them are in form: an introduction of one line would otherwise shift every label into the category before.
         """
-        lines = text.split("\n")
-        if complete and len(lines) == len(self._names):  # most answers, and a third of the time
-            found: dict[str, Pair] = {}
-            for index, (name, line) in enumerate(zip(self._names, lines, strict=True)):
-                pair = self._known[index].get(line) or self._judge(index, line)
-                if isinstance(pair, str):
-                    break
-                found[name] = pair
-            else:
-                return Decoded(found)
-        lines = [line for line in map(str.strip, lines) if line]
+        lines = [line for line in map(str.strip, text.split("\n")) if line]
         if not complete and lines and not text.endswith("\n"):
             lines[-1] = ""
         verdict: dict[str, Pair] = {}
@@ -78,19 +66,11 @@ class Condensed:
     def _judge(self, index: int, line: str) -> Pair | str:
         if not line:
             return "cut off"
-        first, comma, second = line.partition(",")
-        accepted = self._accepted[index]
-        if first in accepted and (second in accepted or second == SKIP):
-            return Pair(first, None if second in (first, SKIP) else second)
-        first, second = first.strip(), second.strip()
+        first, comma, second = map(str.strip, line.partition(","))
         if not comma:
             return f"no comma in {line[:40]!r}"
         pair = judge(self.categories[index], first, None if second in (SKIP, "") else second)
-        if isinstance(pair, Pair) and pair.primary != ABSTAIN:
-            if len(accepted) >= _REMEMBERED:
-                accepted.clear()
-            accepted.update(code for code in pair if code is not None)
-        if isinstance(pair, Pair) and not self.categories[index].decimal:
+        if isinstance(pair, Pair):
             known = self._known[index]
             if len(known) >= _REMEMBERED:
                 known.clear()
