@@ -83,6 +83,7 @@ def open(spec: Spec) -> VllmEngine:  # the protocol's name
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.exceptions import VLLMError
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -111,9 +112,7 @@ def open(spec: Spec) -> VllmEngine:  # the protocol's name
         with _undisturbed():
             # As vLLM's own class for batches: its sizes favour throughput over the wait for a first token.
             engine = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
-    except (CuveeError, ImportError):
-        raise
-    except Exception as error:  # vLLM's own have no root, and some are no ValueErrors
+    except (VLLMError, OSError, ValueError, RuntimeError) as error:
         hint = None
         if "max_model_len" in str(error):
             hint = "write a smaller document: {tokens: …} in the labeler; the answer has to fit too"
@@ -206,7 +205,7 @@ class VllmEngine:
                 output = each
         except EngineDeadError as error:
             raise CuveeError("the vLLM engine has stopped", hint="what it said is above") from error
-        except Exception as error:  # vLLM's errors about a request have no root of their own
+        except Exception as error:  # whatever it is, the engine lives: it concerns this prompt
             return Answer(key, number, "", False, 0, 0, f"vLLM refuses the prompt: {_reason(error)}")
         if output is None or output.outputs[0].finish_reason not in ("stop", "length"):
             reason = output.outputs[0].finish_reason if output else "without a word"
