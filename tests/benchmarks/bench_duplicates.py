@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_duplicates.py [--peer PYTHON]
 
-Each page of the shared data is edited: cut to four fifths, given boilerplate before and after, and 5, 15, 30 and
-50 % of its words changed. A pair is a true one if the edited page's word 5-grams have a Jaccard similarity of at least
-0.7 with the page's. Found is what lies in one cluster. ``--peer`` is a Python that has datatrove: its signatures over the same
-documents with the same parameters (words split at white space, which costs it least) go through the same SQL, so only
-signatures differ. Times are of the CPU, from texts to signatures.
+Each page of the shared data is edited: cut to four fifths, given boilerplate before and after, and 5, 15, 30 and 50 %
+of its words changed. A pair is a true one if the edited page's word 5-grams have a Jaccard similarity of at least 0.7
+with the page's. Found is what lies in one cluster. ``--peer`` is a Python that has datatrove: its signatures over the
+same documents with the same parameters (words split at white space, which costs it least) go through the same SQL, so
+only signatures differ. Times are of the CPU, from texts to signatures.
 """
 
 from __future__ import annotations
