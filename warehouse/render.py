@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
@@ -30,12 +29,12 @@ from warehouse.generic_tests import rendered_test
 from warehouse.names import BUILTIN, Overrides, Pass
 from warehouse.nodeview import describe, versioned
 from warehouse.partial import Part
-from warehouse.project import MacroFile, Node, Project, ProjectErrors, with_config
+from warehouse.project import Node, Project, ProjectErrors, with_config
 from warehouse.properties import merge
 from warehouse.relation import EPHEMERAL, Relation, readable
 from warehouse.snapshot_settings import settings as snapshot_settings
 from warehouse.target import Target
-from warehouse.templates import Library, Macro, Session, TemplateError, Text, raise_located, render
+from warehouse.templates import Library, Macro, Session, TemplateError, Text, builtin_macros, raise_located, render
 
 if TYPE_CHECKING:
     from warehouse.label_names import LabelNames
@@ -127,7 +126,7 @@ class Renderer:
         self.selected: tuple[str, ...] = ()  # the ids that this build is to build
         self.invocation_id = str(uuid4())
         self.started = datetime.datetime.now(datetime.UTC)
-        self.library = Library((*_builtin_macros(), *project.macros), project.name, BUILTIN)
+        self.library = Library((*builtin_macros(BUILTIN), *project.macros), project.name, BUILTIN)
         self.errors: list[CuveeError] = list(self.library.errors)
         self._rendered: dict[str, Rendered] = {}
         self._config: dict[str, dict[str, Any]] = {}
@@ -444,12 +443,3 @@ def _trimmed(text: Text) -> tuple[str, tuple[int, ...]]:
     body = sql.lstrip()
     skipped = sql[: len(sql) - len(body)].count("\n")
     return body, text.lines[skipped : skipped + body.count("\n") + 1]
-
-
-def _builtin_macros() -> tuple[MacroFile, ...]:
-    folder = resources.files("warehouse") / "macros"
-    return tuple(
-        MacroFile(BUILTIN, f"dbt/{file.name}", file.read_text(encoding="utf-8"))
-        for file in sorted(folder.iterdir(), key=lambda file: file.name)
-        if file.name.endswith(".sql")
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -167,6 +168,16 @@ class Library:
             if macro := self.macros.get(where, {}).get(name):
                 return macro
         return None
+
+
+def builtin_macros(package: str) -> tuple[MacroFile, ...]:
+    """The files of macros that every project has, as those of ``package``."""
+    folder = resources.files("warehouse") / "macros"
+    return tuple(
+        MacroFile(package, f"dbt/{file.name}", file.read_text(encoding="utf-8"))
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sql")
+    )
 
 
 @dataclass(slots=True)
