@@ -5,10 +5,8 @@
 (
     select *, cast(null as bigint) as n_tokens
     from {{ source('labels', 'eai') }} at {{ at }}
-    where status != 'error'
-        and (labeler, fingerprint) in (
-            select (labeler, arg_max(fingerprint, labelled_at)) from {{ source('labels', 'eai') }} at {{ at }} group by labeler
-        )
+    where status <> 'error'
+    qualify row_number() over (partition by labeler, doc_id order by labelled_at desc, fingerprint) = 1
 )
 {% endset %}
 with before as (
