@@ -1,14 +1,43 @@
 {#  labels_by(labeler, taxonomy='eai'): what a labeler says, one row per document: its latest answer, whatever version of
-    the labeler gave it. For labels from outside that is the file that came last.
+    the labeler gave it. For labels from outside that is the file that came last. Empty before the first label.
 
         select doc_id, document_type_v1.primary as kind from {{ labels_by('people') }}
 #}
 {%- macro labels_by(labeler, taxonomy='eai') -%}
 (
+    {%- if adapter.get_relation(target.database, 'labels', taxonomy) %}
     select * from labels.{{ taxonomy }}
     where labeler = '{{ labeler | replace("'", "''") }}'
     qualify row_number() over (partition by doc_id order by labelled_at desc, fingerprint) = 1
+    {%- else %}
+    select
+        cast(null as varchar) as doc_id,
+        cast(null as varchar) as labeler,
+        cast(null as varchar) as fingerprint,
+        cast(null as varchar) as status,
+        {%- for category in eai_categories() if taxonomy == 'eai' %}
+        cast(null as struct("primary" varchar, secondary varchar)) as {{ category }},
+        {%- endfor %}
+        cast(null as varchar) as raw,
+        cast(null as timestamptz) as labelled_at
+    where false
+    {%- endif %}
 )
+{%- endmacro -%}
+
+
+{#  labels_long(taxonomy): the labels of a taxonomy, one code per row; no row before the first label. #}
+{%- macro labels_long(taxonomy) -%}
+{%- if adapter.get_relation(target.database, 'labels', taxonomy) -%}
+labels.{{ taxonomy }}_long
+{%- else -%}
+(
+    select
+        cast(null as varchar) as doc_id, cast(null as varchar) as labeler, cast(null as varchar) as category,
+        cast(null as varchar) as rank, cast(null as varchar) as code, cast(null as varchar) as fingerprint
+    where false
+)
+{%- endif -%}
 {%- endmacro -%}
 
 
@@ -47,7 +76,7 @@ where rate.share < {{ at_least }} and answers.status not in ('ok', 'partial')
 with rates as (
     select codes.category, count(*) as documents, count(*) filter (where codes.code = '-1') as abstentions
     from {{ labels_by(labeler, taxonomy) }} as given
-    join labels.{{ taxonomy }}_long as codes
+    join {{ labels_long(taxonomy) }} as codes
         on codes.doc_id = given.doc_id and codes.labeler = given.labeler and codes.fingerprint = given.fingerprint
     where codes.rank = 'primary' and given.doc_id in (select {{ column_name }} from {{ model }})
     group by codes.category
@@ -74,7 +103,7 @@ codes_{{ side }} as (
         max(codes.code) filter (where codes.rank = 'primary') as first,
         max(codes.code) filter (where codes.rank = 'secondary') as second
     from given_{{ side }} as given
-    join labels.{{ taxonomy }}_long as codes
+    join {{ labels_long(taxonomy) }} as codes
         on codes.doc_id = given.doc_id and codes.labeler = given.labeler and codes.fingerprint = given.fingerprint
     group by codes.doc_id, codes.category
 ),

@@ -7,12 +7,10 @@ from pathlib import Path
 import duckdb
 import yaml
 
-from tests.conformance.test_dbt import dbt
-from tests.conformance.test_dbt_tests import judged_by_both, run_dbt, write
+from tests.conformance.peer import run_dbt, write
+from tests.conformance.test_dbt_tests import judged_by_both
 from tests.warehouse.test_label_tests import give, project
 from warehouse.lake import Lake
-
-__all__ = ["dbt"]  # a fixture
 
 LABELS = """
 a: 1,x,y,1,513

@@ -39,7 +39,8 @@ def project(folder: Path) -> Path:
 
 
 def make(lake: Lake, path: Path, **variables: Any) -> None:
-    results = build(lake, path, MODELS, ["test_name:parse_rate"], options=Options(variables={"agreement_replicates": 5} | variables))
+    options = Options(variables={"agreement_replicates": 5} | variables)
+    results = build(lake, path, MODELS, ["test_name:parse_rate"], options=options)
     failed = [f"{result.name}: {result.message}" for result in results if result.failed]
     assert results and not failed, failed
 

@@ -24,9 +24,9 @@ def installed() -> None:
 @pytest.mark.usefixtures("installed")
 def test_languages_are_told_apart(shared_data: Path, tmp_path: Path, ask: Ask) -> None:
     with gzip.open(shared_data / "domains" / "multilingual_lines.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    known = {row["text"]: row["language"] for row in rows if len(row["text"]) > 60}
-    known |= {row["english"]: "en" for row in rows if len(row["english"]) > 60}
+        rows = [json.loads(line) for line in file if "&" not in line]  # escaped markup is in no language
+    known = {row["text"]: row["language"] for row in rows if len(row["text"]) > 40}
+    known |= {row["english"]: "en" for row in rows if len(row["english"]) > 40}
     found = ask(Language(tmp_path).bind(()), list(known))
     for language, share in (("zh", 0.95), ("lv", 0.95), ("da", 0.8), ("en", 0.9)):
         right = [row["code"] == language for row, is_in in zip(found, known.values(), strict=True) if is_in == language]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from warehouse.ingest import find_inputs, ingest
 from warehouse.lake import Lake
 from warehouse.opened import open_project
 from warehouse.outcome import Options, Watcher
+from warehouse.tally import Tally
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
@@ -27,9 +29,9 @@ class Counting(Watcher):
     def __init__(self) -> None:
         self.asked: dict[str, int] = {}
 
-    def answering(self, title, missing, answered):
-        self.asked[title.partition("(")[0]] = missing
-        return super().answering(title, missing, answered)
+    def answering(self, tally: Tally) -> Callable[[Tally], None]:
+        self.asked[tally.title.partition("(")[0]] = tally.missing
+        return super().answering(tally)
 
 
 @pytest.fixture
