@@ -4,24 +4,41 @@
                    max_epochs=4, shortfall='fail') }}
 
     pool        relation with doc_id, component, n_tokens; held-out documents already absent
-    shares      component → share, normalised over all components (nine decimals count)
-    tokens      tokens of the whole mixture: a number or a scalar SQL expression
+    shares      component → share, normalised over all components (nine decimals count); or a relation with the columns
+                component and share
+    tokens      tokens of the whole mixture: a number, a scalar SQL expression, or 'all': as many as there are when no
+                document is seen twice. Then the component that is scarcest for its share is used up and the others get
+                their shares beside it; with shortfall='spill' every component is used up, whatever its share.
     seed        orders the documents of a component by md5(seed || ':' || doc_id), then doc_id
     max_epochs  greatest number of times a component is seen, for all or as component → number
                 (six decimals count; a component that the mapping does not name gets one epoch)
     shortfall   what happens if a component has fewer than its tokens: 'fail', or 'spill' the rest over the components
                 that are not at their cap, by share; if all are, spill fails too
+    budget,     in place of tokens: the tokens of a whole training (a number or an expression) and which part of it
+    window      this mixture is, 0.2 for the last fifth (nine decimals count; whole tokens, rounded down)
+    components  component → a condition on the pool's columns, or a relation with the doc_ids; the pool then needs no
+                column component. One that has no share is told apart, and left out.
+    overlap     what happens to a document that is in several components. 'first': it is of the first of `components`
+                (without these, of `shares`; if that is a relation, the one whose row in the pool has the lowest
+                `position`). 'error': the build fails and names it. 'all': it is in each, see mixture_overlap.sql.
+                With components 'first' unless told; without, the pool's rows are taken as they are.
+    leave_out   a component to leave out: the documents it would have had are in no other component either
+    freed       who gets its share: 'proportionally' all others, or the component named
 
     Rows: doc_id, component, copies (1 or more), n_tokens.
 
     Let D be the tokens a component has and T its target. Every document gets floor(T / D) copies, and the documents
     first in order get one more, cut where the total comes nearest to T (at a tie, the fewer tokens; documents without
-    tokens are in if they come before T). So the same seed with more tokens gives a superset. All arithmetic is on integers: shares are in units of 1e-9, epochs of 1e-6, and
-    fractions are compared crosswise, so no result depends on rounding, on threads or on the order of rows.
+    tokens are in if they come before T). So the same seed with more tokens gives a superset. All arithmetic is on
+    integers: shares are in units of 1e-9, epochs of 1e-6, and fractions are compared crosswise, so no result depends on
+    rounding, on threads or on the order of rows.
 #}
-{%- macro mixture(pool, shares, tokens, seed=17, max_epochs=1, shortfall='fail') -%}
+{%- macro mixture(pool, shares, tokens=none, seed=17, max_epochs=1, shortfall='fail',
+        budget=none, window=none, components=none, overlap=none, leave_out=none, freed='proportionally') -%}
 with
-{{ mixture_targets(pool, shares, tokens, max_epochs, shortfall) }},
+{{ mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed, budget, window, components, overlap,
+    leave_out, freed) }}
+{%- if overlap != 'all' %},
 mixture_order as (
     select
         doc_id,
@@ -48,6 +65,7 @@ mixture_copies as (
     from mixture_order
     join mixture_target on mixture_target.component = mixture_order.component
 )
+{%- endif %}
 select doc_id, component, cast(copies as bigint) as copies, cast(n_tokens as bigint) as n_tokens
 from mixture_copies
 where copies >= 1
@@ -64,9 +82,11 @@ where target < 0
     documents, copies, shortfall (tokens asked by share but not to be had under the cap; 0 where there is enough) and
     cause (what the shortfall comes from; NULL without one).
 #}
-{%- macro mixture_report(mixture, pool, shares, tokens, seed=17, max_epochs=1, shortfall='fail') -%}
+{%- macro mixture_report(mixture, pool, shares, tokens=none, seed=17, max_epochs=1, shortfall='fail',
+        budget=none, window=none, components=none, overlap=none, leave_out=none, freed='proportionally') -%}
 with
-{{ mixture_targets(pool, shares, tokens, max_epochs, shortfall) }},
+{{ mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed, budget, window, components, overlap,
+    leave_out, freed) }},
 mixture_got as (
     select component, sum(n_tokens * copies) as tokens, count(*) as documents, sum(copies) as copies
     from {{ mixture }}
@@ -103,29 +123,57 @@ order by mixture_target.weight desc, mixture_target.component
     (1e-6 of a token), short (the share asks more than the cap), asked / total_weight (tokens asked), and the target:
     whole_epochs of all documents, then part_of_an_epoch / divisor tokens more.
 #}
-{%- macro mixture_targets(pool, shares, tokens, max_epochs, shortfall) -%}
-{%- if shares is not mapping or not shares -%}
-    {{ exceptions.raise_compiler_error("mixture: shares names components: {'code': 0.6, 'prose': 0.4}") }}
-{%- endif -%}
-{%- for component, share in shares.items() if not 0 <= share | float(-1) < 1000000000 -%}
-    {{ exceptions.raise_compiler_error("mixture: the share of " ~ component ~ " is " ~ share ~ ", not 0 or more") }}
-{%- endfor -%}
-{%- if tokens is number and not tokens > 0 -%}
-    {{ exceptions.raise_compiler_error("mixture: tokens is " ~ tokens ~ ", not 1 or more") }}
-{%- endif -%}
-{%- if shortfall not in ('fail', 'spill') -%}
-    {{ exceptions.raise_compiler_error("mixture: shortfall is 'fail' or 'spill', not '" ~ shortfall ~ "'") }}
-{%- endif -%}
-mixture_asked (component, weight, epochs) as (
+{%- macro mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed=17, budget=none, window=none,
+        components=none, overlap=none, leave_out=none, freed='proportionally') -%}
+{{- mixture_arguments(shares, tokens, shortfall, budget, window, components, overlap, leave_out, freed) -}}
+{#- A relation passes for a mapping, too. -#}
+{%- set listed = shares is mapping and shares.identifier is not string -%}
+{%- set all_once = tokens == 'all' -%}
+mixture_asked (component, weight, epochs, place) as (
+    {%- if listed %}
     values
-    {%- for component, share in shares.items() %}
-        {%- set epochs = max_epochs.get(component, 1) if max_epochs is mapping else max_epochs %}
+    {%- for component, share in shares.items() if component != leave_out %}
+        {%- set epochs = (max_epochs.get(component, 1) if max_epochs is mapping else max_epochs) | float %}
     (
-        '{{ component | replace("'", "''") }}',
-        cast({{ ((share | float) * 1000000000) | round | int }} as hugeint),
-        cast({{ ((epochs | float) * 1000000) | round | int }} as hugeint)
+        {{ mixture_text(component) }},
+        cast({{ mixture_weight(share, shares[leave_out] if leave_out is not none and component == freed else 0) }} as hugeint),
+        cast({{ ((([epochs, 1] | min if all_once else epochs)) * 1000000) | round | int }} as hugeint),
+        {{ loop.index }}
     ){{ "," if not loop.last }}
     {%- endfor %}
+    {%- else %}
+    select
+        component,
+        case
+            when count(*) over (partition by component) > 1
+            then error('mixture: the shares name component ' || component || ' twice')
+            when not share >= 0 or share is null
+            then error('mixture: the share of ' || component || ' is not 0 or more')
+            else cast(round(share * 1000000000) as hugeint)
+        end
+        {%- if leave_out is not none and freed != 'proportionally' %}
+        + case when component = {{ mixture_text(freed) }} then (
+            select cast(round(share * 1000000000) as hugeint) from {{ shares }}
+            where component = {{ mixture_text(leave_out) }}
+        ) else 0 end
+        {%- endif %},
+        cast(
+            {%- if max_epochs is mapping %} case component
+            {%- for component, epochs in max_epochs.items() %} when {{ mixture_text(component) }} then
+                {{- ' ' ~ ((([epochs | float, 1] | min if all_once else epochs | float)) * 1000000) | round | int }}
+            {%- endfor %} else 1000000 end
+            {%- else %} {{ ((([max_epochs | float, 1] | min if all_once else max_epochs | float)) * 1000000) | round | int }}
+            {%- endif %} as hugeint),
+        0
+    from {{ shares }}
+    {%- if leave_out is not none %}
+    where case when (select count(*) from {{ shares }} where component in (
+                {{- mixture_text(leave_out) }}{% if freed != 'proportionally' %}, {{ mixture_text(freed) }}{% endif -%}
+            )) = {{ 1 if freed == 'proportionally' else 2 }}
+        then component != {{ mixture_text(leave_out) }}
+        else error('mixture: leave_out or freed is no component of the shares') end
+    {%- endif %}
+    {%- endif %}
 ),
 mixture_pool as (
     select
@@ -134,7 +182,7 @@ mixture_pool as (
         case when n_tokens >= 0 then n_tokens
             else error('mixture: document ' || doc_id || ' of component ' || component || ' has no token count')
         end as n_tokens
-    from {{ pool }}
+    from {{ mixture_documents(pool, shares, listed, components, overlap, leave_out) }} as told
     where component in (select component from mixture_asked)
 ),
 mixture_available as (
@@ -142,6 +190,38 @@ mixture_available as (
     from mixture_pool
     group by component
 ),
+mixture_total as (
+    {%- if all_once %}
+    select case
+        {%- if shortfall == 'fail' %}
+        when min(cap) > 0 then min((cap * total_weight + weight * 1000000 - 1) // (weight * 1000000))
+        else error('mixture: tokens=''all'' needs documents of every component, and there are none of '
+            || string_agg(component, ', ' order by component) filter (cap = 0)
+            || '. Leave them out of the shares, or set shortfall=''spill''')
+        {%- else %}
+        when sum(cap) > 0 then cast((sum(cap) + 999999) // 1000000 as hugeint)
+        else error('mixture: the pool has no documents of any component')
+        {%- endif %}
+        end as tokens
+    from (
+        select
+            mixture_asked.component,
+            mixture_asked.weight,
+            sum(mixture_asked.weight) over () as total_weight,
+            cast(coalesce(mixture_available.available, 0) as hugeint) * mixture_asked.epochs as cap
+        from mixture_asked
+        left join mixture_available on mixture_available.component = mixture_asked.component
+        where mixture_asked.weight > 0
+    ) as caps
+    {%- elif budget is not none %}
+    select cast({{ budget }} as hugeint) * {{ ((window | float) * 1000000000) | round | int }} // 1000000000 as tokens
+    {%- else %}
+    select cast({{ tokens }} as hugeint) as tokens
+    {%- endif %}
+),
+{%- if overlap == 'all' %}
+{{ mixture_overlapping(shares, max_epochs, shortfall, seed, leave_out, freed) }}
+{%- else %}
 mixture_caps as (
     select
         mixture_asked.component,
@@ -150,9 +230,11 @@ mixture_caps as (
         coalesce(mixture_available.documents, 0) as documents,
         cast(coalesce(mixture_available.available, 0) as hugeint) as available,
         cast(coalesce(mixture_available.available, 0) as hugeint) * mixture_asked.epochs as cap,
-        cast({{ tokens }} as hugeint) * mixture_asked.weight as asked,
+        mixture_total.tokens,
+        mixture_total.tokens * mixture_asked.weight as asked,
         sum(mixture_asked.weight) over () as total_weight
     from mixture_asked
+    cross join mixture_total
     left join mixture_available on mixture_available.component = mixture_asked.component
 ),
 -- Tokens rise like water over components of width `weight` until each is at its cap. A component is at its cap if the
@@ -160,7 +242,12 @@ mixture_caps as (
 mixture_levels as (
     select
         here.component,
+        {%- if all_once and shortfall == 'fail' %}
+        -- The total was rounded up to a whole token: the scarcest component may be less than that short of its share.
+        false as short,
+        {%- else %}
         here.asked * 1000000 > here.cap * here.total_weight as short,
+        {%- endif %}
         here.weight > 0 and here.weight * sum(case when other.cap * here.weight <= here.cap * other.weight
                 then other.cap else 0 end)
             + here.cap * sum(case when other.cap * here.weight <= here.cap * other.weight
@@ -183,7 +270,8 @@ mixture_fractions as (
         mixture_caps.*,
         mixture_levels.short,
         case
-            {%- if shortfall == 'fail' %}
+            {%- if all_once %}
+            {%- elif shortfall == 'fail' %}
             when mixture_levels.short then error(
                 'mixture: component ' || mixture_caps.component || ' has too few tokens: asked '
                 || cast(mixture_caps.asked // mixture_caps.total_weight as varchar) || ', available '
@@ -191,20 +279,20 @@ mixture_fractions as (
                 || cast(mixture_caps.available as varchar) || ' in ' || cast(mixture_caps.documents as varchar)
                 || ' documents, at most ' || rtrim(rtrim(cast(mixture_caps.epochs / 1000000.0 as varchar), '0'), '.')
                 || ' epochs' || case when mixture_caps.documents > 0 then '' else '; the pool has '
-                || coalesce((select string_agg(distinct component, ', ' order by component) from {{ pool }}), 'no rows')
+                || coalesce((select string_agg(distinct component, ', ' order by component) from {{ "mixture_pool" if components else pool }}), 'no rows')
                 end || '). Lower its share or the tokens, raise max_epochs, or set shortfall=''spill'''
             )
             {%- else %}
             when mixture_level.open_weight = 0 and mixture_level.capped_tokens
-                < cast({{ tokens }} as hugeint) * 1000000 then error(
+                < mixture_caps.tokens * 1000000 then error(
                 'mixture: all components together have too few tokens: asked '
-                || cast(cast({{ tokens }} as hugeint) as varchar) || ', available '
+                || cast(mixture_caps.tokens as varchar) || ', available '
                 || cast(mixture_level.capped_tokens // 1000000 as varchar)
                 || ' under max_epochs. Lower the tokens or raise max_epochs'
             )
             {%- endif %}
             when mixture_levels.capped then mixture_caps.cap
-            else (cast({{ tokens }} as hugeint) * 1000000 - mixture_level.capped_tokens) * mixture_caps.weight
+            else (mixture_caps.tokens * 1000000 - mixture_level.capped_tokens) * mixture_caps.weight
         end as target,
         case when mixture_levels.capped then cast(1000000 as hugeint)
             else 1000000 * mixture_level.open_weight end as divisor
@@ -219,4 +307,135 @@ mixture_target as (
         case when available = 0 then 0 else target % (available * divisor) end as part_of_an_epoch
     from mixture_fractions
 )
+{%- endif %}
+{%- endmacro -%}
+
+{#  mixture_documents: the pool's documents with their components, as a subquery (doc_id, component, n_tokens). #}
+{%- macro mixture_documents(pool, shares, listed, components, overlap, leave_out) -%}
+(
+    {%- if components and overlap == 'all' %}
+    {%- for component in components if component in shares and component != leave_out %}
+    select doc_id, {{ mixture_text(component) }} as component, n_tokens from {{ pool }}
+    where {{ mixture_condition(components[component]) }}
+        {%- if leave_out is not none %} and not coalesce({{ mixture_condition(components[leave_out]) }}, false){% endif %}
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
+    {%- elif components %}
+    select
+        doc_id,
+        case
+            {%- if overlap == 'error' %}
+            when 1 < {% for component, condition in components.items() -%}
+                cast(coalesce({{ mixture_condition(condition) }}, false) as integer){{ " + " if not loop.last }}
+                {%- endfor %}
+            then error('mixture: document ' || doc_id || ' is in several components: ' || concat_ws(', '
+                {%- for component, condition in components.items() -%}
+                , case when {{ mixture_condition(condition) }} then {{ mixture_text(component) }} end
+                {%- endfor %}) || '. Make them disjoint, or set overlap to first or all')
+            {%- endif %}
+            {%- for component, condition in components.items() %}
+            when {{ mixture_condition(condition) }} then {{ mixture_text(component) }}
+            {%- endfor %}
+        end as component,
+        n_tokens
+    from {{ pool }}
+    {%- elif overlap == 'first' %}
+    {#- Of the places, the lowest: an aggregate, for a window of as many partitions as documents takes thrice as long. -#}
+    {%- set place = "position" if not listed else "place" %}
+    select doc_id, arg_min(component, {{ place }}) as component, arg_min(n_tokens, {{ place }}) as n_tokens
+    from {% if listed %}(
+        select doc_id, component, n_tokens, case component
+            {%- for name in shares %} when {{ mixture_text(name) }} then {{ loop.index }}{% endfor %} end as place
+        from {{ pool }}
+    ) as placed{% else %}{{ pool }}{% endif %}
+    where component in ({{ mixture_names(shares, listed) }})
+    group by doc_id
+    {%- else %}
+    select
+        doc_id,
+        {%- if overlap == 'error' %}
+        case when count(*) over (partition by doc_id) > 1
+            then error('mixture: document ' || doc_id || ' is in several components. Make them disjoint, or set overlap')
+            else component end as component,
+        {%- else %}
+        component,
+        {%- endif %}
+        n_tokens
+    from {{ pool }}
+    where component in ({{ mixture_names(shares, listed) }})
+        {%- if leave_out is not none %}
+        and doc_id not in (
+            select doc_id from {{ pool }} where component = {{ mixture_text(leave_out) }} and doc_id is not null
+        )
+        {%- endif %}
+    {%- endif %}
+)
+{%- endmacro -%}
+
+{#  The names of all components of the shares, as the inside of IN (…). #}
+{%- macro mixture_names(shares, listed) -%}
+{%- if listed -%}
+{%- for component in shares %}{{ mixture_text(component) }}{{ ", " if not loop.last }}{% endfor -%}
+{%- else -%}
+select component from {{ shares }}
+{%- endif -%}
+{%- endmacro -%}
+
+{%- macro mixture_text(value) -%}
+'{{ value | string | replace("'", "''") }}'
+{%- endmacro -%}
+
+{#  A share in units of 1e-9, with the share of a component that was left out. #}
+{%- macro mixture_weight(share, more=0) -%}
+{{ ((share | float) * 1000000000) | round | int + ((more | float) * 1000000000) | round | int }}
+{%- endmacro -%}
+
+{%- macro mixture_condition(condition) -%}
+{%- if condition is string -%}({{ condition }}){%- else -%}(doc_id in (select doc_id from {{ condition }})){%- endif -%}
+{%- endmacro -%}
+
+{#  An error of the project if the arguments make no sense, before any row is read. #}
+{%- macro mixture_arguments(shares, tokens, shortfall, budget, window, components, overlap, leave_out, freed) -%}
+{%- set listed = shares is mapping and shares.identifier is not string -%}
+{%- if not shares or not (listed or shares is string or shares.identifier is string) -%}
+    {{ exceptions.raise_compiler_error("mixture: shares names components: {'code': 0.6, 'prose': 0.4}, or a relation") }}
+{%- endif -%}
+{%- if listed -%}
+{%- for component, share in shares.items() if not 0 <= share | float(-1) < 1000000000 -%}
+    {{ exceptions.raise_compiler_error("mixture: the share of " ~ component ~ " is " ~ share ~ ", not 0 or more") }}
+{%- endfor -%}
+{%- for name in [leave_out, freed if freed != 'proportionally' else none] if name is not none and name not in shares -%}
+    {{ exceptions.raise_compiler_error("mixture: the shares have no component " ~ name ~ "; they have " ~ shares | join(", ")) }}
+{%- endfor -%}
+{%- endif -%}
+{%- if leave_out is not none and freed == leave_out -%}
+    {{ exceptions.raise_compiler_error("mixture: " ~ freed ~ " is left out and cannot get its own share") }}
+{%- endif -%}
+{%- if leave_out is none and freed != 'proportionally' -%}
+    {{ exceptions.raise_compiler_error("mixture: freed goes with leave_out") }}
+{%- endif -%}
+{%- if tokens is number and not tokens > 0 -%}
+    {{ exceptions.raise_compiler_error("mixture: tokens is " ~ tokens ~ ", not 1 or more") }}
+{%- endif -%}
+{%- if (tokens is none) == (budget is none) or (budget is none) != (window is none) -%}
+    {{ exceptions.raise_compiler_error("mixture: say tokens, or budget and window: budget=1000000000000, window=0.2") }}
+{%- endif -%}
+{%- if budget is not none and not 0 < window | float(0) <= 1 -%}
+    {{ exceptions.raise_compiler_error("mixture: window is " ~ window ~ ", not a part of the budget: above 0, at most 1") }}
+{%- endif -%}
+{%- if shortfall not in ('fail', 'spill') -%}
+    {{ exceptions.raise_compiler_error("mixture: shortfall is 'fail' or 'spill', not '" ~ shortfall ~ "'") }}
+{%- endif -%}
+{%- if overlap not in (none, 'first', 'error', 'all') -%}
+    {{ exceptions.raise_compiler_error("mixture: overlap is 'first', 'error' or 'all', not '" ~ overlap ~ "'") }}
+{%- endif -%}
+{%- if overlap == 'all' and (tokens == 'all' or not listed) -%}
+    {{ exceptions.raise_compiler_error("mixture: overlap='all' needs shares by name, and tokens as a number or an expression") }}
+{%- endif -%}
+{%- if components and listed -%}
+{%- for component in shares if component not in components -%}
+    {{ exceptions.raise_compiler_error(
+        "mixture: " ~ component ~ " has a share but no condition; components has " ~ components | join(", ")) }}
+{%- endfor -%}
+{%- endif -%}
 {%- endmacro -%}

@@ -78,6 +78,8 @@ def test_dbt_builds_the_pure_sql_part_of_our_own_project(
 ) -> None:
     shutil.copytree(ROOT / "sql", tmp_path / "sql", ignore=shutil.ignore_patterns("target", "logs"))
     run_dbt(dbt, tmp_path / "sql", "--warn-error", "parse")
+    published = "{published_mixtures: true, published_components: {code: \"component = 'code'\"}}"
+    run_dbt(dbt, tmp_path / "sql", "--warn-error", "parse", "--vars", published)
 
     small = "{baseline_tokens: 40000, anneal_tokens: 15000}"
     cuvee(tmp_path, "init")

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[2]
 Row = tuple[str, str, int, int]
+FILES = ("mixture.sql", "mixture_overlap.sql", "held_out.sql")
 
 
 class Exceptions:
@@ -35,7 +36,7 @@ class Exceptions:
 
 @cache
 def _environment() -> tuple[jinja2.Environment, str]:
-    macros = "".join((ROOT / "sql" / "macros" / name).read_text() for name in ("mixture.sql", "held_out.sql"))
+    macros = "".join((ROOT / "sql" / "macros" / name).read_text() for name in FILES)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.globals["exceptions"] = Exceptions
     return environment, macros
@@ -110,8 +111,15 @@ class ShortError(Exception):
     pass
 
 
-def reference(pool: list[tuple[str, str, int]], asked: Asked) -> list[Row]:
-    """The definition, step by step: who is at the cap is found by pouring again until nobody new is."""
+def order(seed: int, document: str) -> tuple[str, str]:
+    return hashlib.md5(f"{seed}:{document}".encode()).hexdigest(), document
+
+
+def reference(pool: list[tuple[str, str, int]], asked: Asked, *, forgiving: bool = False) -> list[Row]:
+    """The definition, step by step: who is at the cap is found by pouring again until nobody new is.
+
+    ``forgiving``: when all are at their caps, what is left over is nobody's.
+    """
     available = {name: sum(row[2] for row in pool if row[1] == name) for name in asked.shares}
     caps = {name: asked.max_epochs[name] * available[name] for name in asked.shares}
     open_names = {name for name, share in asked.shares.items() if share}
@@ -120,7 +128,7 @@ def reference(pool: list[tuple[str, str, int]], asked: Asked) -> list[Row]:
     while True:
         weight = sum(asked.shares[name] for name in open_names)
         if not open_names:
-            if rest > 0:
+            if rest > 0 and not forgiving:
                 raise ShortError
             break
         poured = {name: rest * asked.shares[name] / weight for name in open_names}
@@ -137,7 +145,7 @@ def reference(pool: list[tuple[str, str, int]], asked: Asked) -> list[Row]:
     rows: list[Row] = []
     for name, target in targets.items():
         documents = [row for row in pool if row[1] == name]
-        documents.sort(key=lambda row: (hashlib.md5(f"{asked.seed}:{row[0]}".encode()).hexdigest(), row[0]))
+        documents.sort(key=lambda row: order(asked.seed, row[0]))
         if not available[name]:
             continue
         whole, part = divmod(target, available[name])

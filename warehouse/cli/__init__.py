@@ -41,6 +41,7 @@ COMMANDS = {
     "batch": ("warehouse.cli.batch:batch", "Label by OpenAI's batch files: write the requests, read the responses."),
     "tokenizer": ("warehouse.cli.tokenizer:tokenizer", "Train and list tokenizers."),
     "convert-gguf": ("warehouse.cli.convert:convert_gguf", "Make a model folder of a GGUF file."),
+    "mixture": ("warehouse.cli.mixture:mixture", "Show what a mixture got of what it asked; compare two."),
     "export": ("warehouse.cli.export:export", "Write a mixture to MDS shards."),
     "sql": ("warehouse.cli.sql:sql", "Ask the lake a question in SQL."),
 }

@@ -65,7 +65,7 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int) -> Mixture:
     """
     import duckdb
 
-    relation, sql = _find(cursor, name)
+    relation, sql = find(cursor, name)
     present = [column[0] for column in cursor.execute(f"describe {relation}").fetchall()]
     if missing := [column for column in COLUMNS if column not in present]:
         raise MixtureError(
@@ -96,20 +96,29 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int) -> Mixture:
     components, levels = _components(cursor), _levels(cursor)
     if not components:
         raise MixtureError(f"{name} has no documents")
-    fingerprint = cursor.execute(
-        """
+    snapshot = cursor.execute("select id from lake.current_snapshot()").fetchone()
+    assert snapshot
+    return Mixture(name, sql, int(snapshot[0]), fingerprint(cursor, "temp.mixture_documents"), components, levels)
+
+
+def fingerprint(cursor: duckdb.DuckDBPyConnection, relation: str) -> str:
+    """A digest of a mixture's documents, components and copies: 32 hex digits, whatever the order of its rows."""
+    row = cursor.execute(
+        f"""
         select md5(concat_ws(' ', count(*), sum(md5_number_lower(entry)::hugeint),
             sum(md5_number_upper(entry)::hugeint)))
-        from (select doc_id || ' ' || copies || ' ' || component as entry from temp.mixture_documents)
+        from (select doc_id || ' ' || copies || ' ' || component as entry from {relation})
         """
     ).fetchone()
-    snapshot = cursor.execute("select id from lake.current_snapshot()").fetchone()
-    assert fingerprint and snapshot
-    return Mixture(name, sql, int(snapshot[0]), str(fingerprint[0]), components, levels)
+    assert row
+    return str(row[0])
 
 
-def _find(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str | None]:
-    """The quoted relation that a model's name means, with its query if it is a view."""
+def find(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str | None]:
+    """The quoted relation that a model's name means, with the query it was made from where that is known.
+
+    Raises UsageError for a name that no relation or several have.
+    """
     rows = cursor.execute(
         """
         select schema_name, view_name, sql from duckdb_views() where database_name = 'lake' and not internal
