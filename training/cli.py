@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
+
+if TYPE_CHECKING:
+    from training.plan import PlannedCurve
 
 
 @click.command()
@@ -40,19 +45,21 @@ def anneal(
     """
     from training import exports, results
     from training.anneal import anneal as train
-    from training.anneal import runs
+    from training.anneal import runs, trunk_rate
     from training.recipe import read_recipe
 
     recipe = read_recipe(recipe_path, settings)
     lake = open_lake(lake_dir)
     found = exports.find(lake, recipe)
     sweep = runs(recipe, found)
+    folder = folder or Path("runs") / recipe.name
     if only_plan:
         from training.plan import plan
 
-        _show_plan(plan(recipe, sweep, found, results.finished(lake, [run.run_id for run in sweep])), out)
+        done = results.finished(lake, [run.run_id for run in sweep])
+        _show_plan(plan(recipe, sweep, found, done, trunk_rate(sweep, folder)), out)
         return
-    train(recipe, lake, found, folder or Path("runs") / recipe.name, out)
+    train(recipe, lake, found, folder, out)
     columns, rows = results.table(recipe, sweep, found, results.losses(lake, [run.run_id for run in sweep]))
     out.rows(columns, rows, title=f"{recipe.name}: held-out loss, nats per token")
     out.note(
@@ -92,3 +99,15 @@ def _show_plan(planned: object, out: Output) -> None:
         [(one.arm, one.component, one.share, f"{one.tokens:,}", one.epochs) for one in planned.components],
         title="what each arm reads",
     )
+    for curve in planned.curves:
+        origin = {"recipe": "", "checkpoint": ", from the trunk's checkpoint"}[curve.source]
+        out.rows(
+            ("tokens", "learning rate", ""),
+            [(f"{tokens:,}", f"{rate:.3e}", _bar(rate, planned.curves)) for tokens, rate in curve.points[::10]],
+            title=f"learning rate of the {curve.run}{origin}",
+        )
+
+
+def _bar(rate: float, curves: Sequence[PlannedCurve]) -> str:
+    highest = max(rate for curve in curves for _, rate in curve.points) or 1.0
+    return "█" * round(30 * rate / highest)

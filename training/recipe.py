@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from training.configuration import Amount, Count, Fraction, Node, Positive, Range, RecipeError, load, read
+from training.durations import Clock, Duration
 from udfs.errors import did_you_mean
 
 
@@ -57,28 +58,60 @@ class Model:
         )
 
 
+Shape = Literal["constant", "linear", "one_minus_sqrt", "warmup_stable_decay", "inverse_sqrt", "piecewise"]
+NOTHING = Duration(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a piecewise schedule, from where the last one ended to ``to``. One may lack ``over``: the rest."""
+
+    to: Fraction
+    over: Duration | None = None
+    shape: Literal["linear", "cosine"] = "linear"
+
+
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """The run that all arms start from: linear warmup over ``warmup`` tokens, then a constant learning rate.
+    """The run that all arms start from, by default at a constant learning rate after a linear warmup.
 
-    ``seed`` draws the first weights and the order of the data.
+    ``seed`` draws the first weights and the order of the data. The keys from ``schedule`` on are those of an anneal.
     """
 
     mixture: str
     tokens: Count
     learning_rate: Positive
-    warmup: Amount = 0
-    schedule: Literal["constant"] = "constant"
+    warmup: Duration = NOTHING
+    schedule: Shape = "constant"
     seed: Amount = 17
+    final_fraction: Fraction = 0.0
+    decay: Duration = NOTHING
+    scale: Duration | None = None
+    decay_floor: Fraction = 0.0
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Anneal:
-    """How every arm decays: from the trunk's current learning rate to ``final_fraction`` of it over ``tokens``."""
+    """How every arm decays over ``tokens``: from the trunk's current learning rate to ``final_fraction`` of it.
+
+    ``learning_rate`` is another rate to start from; above the trunk's it needs ``above_trunk``. ``warmup`` is for the
+    shapes constant, warmup_stable_decay and inverse_sqrt; ``decay`` is the fall at the end of the last two; ``scale``
+    and ``decay_floor`` are inverse_sqrt's time scale (the warmup, if not given) and the ratio it tends to.
+    """
 
     tokens: Count
-    schedule: Literal["linear", "one_minus_sqrt"] = "linear"
+    schedule: Shape = "linear"
     final_fraction: Fraction = 0.0
+    learning_rate: Positive | None = None
+    above_trunk: bool = False
+    warmup: Duration = NOTHING
+    decay: Duration = NOTHING
+    scale: Duration | None = None
+    decay_floor: Fraction = 0.0
+    pieces: tuple[Piece, ...] = ()
+
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,5 +227,35 @@ def _check_arms(recipe: Recipe, node: Node) -> None:
     for key, tokens in (("trunk.tokens", recipe.trunk.tokens), ("anneal.tokens", recipe.anneal.tokens)):
         if tokens < recipe.batch_tokens:
             raise RecipeError(f"{key} is less than one batch ({recipe.batch_tokens:,} tokens)", where=node.at(key))
-    if recipe.trunk.warmup > recipe.trunk.tokens:
-        raise RecipeError("trunk.warmup is longer than the trunk", where=node.at("trunk.warmup"))
+    _check_schedule(recipe.trunk, "trunk", recipe.batch_tokens, node)
+    _check_schedule(recipe.anneal, "anneal", recipe.batch_tokens, node)
+
+
+def _check_schedule(settings: Trunk | Anneal, name: str, batch_tokens: int, node: Node) -> None:
+    """What can be said before the exports are known: samples have no length yet and are checked with the curve."""
+    clock = Clock(settings.tokens, batch_tokens, sequence_length=0)
+    if settings.warmup.tokens(clock) > settings.tokens:
+        raise RecipeError(f"{name}.warmup is longer than the {name}", where=node.at(f"{name}.warmup"))
+    for key, shapes in (
+        ("warmup", ("constant", "warmup_stable_decay", "inverse_sqrt")),
+        ("decay", ("warmup_stable_decay", "inverse_sqrt")),
+        ("scale", ("inverse_sqrt",)),
+        ("decay_floor", ("inverse_sqrt",)),
+        ("pieces", ("piecewise",)),
+    ):
+        given = getattr(settings, key) not in (None, NOTHING, 0.0, ())
+        if given and settings.schedule not in shapes:
+            raise RecipeError(
+                f"{name}.{key} means nothing to the schedule {settings.schedule}",
+                where=node.at(f"{name}.{key}"),
+                hint=f"it is for {', '.join(shapes)}",
+            )
+    if settings.schedule == "piecewise" and not settings.pieces:
+        raise RecipeError(f"{name}.schedule piecewise needs {name}.pieces", where=node.at(f"{name}.schedule"))
+    if sum(piece.over is None for piece in settings.pieces) > 1:
+        raise RecipeError("only one piece may lack 'over', and takes the rest", where=node.at(f"{name}.pieces"))
+    if settings.schedule == "inverse_sqrt":
+        if settings.scale is None and not settings.warmup.amount:
+            raise RecipeError(f"{name} lacks 'scale' (or a warmup)", where=node.at(f"{name}.schedule"))
+        if settings.scale is not None and not settings.scale.amount:
+            raise RecipeError(f"{name}.scale must be more than 0", where=node.at(f"{name}.scale"))

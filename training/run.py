@@ -23,6 +23,7 @@ from composer.utils import dist, reproducibility
 from torch import nn
 
 from training import checkpoints, data, schedules
+from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
 from training.models import build
@@ -119,10 +120,11 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
 
 
 def _schedule(job: Job, recipe: Recipe) -> Schedule:
+    clock = Clock(job.steps * recipe.batch_tokens, recipe.batch_tokens, job.export.sequence_length)
     if job.parent is None:
-        return schedules.of_trunk(recipe.trunk)
-    start = checkpoints.learning_rate(_last(job.parent)) / recipe.trunk.learning_rate
-    return schedules.of_anneal(recipe.anneal, start, job.steps * recipe.batch_tokens)
+        return schedules.of_trunk(recipe.trunk, clock)
+    start = schedules.entry_rate(recipe.anneal, checkpoints.learning_rate(_last(job.parent)))
+    return schedules.of_anneal(recipe.anneal, start / recipe.trunk.learning_rate, clock)
 
 
 def _last(parent: Path) -> Path:

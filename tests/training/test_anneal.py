@@ -236,6 +236,29 @@ def test_the_plan_adds_up_and_trains_nothing(place: Place) -> None:
     assert "to train" in place.anneal("--plan").stdout
 
 
+def test_the_plan_shows_the_learning_rates_from_the_trunks_checkpoint(trained: Place, place: Place) -> None:
+    settings = ("--set", "trunk.learning_rate=1e-3", "--plan", "--json")
+    trunk, anneal = json.loads(place.anneal(*settings).stdout)["curves"]
+    assert (trunk["source"], anneal["source"]) == ("recipe", "recipe")
+    assert trunk["points"][0] == [0, 0.0]
+    assert anneal["points"][0] == [0, 1e-3]
+    trunk, anneal = json.loads(trained.anneal("--plan", "--json").stdout)["curves"]
+    assert (trunk["run"], anneal["run"], anneal["source"]) == ("trunk", "anneal", "checkpoint")
+    places = [8192 * part // 100 for part in range(101)]
+    assert [tokens for tokens, _ in anneal["points"]] == places
+    assert [rate for _, rate in anneal["points"]] == pytest.approx([3e-3 * (1 - place / 8192) for place in places])
+    assert "learning rate of the anneal, from the trunk's checkpoint" in trained.anneal("--plan").stdout
+
+
+@pytest.mark.parametrize("options", [("--plan",), ()])
+def test_an_anneal_above_the_trunks_rate_needs_a_flag(place: Place, options: tuple[str, ...]) -> None:
+    refused = place.anneal(*options, "--set", "anneal.learning_rate=4e-3")
+    assert refused.returncode == 2
+    assert "above the trunk's current rate, 0.003" in refused.stderr
+    assert "anneal.above_trunk=true" in refused.stderr
+    assert not (place.folder / "runs").exists()
+
+
 def test_a_resumed_run_equals_an_unbroken_one_in_the_second_epoch(trained: Place, place: Place) -> None:
     """All five runs lose what came after batch 12, in their second pass over streams with repeats, and go on."""
     shutil.copytree(trained.folder / "runs", place.folder / "runs")

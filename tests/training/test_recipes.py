@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from training.configuration import RecipeError
-from training.recipe import read_recipe
+from training.durations import Duration
+from training.recipe import Piece, read_recipe
 from udfs.errors import UsageError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
@@ -33,6 +34,22 @@ def test_numbers_are_read_by_what_is_asked_for(recipe_file: Path) -> None:
     assert (recipe.trunk.tokens, recipe.anneal.tokens, recipe.batch_tokens) == (600_000, 1_500_000, 512)
     assert recipe.optimizer.eps == 1e-8
     assert read_recipe(recipe_file, ("trunk.tokens=1.7T", "seeds=[3]")).trunk.tokens == 1_700_000_000_000
+
+
+def test_schedules_are_written_in_any_unit(recipe_file: Path) -> None:
+    recipe = read_recipe(
+        recipe_file,
+        (
+            "trunk.schedule=warmup_stable_decay",
+            "trunk.warmup=2ba",
+            "trunk.decay=25%",
+            "anneal.schedule=piecewise",
+            "anneal.pieces=[{over: 0.1dur, to: 1}, {shape: cosine, to: 0.1}, {over: 16sp, to: 0}]",
+        ),
+    )
+    assert (recipe.trunk.warmup, recipe.trunk.decay) == (Duration(2, "ba"), Duration(0.25, "dur"))
+    assert recipe.anneal.pieces[1] == Piece(0.1, None, "cosine")
+    assert recipe.anneal.pieces[2] == Piece(0.0, Duration(16, "sp"))
 
 
 def test_set_replaces_whole_mappings_and_lists(recipe_file: Path) -> None:
@@ -61,6 +78,12 @@ def test_set_replaces_whole_mappings_and_lists(recipe_file: Path) -> None:
         ("seeds: [1, 2]", "seeds: [1, 2", None, ["not valid YAML"]),
         ("evaluation: {mixture: held_out}", "", "1:1", ["lacks 'evaluation'"]),
         ("warmup: 1024", "warmup: 10k", "3:42", ["longer than the trunk"]),
+        ("warmup: 1024", "warmup: 10kg", "3:42", ["trunk.warmup must be a duration", "'10kg'"]),
+        ("warmup: 1024", "warmup: 120%", "3:42", ["trunk.warmup must be a duration"]),
+        ("schedule: linear", "warmup: 5ba", "4:24", ["anneal.warmup means nothing to the schedule linear"]),
+        ("schedule: linear", "schedule: piecewise", "4:24", ["needs anneal.pieces"]),
+        ("schedule: linear", "schedule: inverse_sqrt", "4:24", ["lacks 'scale'"]),
+        ("schedule: linear", "schedule: piecewise, pieces: [{to: 1}, {to: 0}]", "4:45", ["only one piece"]),
         ("tokens: 8192, schedule", "tokens: 100, schedule", "4:10", ["less than one batch (512 tokens)"]),
     ],
 )
