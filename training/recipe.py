@@ -31,19 +31,32 @@ class Sizes:
     heads: int
     sliding_window: int = 128
     global_every: int = 3
+    rope_theta: float = 10_000.0
+
+
+Kind = Literal["decoder", "encoder"]
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A named size of the Ettin suite, or sizes of one's own. Heads are 64 wide in the whole suite."""
+    """A named size of the Ettin suite, or sizes of one's own. Heads are 64 wide in the whole suite.
+
+    Or ``folder``: a causal or masked language model as transformers saves it, with its weights, or with fresh ones if
+    ``fresh``. A ModernBERT of the other kind is converted. ``rope_theta`` is the base of all layers' rotary positions:
+    1e4 in Ettin's first phase (1,024 tokens), 1.6e5 afterwards (7,999).
+    """
 
     size: str | None = None
+    kind: Kind = "decoder"
+    folder: str | None = None
+    fresh: bool = False
     layers: Count | None = None
     hidden: Count | None = None
     intermediate: Count | None = None
     heads: Count | None = None
     sliding_window: Count = 128
     global_every: Count = 3
+    rope_theta: Positive = 10_000.0
 
     def sizes(self) -> Sizes:
         """The sizes, those of the suite where one is named."""
@@ -55,6 +68,7 @@ class Model:
             heads=self.heads or (named.heads if named else 0),
             sliding_window=self.sliding_window,
             global_every=self.global_every,
+            rope_theta=self.rope_theta,
         )
 
 
@@ -112,6 +126,20 @@ class Anneal:
     pieces: tuple[Piece, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What the model learns: by default causal_lm for a decoder and masked_lm for an encoder.
+
+    ``masked_next_token`` predicts a masked token from the position before it, as a causal model would: for encoders
+    that begin with a decoder's weights. ``rate`` of the tokens are masked, never the end of text, the mask token or
+    ``special_tokens``. ``mask_token`` is one more than the vocabulary holds, unless given.
+    """
+
+    name: Literal["causal_lm", "masked_lm", "masked_next_token"] | None = None
+    rate: Annotated[float, Range(above=0, at_most=1)] = 0.3
+    corruption: Literal["80_10_10", "all_mask"] = "80_10_10"
+    mask_token: Amount | None = None
+    special_tokens: tuple[Amount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +186,16 @@ class Recipe:
     evaluation: Evaluation
     batch_tokens: Count
     seeds: tuple[Amount, ...] = (1, 2)
+    objective: Objective = Objective()
     microbatch: Count | None = None
     optimizer: Optimizer = Optimizer()
     precision: Literal["fp32", "amp_bf16"] = "fp32"
     checkpoints: Checkpoints = Checkpoints()
+
+    @property
+    def learns(self) -> Literal["causal_lm", "masked_lm", "masked_next_token"]:
+        """The objective's name."""
+        return self.objective.name or ("causal_lm" if self.model.kind == "decoder" else "masked_lm")
 
     @property
     def mixtures(self) -> tuple[str, ...]:
@@ -187,6 +221,13 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
     node = load(path, settings)
     recipe = read(node, Recipe)
     _check_model(recipe.model, node)
+    if (recipe.learns == "causal_lm") != (recipe.model.kind == "decoder"):
+        raise RecipeError(
+            f"{'an encoder' if recipe.model.kind == 'encoder' else 'a decoder'} cannot learn {recipe.learns}:"
+            f" it sees {'what it should predict' if recipe.learns == 'causal_lm' else 'only what came before'}",
+            where=node.at("objective.name"),
+            hint="an encoder learns masked_lm or masked_next_token, a decoder causal_lm",
+        )
     _check_arms(recipe, node)
     return recipe
 
@@ -196,6 +237,14 @@ def _check_model(model: Model, node: Node) -> None:
         raise RecipeError(
             f"no model size {model.size!r}", where=node.at("model.size"), hint=did_you_mean(model.size, suite())
         )
+    if model.folder is not None:
+        if given := [key for key in ("size", "layers", "hidden", "intermediate", "heads") if getattr(model, key)]:
+            raise RecipeError(f"model.folder already says what model.{given[0]} is", where=node.at(f"model.{given[0]}"))
+        if not (Path(model.folder) / "config.json").is_file():
+            raise RecipeError(f"no model in {model.folder}: it has no config.json", where=node.at("model.folder"))
+        return
+    if model.fresh:
+        raise RecipeError("model.fresh is for model.folder", where=node.at("model.fresh"))
     sizes = model.sizes()
     for key in ("layers", "hidden", "intermediate", "heads"):
         if not getattr(sizes, key):
