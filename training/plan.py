@@ -9,7 +9,7 @@ from training import schedules
 from training.anneal import Run
 from training.durations import Clock
 from training.exports import Export
-from training.models import Parameters, count_parameters
+from training.models import Parameters, count, model_vocabulary
 from training.recipe import Recipe
 
 
@@ -69,7 +69,7 @@ def plan(
     ``current`` is the learning rate in the trunk's last checkpoint, None before there is one. Raises UsageError where
     the schedules make no sense (see training.schedules).
     """
-    parameters = count_parameters(recipe.model.sizes(), exports[recipe.trunk.mixture].vocabulary)
+    parameters = count(recipe.model, model_vocabulary(recipe, exports[recipe.trunk.mixture].vocabulary))
     planned = tuple(
         PlannedRun(
             run=run.label,

@@ -72,7 +72,7 @@ def test_set_replaces_whole_mappings_and_lists(recipe_file: Path) -> None:
         ("seeds: [1, 2]", "seeds: 1", "7:1", ["seeds must be a list"]),
         ("layers: 2, ", "", "2:1", ["model lacks 'layers'", "17m"]),
         ("layers: 2", "size: 17mm", "2:9", ["no model size '17mm'", "did you mean 17m"]),
-        ("heads: 1", "heads: 1, kind: encodr", "2:60", ["model.kind", "did you mean encoder?"]),
+        ("heads: 1", "heads: 1, kind: encodr", "2:60", ["model.kind", "did you mean encoder"]),
         ("layers: 2", "folder: nowhere, layers: 2", "2:26", ["model.folder already says"]),
         ("layers: 2, hidden: 64, intermediate: 64, heads: 1", "folder: nowhere", "2:9", ["it has no config.json"]),
         ("seeds: [1, 2]", "objective: {name: masked_lm}", "7:13", ["a decoder cannot learn masked_lm"]),
