@@ -1,4 +1,4 @@
-"""cuvee anneal."""
+"""cuvee anneal and cuvee checkpoint."""
 
 from __future__ import annotations
 
@@ -65,6 +65,36 @@ def anneal(
     out.note(
         f"losses and differences are means over {len(recipe.seeds)} seeds (orders of the data); a difference compares"
         " runs with the same seed, and its spread is the largest less the smallest"
+    )
+
+
+@click.group()
+def checkpoint() -> None:
+    """Use what training has saved."""
+
+
+@checkpoint.command(name="export")
+@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--without-tokenizer", is_flag=True, help="Write the model alone.")
+@lake_option
+@output_options
+def export_checkpoint(source: Path, target: Path, without_tokenizer: bool, lake_dir: Path | None, out: Output) -> None:
+    """Write a checkpoint as a folder that transformers loads, with tokenizer and model card.
+
+    RUN is a run's folder (its last checkpoint is taken) or one of its .pt files.
+
+        cuvee checkpoint export runs/demo/upsampled-1 models/upsampled
+    """
+    from training.huggingface import export
+
+    done = export(source, target, open_lake(lake_dir), with_tokenizer=not without_tokenizer)
+    if out.as_json:
+        out.json({**asdict(done), "folder": str(done.folder)})
+        return
+    out.text(
+        f"{done.architecture} of {done.run_id} after {done.tokens:,} tokens, {done.parameters:,} parameters,"
+        f" in {done.folder}"
     )
 
 

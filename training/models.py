@@ -86,6 +86,7 @@ def make(model: Model, vocabulary: int, sequence_length: int, *, end_of_text: in
 
     built: PreTrainedModel
     built = _empty(model) if model.fresh else _loader(model).from_pretrained(model.folder, **_OFFLINE)
+    keep_window(built.config)
     if _other_kind(model):
         built = convert(built)
     longest = getattr(built.config, "max_position_embeddings", None)
@@ -176,14 +177,19 @@ def build(
 
 
 def decoder_configuration(settings: Mapping[str, Any]) -> Any:
-    """A ModernBertDecoderConfig that survives being saved.
-
-    transformers' own (4.57) does not keep ``local_attention``, so that a model with another window than 128 would be
-    loaded with 128 and compute something else.
-    """
+    """A ModernBertDecoderConfig that survives being saved."""
     import transformers
 
     configuration: Callable[..., Any] = transformers.ModernBertDecoderConfig
-    made = configuration(**settings)
-    made.local_attention = settings["local_attention"]
-    return made
+    return keep_window(configuration(**settings))
+
+
+def keep_window(configuration: Any) -> Any:
+    """The same configuration, told its sliding window in the form in which it will be read again.
+
+    transformers (4.57) makes ``sliding_window`` of a decoder's ``local_attention`` and does not keep the latter, so a
+    model with another window than 128 would be saved, loaded with 128 and compute something else.
+    """
+    if configuration.model_type == "modernbert-decoder":
+        configuration.local_attention = 2 * configuration.sliding_window
+    return configuration

@@ -263,26 +263,6 @@ def test_an_anneal_above_the_trunks_rate_needs_a_flag(place: Place, options: tup
     assert not (place.folder / "runs").exists()
 
 
-def test_an_encoder_learns_to_guess_masked_tokens_and_resumes_with_the_same_masks(place: Place) -> None:
-    settings = (
-        *("--set", "model.kind=encoder", "--set", "seeds=[1]", "--set", "arms={control: baseline}"),
-        *("--set", "anneal.tokens=4096", "--set", "microbatch=3"),
-    )
-    done = place.anneal(*settings)
-    assert done.returncode == 0, done.stderr
-    before = place.outcome()
-    losses = [row[0] for row in place.rows("select value from runs.metrics where name = 'train/loss' order by tokens")]
-    assert losses[0] == pytest.approx(4.17, abs=0.3)  # ln 65: nothing is known yet
-    assert min(losses) < losses[0] - 0.3
-    with place.lake.commit("forget", author="test") as commit:
-        for table in ("runs", "metrics", "batches", "checkpoints"):
-            commit.sql(f"delete from runs.{table} where run_id like '%control%'")
-    (place.folder / "runs/tiny/control-1/checkpoints/ba000000000008.pt").unlink()
-    again = place.anneal(*settings)
-    assert again.returncode == 0, again.stderr
-    assert place.outcome() == before
-
-
 def test_a_resumed_run_equals_an_unbroken_one_in_the_second_epoch(trained: Place, place: Place) -> None:
     """All five runs lose what came after batch 12, in their second pass over streams with repeats, and go on."""
     shutil.copytree(trained.folder / "runs", place.folder / "runs")
