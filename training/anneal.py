@@ -23,7 +23,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from training import results
+from training import results, schedules
+from training.durations import Clock
 from training.exports import Export
 from training.recipe import Recipe
 from udfs.errors import CuveeError, UsageError
@@ -64,7 +65,9 @@ class Run:
 def runs(recipe: Recipe, exports: Mapping[str, Export]) -> list[Run]:
     """The runs of a sweep, the trunk first. Tokens are rounded down to whole batches."""
     settings = asdict(recipe)
-    shared = {key: settings[key] for key in ("model", "optimizer", "batch_tokens", "microbatch", "precision")}
+    shared = {
+        key: settings[key] for key in ("model", "objective", "optimizer", "batch_tokens", "microbatch", "precision")
+    }
     shared["evaluation"] = settings["evaluation"]
     shared["held_out_export"] = exports[recipe.evaluation.mixture].manifest.export_id
 
@@ -107,11 +110,28 @@ def anneal(recipe: Recipe, lake: Lake, exports: Mapping[str, Export], folder: Pa
     if not todo:
         out.note(f"all {len(sweep)} runs of {recipe.name} are in the lake already")
         return
+    _check_rates(recipe, sweep, exports)
     _require_libraries()
     with _alone(folder):
         for run in sweep:
             _check_card(run, folder, exports)
         _train_all(recipe, sweep, todo, lake, exports, folder, out)
+
+
+def trunk_rate(sweep: Sequence[Run], folder: Path) -> float | None:
+    """The learning rate in the trunk's last checkpoint, None if the trunk has not been trained to its end."""
+    trunk = sweep[0]
+    card = folder / trunk.label / CARD
+    last = folder / trunk.label / "checkpoints" / f"ba{trunk.steps:012}.pt"
+    if not last.exists() or not card.exists() or json.loads(card.read_text(encoding="utf-8"))["run_id"] != trunk.run_id:
+        return None
+    _require_libraries()
+    from training.quiet import silence
+
+    silence()
+    from training.checkpoints import learning_rate
+
+    return learning_rate(last)
 
 
 def _train_all(
@@ -159,6 +179,14 @@ def _train_all(
             losses = results.losses(lake, [run.run_id])[run.run_id]
             shown = ", ".join(f"{component} {loss:.3f}" for component, loss in losses.items())
             out.note(f"{run.label}: {run.tokens:,} tokens in {perf_counter() - clock:.0f} s; held-out loss {shown}")
+
+
+def _check_rates(recipe: Recipe, sweep: Sequence[Run], exports: Mapping[str, Export]) -> None:
+    """Refuse schedules that make no sense before hours of training have gone into the trunk."""
+    trunk, first = sweep[:2]
+    clock = Clock(first.tokens, recipe.batch_tokens, exports[trunk.mixture].sequence_length)
+    start = schedules.entry_rate(recipe.anneal, schedules.final_rate(recipe, trunk.tokens, clock))
+    schedules.of_anneal(recipe.anneal, start / recipe.trunk.learning_rate, clock)
 
 
 def _require_libraries() -> None:

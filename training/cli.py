@@ -1,13 +1,18 @@
-"""cuvee anneal."""
+"""cuvee anneal and cuvee checkpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
+
+if TYPE_CHECKING:
+    from training.plan import PlannedCurve
 
 
 @click.command()
@@ -40,24 +45,56 @@ def anneal(
     """
     from training import exports, results
     from training.anneal import anneal as train
-    from training.anneal import runs
+    from training.anneal import runs, trunk_rate
     from training.recipe import read_recipe
 
     recipe = read_recipe(recipe_path, settings)
     lake = open_lake(lake_dir)
     found = exports.find(lake, recipe)
     sweep = runs(recipe, found)
+    folder = folder or Path("runs") / recipe.name
     if only_plan:
         from training.plan import plan
 
-        _show_plan(plan(recipe, sweep, found, results.finished(lake, [run.run_id for run in sweep])), out)
+        done = results.finished(lake, [run.run_id for run in sweep])
+        _show_plan(plan(recipe, sweep, found, done, trunk_rate(sweep, folder)), out)
         return
-    train(recipe, lake, found, folder or Path("runs") / recipe.name, out)
+    train(recipe, lake, found, folder, out)
     columns, rows = results.table(recipe, sweep, found, results.losses(lake, [run.run_id for run in sweep]))
     out.rows(columns, rows, title=f"{recipe.name}: held-out loss, nats per token")
     out.note(
         f"losses and differences are means over {len(recipe.seeds)} seeds (orders of the data); a difference compares"
         " runs with the same seed, and its spread is the largest less the smallest"
+    )
+
+
+@click.group()
+def checkpoint() -> None:
+    """Use what training has saved."""
+
+
+@checkpoint.command(name="export")
+@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--without-tokenizer", is_flag=True, help="Write the model alone.")
+@lake_option
+@output_options
+def export_checkpoint(source: Path, target: Path, without_tokenizer: bool, lake_dir: Path | None, out: Output) -> None:
+    """Write a checkpoint as a folder that transformers loads, with tokenizer and model card.
+
+    RUN is a run's folder (its last checkpoint is taken) or one of its .pt files.
+
+        cuvee checkpoint export runs/demo/upsampled-1 models/upsampled
+    """
+    from training.huggingface import export
+
+    done = export(source, target, open_lake(lake_dir), with_tokenizer=not without_tokenizer)
+    if out.as_json:
+        out.json({**asdict(done), "folder": str(done.folder)})
+        return
+    out.text(
+        f"{done.architecture} of {done.run_id} after {done.tokens:,} tokens, {done.parameters:,} parameters,"
+        f" in {done.folder}"
     )
 
 
@@ -92,3 +129,15 @@ def _show_plan(planned: object, out: Output) -> None:
         [(one.arm, one.component, one.share, f"{one.tokens:,}", one.epochs) for one in planned.components],
         title="what each arm reads",
     )
+    for curve in planned.curves:
+        origin = {"recipe": "", "checkpoint": ", from the trunk's checkpoint"}[curve.source]
+        out.rows(
+            ("tokens", "learning rate", ""),
+            [(f"{tokens:,}", f"{rate:.3e}", _bar(rate, planned.curves)) for tokens, rate in curve.points[::10]],
+            title=f"learning rate of the {curve.run}{origin}",
+        )
+
+
+def _bar(rate: float, curves: Sequence[PlannedCurve]) -> str:
+    highest = max(rate for curve in curves for _, rate in curve.points) or 1.0
+    return "█" * round(30 * rate / highest)

@@ -14,10 +14,9 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from training.durations import Duration, count, parse_duration
 from udfs import yamlfile
 from udfs.errors import Location, UsageError, did_you_mean
-
-_SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
 
 class RecipeError(UsageError):
@@ -139,7 +138,7 @@ def _value(node: Node, hint: Any, name: str) -> Any:
         return tuple(_value(item, arguments[0], f"{name}[{index}]") for index, item in enumerate(node.value))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(node.value, dict):
         return {key: _value(item, arguments[1], f"{name}.{key}") for key, item in node.value.items()}
-    if is_dataclass(hint) and isinstance(hint, type):
+    if is_dataclass(hint) and isinstance(hint, type) and hint not in _SCALARS:
         return read(node, hint, name)
     if origin is Literal and node.value in arguments:
         return node.value
@@ -157,16 +156,6 @@ def _value(node: Node, hint: Any, name: str) -> Any:
     raise RecipeError(f"{name} must be {wanted}, not {_shown(node)}", where=node.where, hint=close)
 
 
-def _count(text: str) -> int:
-    """A whole number: 600000, 600_000, 6e5, 600k, 1.7T."""
-    text = text.strip().replace("_", "")
-    factor = _SUFFIXES.get(text[-1:].lower(), 1)
-    number = float(text[:-1] if factor > 1 else text) * factor
-    if number != round(number):
-        raise ValueError(text)
-    return int(text) if factor == 1 and text.lstrip("+-").isdigit() else round(number)
-
-
 def _truth(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
@@ -175,9 +164,10 @@ def _truth(text: str) -> bool:
 
 _SCALARS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     str: ("text", str),
-    int: ("a whole number", _count),
+    int: ("a whole number", count),
     float: ("a number", float),
     bool: ("true or false", _truth),
+    Duration: ("a duration (tokens, or with sp, ba, dur or %)", parse_duration),
 }
 
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from composer.core import Callback, State
+from composer.loggers import Logger
 from composer.models import ComposerModel
+from composer.utils import dist
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics import Metric
-from transformers import PreTrainedModel
+from transformers import ModernBertDecoderForCausalLM, ModernBertForMaskedLM, PreTrainedModel
 
 from training.losses import linear_cross_entropy
+from training.masking import IGNORED, Masking, mask
+from training.models import mask_token
+from training.recipe import Recipe
 
 Batch = dict[str, Tensor]
+
+#: Draws the masks of held-out samples, whatever the run's own seed.
+EVALUATION_SEED = 2**32
 
 
 class HeldOutLoss(Metric):
@@ -37,23 +48,33 @@ class HeldOutLoss(Metric):
         return self.loss / self.predictions
 
 
-class CausalLanguageModel(ComposerModel):
-    """Predict each token of a packed sequence from those before it. A batch has ``input_ids`` (sequences, length)."""
+class LanguageModel(ComposerModel):
+    """A causal or masked model. A batch has ``input_ids`` and ``sample_ids``; ``prepare`` adds the rest.
+
+    ``inputs`` and ``targets`` are (sequences, length); the target of a position is what its logits should predict, or
+    ``IGNORED``. ``per_sequence`` (sequences) is how many predictions a sequence has, on average over the whole batch on
+    all ranks: losses are divided by it, so that however the batch is cut, each prediction weighs the same.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
+    def prepare(self, batch: Batch, step: int | None) -> Batch:
+        """The batch with inputs and targets. ``step`` is the batch's number in training, None in evaluation."""
+        raise NotImplementedError
+
     def forward(self, batch: Batch) -> Tensor:
         """Sum of the losses of a batch, in nats."""
-        tokens = batch["input_ids"]
-        hidden = self.model.lm_head(self.model.model(input_ids=tokens, use_cache=False).last_hidden_state)
-        output = self.model.decoder
-        return linear_cross_entropy(hidden[:, :-1].flatten(0, 1), output.weight, output.bias, tokens[:, 1:].flatten())
+        batch = self._prepared(batch)
+        targets = batch["targets"].flatten()
+        places = torch.nonzero(targets != IGNORED)[:, 0]
+        return summed_loss(self.model, batch["inputs"], targets[places], lambda rows: rows.flatten(0, 1)[places])
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean loss per predicted token."""
-        return outputs / predictions(batch)
+        batch = self._prepared(batch)
+        return outputs / (len(batch["inputs"]) * batch["per_sequence"][0])
 
     def eval_forward(self, batch: Batch, outputs: Tensor | None = None) -> Tensor:
         """What ``update_metric`` reads: the summed loss."""
@@ -65,10 +86,103 @@ class CausalLanguageModel(ComposerModel):
 
     def update_metric(self, batch: Batch, outputs: Any, metric: Metric) -> None:
         """Add a batch to a metric."""
+        metric.update(outputs, int((self._prepared(batch)["targets"] != IGNORED).sum()))
+
+    def _prepared(self, batch: Batch) -> Batch:
+        if "targets" not in batch:
+            batch.update(self.prepare(batch, None))
+        return batch
+
+
+class CausalLanguageModel(LanguageModel):
+    """Predict each token of a packed sequence from those before it. A batch has ``input_ids`` (sequences, length)."""
+
+    def prepare(self, batch: Batch, step: int | None) -> Batch:
+        """Every position predicts the next token."""
+        return batch
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Sum of the losses of a batch, in nats."""
+        tokens = batch["input_ids"]
+        return summed_loss(self.model, tokens, tokens[:, 1:].flatten(), lambda rows: rows[:, :-1].flatten(0, 1))
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean loss per predicted token."""
+        return outputs / predictions(batch)
+
+    def update_metric(self, batch: Batch, outputs: Any, metric: Metric) -> None:
+        """Add a batch to a metric."""
         metric.update(outputs, predictions(batch))
 
 
+class MaskedLanguageModel(LanguageModel):
+    """Guess masked tokens, each from its own position or, with ``shifted``, from the one before.
+
+    Shifted, a sequence's first token is never guessed. Masks depend on seed, sample and step; evaluation draws them
+    from the samples alone, so that all runs are measured on the same.
+    """
+
+    def __init__(self, model: PreTrainedModel, masking: Masking, *, seed: int, shifted: bool = False) -> None:
+        super().__init__(model)
+        self._masking = masking
+        self._seed = seed
+        self._shifted = shifted
+
+    def prepare(self, batch: Batch, step: int | None) -> Batch:
+        """Draw the masks."""
+        tokens = batch["input_ids"]
+        seed, place = (EVALUATION_SEED, 0) if step is None else (self._seed, step)
+        drawn = mask(tokens.cpu().numpy(), batch["sample_ids"].cpu().numpy(), self._masking, seed=seed, step=place)
+        inputs, targets = (torch.from_numpy(one).to(tokens.device) for one in drawn)
+        if self._shifted:
+            targets = torch.cat([targets[:, 1:], torch.full_like(targets[:, :1], IGNORED)], dim=1)
+        counts = torch.tensor([int((targets != IGNORED).sum()), len(tokens)], device=tokens.device)
+        if step is not None:
+            dist.all_reduce(counts)
+        mean = (counts[0] / counts[1]).clamp(min=1 / len(tokens))  # nothing masked at all: the loss is 0, not NaN
+        return {**batch, "inputs": inputs, "targets": targets, "per_sequence": mean.expand(len(tokens))}
+
+
+class Preparation(Callback):
+    """Prepares every training batch as a whole, before it is cut into microbatches."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+
+    def after_dataloader(self, state: State, logger: Logger) -> None:
+        """Draw what depends on the number of the batch."""
+        state.batch = self._model.prepare(state.batch, int(state.timestamp.batch))
+
+
+def objective(model: PreTrainedModel, recipe: Recipe, vocabulary: int, end_of_text: int, seed: int) -> LanguageModel:
+    """A model under the recipe's objective. ``vocabulary`` is the tokenizer's size, ``seed`` draws the masks."""
+    token = mask_token(recipe, vocabulary)
+    if token is None:
+        return CausalLanguageModel(model)
+    settings = recipe.objective
+    special = tuple(sorted({end_of_text, token, *settings.special_tokens}))
+    masking = Masking(settings.rate, token, special, vocabulary, settings.corruption)
+    return MaskedLanguageModel(model, masking, seed=seed, shifted=recipe.learns == "masked_next_token")
+
+
+def summed_loss(model: PreTrainedModel, inputs: Tensor, targets: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+    """Sum of the losses of some positions, in nats.
+
+    ``inputs`` is (sequences, length), ``targets`` (n); ``choose`` takes the n positions out of what is computed for
+    all, (sequences, length, width). ModernBERT's logits are never held all at once; other models' are, since what they
+    do between hidden states and logits is their own (scaling, capping).
+    """
+    whole: Any = model
+    options = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
+    if isinstance(model, (ModernBertForMaskedLM, ModernBertDecoderForCausalLM)):
+        head = whole.head if isinstance(model, ModernBertForMaskedLM) else whole.lm_head
+        hidden = choose(whole.model(input_ids=inputs, **options).last_hidden_state)
+        return linear_cross_entropy(head(hidden), whole.decoder.weight, whole.decoder.bias, targets)
+    logits = choose(whole(input_ids=inputs, **options).logits)
+    return functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
 def predictions(batch: Batch) -> int:
-    """How many tokens of a batch are predicted: all but the first of each sequence."""
+    """How many tokens of a batch a causal model predicts: all but the first of each sequence."""
     sequences, length = batch["input_ids"].shape
     return sequences * (length - 1)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from training.configuration import Amount, Count, Fraction, Node, Positive, Range, RecipeError, load, read
+from training.durations import Clock, Duration
 from udfs.errors import did_you_mean
 
 
@@ -30,19 +31,32 @@ class Sizes:
     heads: int
     sliding_window: int = 128
     global_every: int = 3
+    rope_theta: float = 10_000.0
+
+
+Kind = Literal["decoder", "encoder"]
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A named size of the Ettin suite, or sizes of one's own. Heads are 64 wide in the whole suite."""
+    """A named size of the Ettin suite, or sizes of one's own. Heads are 64 wide in the whole suite.
+
+    Or ``folder``: a causal or masked language model as transformers saves it, with its weights, or with fresh ones if
+    ``fresh``. A ModernBERT of the other kind is converted. ``rope_theta`` is the base of all layers' rotary positions:
+    1e4 in Ettin's first phase (1,024 tokens), 1.6e5 afterwards (7,999).
+    """
 
     size: str | None = None
+    kind: Kind = "decoder"
+    folder: str | None = None
+    fresh: bool = False
     layers: Count | None = None
     hidden: Count | None = None
     intermediate: Count | None = None
     heads: Count | None = None
     sliding_window: Count = 128
     global_every: Count = 3
+    rope_theta: Positive = 10_000.0
 
     def sizes(self) -> Sizes:
         """The sizes, those of the suite where one is named."""
@@ -54,31 +68,78 @@ class Model:
             heads=self.heads or (named.heads if named else 0),
             sliding_window=self.sliding_window,
             global_every=self.global_every,
+            rope_theta=self.rope_theta,
         )
+
+
+Shape = Literal["constant", "linear", "one_minus_sqrt", "warmup_stable_decay", "inverse_sqrt", "piecewise"]
+NOTHING = Duration(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a piecewise schedule, from where the last one ended to ``to``. One may lack ``over``: the rest."""
+
+    to: Fraction
+    over: Duration | None = None
+    shape: Literal["linear", "cosine"] = "linear"
 
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """The run that all arms start from: linear warmup over ``warmup`` tokens, then a constant learning rate.
+    """The run that all arms start from, by default at a constant learning rate after a linear warmup.
 
-    ``seed`` draws the first weights and the order of the data.
+    ``seed`` draws the first weights and the order of the data. The keys from ``schedule`` on are those of an anneal.
     """
 
     mixture: str
     tokens: Count
     learning_rate: Positive
-    warmup: Amount = 0
-    schedule: Literal["constant"] = "constant"
+    warmup: Duration = NOTHING
+    schedule: Shape = "constant"
     seed: Amount = 17
+    final_fraction: Fraction = 0.0
+    decay: Duration = NOTHING
+    scale: Duration | None = None
+    decay_floor: Fraction = 0.0
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Anneal:
-    """How every arm decays: from the trunk's current learning rate to ``final_fraction`` of it over ``tokens``."""
+    """How every arm decays over ``tokens``: from the trunk's current learning rate to ``final_fraction`` of it.
+
+    ``learning_rate`` is another rate to start from; above the trunk's it needs ``above_trunk``. ``warmup`` is for the
+    shapes constant, warmup_stable_decay and inverse_sqrt; ``decay`` is the fall at the end of the last two; ``scale``
+    and ``decay_floor`` are inverse_sqrt's time scale (the warmup, if not given) and the ratio it tends to.
+    """
 
     tokens: Count
-    schedule: Literal["linear", "one_minus_sqrt"] = "linear"
+    schedule: Shape = "linear"
     final_fraction: Fraction = 0.0
+    learning_rate: Positive | None = None
+    above_trunk: bool = False
+    warmup: Duration = NOTHING
+    decay: Duration = NOTHING
+    scale: Duration | None = None
+    decay_floor: Fraction = 0.0
+    pieces: tuple[Piece, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What the model learns: by default causal_lm for a decoder and masked_lm for an encoder.
+
+    ``masked_next_token`` predicts a masked token from the position before it, as a causal model would: for encoders
+    that begin with a decoder's weights. ``rate`` of the tokens are masked, never the end of text, the mask token or
+    ``special_tokens``. ``mask_token`` is one more than the vocabulary holds, unless given.
+    """
+
+    name: Literal["causal_lm", "masked_lm", "masked_next_token"] | None = None
+    rate: Annotated[float, Range(above=0, at_most=1)] = 0.3
+    corruption: Literal["80_10_10", "all_mask"] = "80_10_10"
+    mask_token: Amount | None = None
+    special_tokens: tuple[Amount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +186,16 @@ class Recipe:
     evaluation: Evaluation
     batch_tokens: Count
     seeds: tuple[Amount, ...] = (1, 2)
+    objective: Objective = Objective()
     microbatch: Count | None = None
     optimizer: Optimizer = Optimizer()
     precision: Literal["fp32", "amp_bf16"] = "fp32"
     checkpoints: Checkpoints = Checkpoints()
+
+    @property
+    def learns(self) -> Literal["causal_lm", "masked_lm", "masked_next_token"]:
+        """The objective's name."""
+        return self.objective.name or ("causal_lm" if self.model.kind == "decoder" else "masked_lm")
 
     @property
     def mixtures(self) -> tuple[str, ...]:
@@ -154,6 +221,13 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
     node = load(path, settings)
     recipe = read(node, Recipe)
     _check_model(recipe.model, node)
+    if (recipe.learns == "causal_lm") != (recipe.model.kind == "decoder"):
+        raise RecipeError(
+            f"{'an encoder' if recipe.model.kind == 'encoder' else 'a decoder'} cannot learn {recipe.learns}:"
+            f" it sees {'what it should predict' if recipe.learns == 'causal_lm' else 'only what came before'}",
+            where=node.at("objective.name"),
+            hint="an encoder learns masked_lm or masked_next_token, a decoder causal_lm",
+        )
     _check_arms(recipe, node)
     return recipe
 
@@ -163,6 +237,14 @@ def _check_model(model: Model, node: Node) -> None:
         raise RecipeError(
             f"no model size {model.size!r}", where=node.at("model.size"), hint=did_you_mean(model.size, suite())
         )
+    if model.folder is not None:
+        if given := [key for key in ("size", "layers", "hidden", "intermediate", "heads") if getattr(model, key)]:
+            raise RecipeError(f"model.folder already says what model.{given[0]} is", where=node.at(f"model.{given[0]}"))
+        if not (Path(model.folder) / "config.json").is_file():
+            raise RecipeError(f"no model in {model.folder}: it has no config.json", where=node.at("model.folder"))
+        return
+    if model.fresh:
+        raise RecipeError("model.fresh is for model.folder", where=node.at("model.fresh"))
     sizes = model.sizes()
     for key in ("layers", "hidden", "intermediate", "heads"):
         if not getattr(sizes, key):
@@ -194,5 +276,35 @@ def _check_arms(recipe: Recipe, node: Node) -> None:
     for key, tokens in (("trunk.tokens", recipe.trunk.tokens), ("anneal.tokens", recipe.anneal.tokens)):
         if tokens < recipe.batch_tokens:
             raise RecipeError(f"{key} is less than one batch ({recipe.batch_tokens:,} tokens)", where=node.at(key))
-    if recipe.trunk.warmup > recipe.trunk.tokens:
-        raise RecipeError("trunk.warmup is longer than the trunk", where=node.at("trunk.warmup"))
+    _check_schedule(recipe.trunk, "trunk", recipe.batch_tokens, node)
+    _check_schedule(recipe.anneal, "anneal", recipe.batch_tokens, node)
+
+
+def _check_schedule(settings: Trunk | Anneal, name: str, batch_tokens: int, node: Node) -> None:
+    """What can be said before the exports are known: samples have no length yet and are checked with the curve."""
+    clock = Clock(settings.tokens, batch_tokens, sequence_length=0)
+    if settings.warmup.tokens(clock) > settings.tokens:
+        raise RecipeError(f"{name}.warmup is longer than the {name}", where=node.at(f"{name}.warmup"))
+    for key, shapes in (
+        ("warmup", ("constant", "warmup_stable_decay", "inverse_sqrt")),
+        ("decay", ("warmup_stable_decay", "inverse_sqrt")),
+        ("scale", ("inverse_sqrt",)),
+        ("decay_floor", ("inverse_sqrt",)),
+        ("pieces", ("piecewise",)),
+    ):
+        given = getattr(settings, key) not in (None, NOTHING, 0.0, ())
+        if given and settings.schedule not in shapes:
+            raise RecipeError(
+                f"{name}.{key} means nothing to the schedule {settings.schedule}",
+                where=node.at(f"{name}.{key}"),
+                hint=f"it is for {', '.join(shapes)}",
+            )
+    if settings.schedule == "piecewise" and not settings.pieces:
+        raise RecipeError(f"{name}.schedule piecewise needs {name}.pieces", where=node.at(f"{name}.schedule"))
+    if sum(piece.over is None for piece in settings.pieces) > 1:
+        raise RecipeError("only one piece may lack 'over', and takes the rest", where=node.at(f"{name}.pieces"))
+    if settings.schedule == "inverse_sqrt":
+        if settings.scale is None and not settings.warmup.amount:
+            raise RecipeError(f"{name} lacks 'scale' (or a warmup)", where=node.at(f"{name}.schedule"))
+        if settings.scale is not None and not settings.scale.amount:
+            raise RecipeError(f"{name}.scale must be more than 0", where=node.at(f"{name}.scale"))

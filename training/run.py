@@ -3,6 +3,7 @@
 A run's folder holds
 
     run.json             what this run is (see training.anneal)
+    model/config.json    the model's configuration, as transformers reads it
     batches/*.parquet    the samples of each batch
     metrics/*.parquet    losses and learning rates
     checkpoints/*.pt     Composer checkpoints
@@ -23,10 +24,11 @@ from composer.utils import dist, reproducibility
 from torch import nn
 
 from training import checkpoints, data, schedules
+from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
-from training.models import build
-from training.objectives import CausalLanguageModel
+from training.models import make, model_vocabulary
+from training.objectives import Preparation, objective
 from training.provenance import Provenance
 from training.recipe import Recipe
 from training.schedules import Schedule
@@ -67,9 +69,10 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     length = job.export.sequence_length
     sequences = recipe.batch_tokens // length
     reproducibility.seed_all(recipe.trunk.seed)
-    model = CausalLanguageModel(
-        build(recipe.model.sizes(), job.export.vocabulary, length, end_of_text=job.export.manifest.end_of_text or 0)
-    )
+    vocabulary, end_of_text = job.export.vocabulary, job.export.manifest.end_of_text or 0
+    made = make(recipe.model, model_vocabulary(recipe, vocabulary), length, end_of_text=end_of_text)
+    made.config.save_pretrained(job.folder / "model")
+    model = objective(made, recipe, vocabulary, end_of_text, job.seed)
     optimizer = _optimizer(model, recipe)
     per_rank = sequences // dist.get_world_size()
     train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed)
@@ -86,6 +89,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         eval_interval=f"{max(1, recipe.evaluation.every // recipe.batch_tokens)}ba" if recipe.evaluation.every else 0,
         algorithms=[GradientClipping("norm", recipe.optimizer.clip_norm)] if recipe.optimizer.clip_norm else [],
         callbacks=[
+            Preparation(model),
             Provenance(job.folder / "batches"),
             measurements,
             Meter(progress, job.steps * recipe.batch_tokens),
@@ -119,10 +123,11 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
 
 
 def _schedule(job: Job, recipe: Recipe) -> Schedule:
+    clock = Clock(job.steps * recipe.batch_tokens, recipe.batch_tokens, job.export.sequence_length)
     if job.parent is None:
-        return schedules.of_trunk(recipe.trunk)
-    start = checkpoints.learning_rate(_last(job.parent)) / recipe.trunk.learning_rate
-    return schedules.of_anneal(recipe.anneal, start, job.steps * recipe.batch_tokens)
+        return schedules.of_trunk(recipe.trunk, clock)
+    start = schedules.entry_rate(recipe.anneal, checkpoints.learning_rate(_last(job.parent)))
+    return schedules.of_anneal(recipe.anneal, start / recipe.trunk.learning_rate, clock)
 
 
 def _last(parent: Path) -> Path:

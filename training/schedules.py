@@ -8,11 +8,13 @@ and a linear decay ends one step above its floor.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from training.recipe import Anneal, Trunk
+from training.durations import Clock
+from training.recipe import Anneal, Piece, Recipe, Trunk
+from udfs.errors import UsageError
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
 #: Tokens trained so far → ratio to the peak learning rate.
 Schedule = Callable[[int], float]
 
+#: Where the warmup of warmup-stable-decay starts: ModernBERT's scheduler avoids a rate of exactly 0.
+WSD_START = 1e-10
+
 
 @dataclass(frozen=True, slots=True)
 class WarmupConstant:
     """Linear from 0 to 1 over ``warmup`` tokens, then 1: warmup-stable-decay without its decay."""
 
-    warmup: int
+    warmup: float
 
     def __call__(self, tokens: int) -> float:
         return tokens / self.warmup if tokens < self.warmup else 1.0
@@ -62,16 +67,172 @@ class OneMinusSqrt:
         return self.start * (self.floor + (1.0 - self.floor) * (1.0 - math.sqrt(part)))
 
 
-def of_trunk(trunk: Trunk) -> Schedule:
-    """The trunk's schedule, relative to its learning rate."""
-    return WarmupConstant(trunk.warmup)
+@dataclass(frozen=True, slots=True)
+class WarmupStableDecay:
+    """Linear from 1e-10 to 1 over ``warmup``, then 1, then, in the last ``decay`` of ``total``, linear to ``floor``.
+
+    ``warmup_stable_decay`` in AnswerDotAI/ModernBERT's scheduler; with ``decay`` 0 its trapezoid without a fall.
+    """
+
+    total: float
+    warmup: float
+    decay: float
+    floor: float = 0.0
+
+    def __call__(self, tokens: int) -> float:
+        if tokens < self.warmup:
+            return WSD_START + (1.0 - WSD_START) * (tokens / self.warmup)
+        begin = self.total - self.decay
+        if tokens < begin or not self.decay:
+            return 1.0
+        return 1.0 - min(1.0, (tokens - begin) / self.decay) * (1.0 - self.floor)
 
 
-def of_anneal(anneal: Anneal, start: float, total: int) -> Schedule:
-    """An anneal's schedule over ``total`` tokens. ``start`` is the trunk's current rate over its peak rate."""
+@dataclass(frozen=True, slots=True)
+class InverseSqrt:
+    """``t / w`` in the warmup w, then ``a + (1 - a) / sqrt((t - w + s) / s)``, and a linear cooldown at the end.
+
+    a is ``decay_floor``, s is ``scale``; in the last ``cooldown`` of ``total`` the ratio falls from the value reached
+    to ``floor``. ``inv_sqrt_with_warmup`` of llm-foundry, after Zhai et al. 2022 (arXiv 2106.04560).
+    """
+
+    total: float
+    warmup: float
+    scale: float
+    cooldown: float = 0.0
+    decay_floor: float = 0.0
+    floor: float = 0.0
+
+    def __call__(self, tokens: int) -> float:
+        if tokens < self.warmup:
+            return tokens / self.warmup
+        begin = max(self.warmup, self.total - self.cooldown)
+        if tokens < begin or not self.cooldown:
+            return self._decayed(tokens)
+        reached = self._decayed(begin)
+        return reached + (self.floor - reached) * min(1.0, (tokens - begin) / self.cooldown)
+
+    def _decayed(self, tokens: float) -> float:
+        return self.decay_floor + (1.0 - self.decay_floor) / math.sqrt((tokens - self.warmup + self.scale) / self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """From ``begin`` to ``end`` tokens the ratio goes from ``first`` to ``last``, straight or as half a cosine."""
+
+    begin: float
+    end: float
+    first: float
+    last: float
+    cosine: bool = False
+
+    def __call__(self, tokens: int) -> float:
+        part = min(1.0, (tokens - self.begin) / (self.end - self.begin))
+        if self.cosine:
+            part = (1.0 - math.cos(math.pi * part)) / 2.0
+        return self.first + (self.last - self.first) * part
+
+
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """Segments that follow one another; after the last, its end."""
+
+    segments: tuple[Segment, ...]
+
+    def __call__(self, tokens: int) -> float:
+        return next((one for one in self.segments if tokens < one.end), self.segments[-1])(tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Another schedule times ``factor``."""
+
+    schedule: Schedule
+    factor: float
+
+    def __call__(self, tokens: int) -> float:
+        return self.factor * self.schedule(tokens)
+
+
+def of_trunk(trunk: Trunk, clock: Clock) -> Schedule:
+    """The trunk's schedule, relative to its learning rate. Raises UsageError if its parts do not fit into it."""
+    return _curve(trunk, clock, "trunk", first=0.0)
+
+
+def of_anneal(anneal: Anneal, start: float, clock: Clock) -> Schedule:
+    """An anneal's schedule. ``start`` is the rate it starts from (``entry_rate``) over the trunk's peak rate.
+
+    Raises UsageError if its parts do not fit into it.
+    """
     if anneal.schedule == "linear":
-        return Linear(total, start, anneal.final_fraction)
-    return OneMinusSqrt(total, start, anneal.final_fraction)
+        return Linear(clock.total, start, anneal.final_fraction)
+    if anneal.schedule == "one_minus_sqrt":
+        return OneMinusSqrt(clock.total, start, anneal.final_fraction)
+    return Scaled(_curve(anneal, clock, "anneal", first=1.0), start)
+
+
+def final_rate(recipe: Recipe, total: int, clock: Clock) -> float:
+    """The learning rate that a trunk of ``total`` tokens ends with, as its last checkpoint will have it."""
+    return recipe.trunk.learning_rate * of_trunk(recipe.trunk, replace(clock, total=total))(total)
+
+
+def entry_rate(anneal: Anneal, current: float) -> float:
+    """The learning rate that an anneal starts from: the trunk's ``current`` one, unless the recipe gives another.
+
+    Raises UsageError for a rate above the trunk's without ``above_trunk``, and where the trunk has ended at zero.
+    """
+    if anneal.learning_rate is None:
+        if current <= 0:
+            raise UsageError(
+                "the trunk ends at learning rate 0: nothing to decay from",
+                hint="end it higher, or give anneal.learning_rate and above_trunk: true",
+            )
+        return current
+    if anneal.learning_rate > current * (1 + 1e-9) and not anneal.above_trunk:
+        raise UsageError(
+            f"anneal.learning_rate {anneal.learning_rate:g} is above the trunk's current rate, {current:g}:"
+            " the loss would rise first",
+            hint="if that is meant: --set anneal.above_trunk=true",
+        )
+    return anneal.learning_rate
+
+
+def _curve(settings: Trunk | Anneal, clock: Clock, name: str, first: float) -> Schedule:
+    """A schedule with peak 1; ``first`` is where the first piece of a piecewise one starts."""
+    total, floor = clock.total, settings.final_fraction
+    warmup, decay = settings.warmup.tokens(clock), settings.decay.tokens(clock)
+    if warmup + decay > total:
+        raise UsageError(f"{name}: warmup and decay take {warmup + decay:,.0f} tokens, the run has {total:,}")
+    match settings.schedule:
+        case "linear":
+            return Linear(total, 1.0, floor)
+        case "one_minus_sqrt":
+            return OneMinusSqrt(total, 1.0, floor)
+        case "warmup_stable_decay":
+            return WarmupStableDecay(total, warmup, decay, floor)
+        case "inverse_sqrt":
+            scale = settings.scale.tokens(clock) if settings.scale else warmup
+            return InverseSqrt(total, warmup, scale, decay, settings.decay_floor, floor)
+        case "piecewise":
+            return _piecewise(settings.pieces, clock, name, first)
+        case "constant":
+            return WarmupConstant(warmup)
+
+
+def _piecewise(pieces: Sequence[Piece], clock: Clock, name: str, first: float) -> Piecewise:
+    given = sum(piece.over.tokens(clock) for piece in pieces if piece.over)
+    rest = clock.total - given
+    if rest < 0:
+        raise UsageError(f"{name}.pieces take {given:,.0f} tokens, the run has {clock.total:,}")
+    begin, segments = 0.0, []
+    for piece in pieces:
+        end = begin + (piece.over.tokens(clock) if piece.over else rest)
+        if end > begin:
+            segments.append(Segment(begin, end, first, piece.to, piece.shape == "cosine"))
+        begin, first = end, piece.to
+    if not segments:
+        raise UsageError(f"{name}.pieces have no length")
+    return Piecewise(tuple(segments))
 
 
 def scheduler(optimizer: Optimizer, schedule: Schedule, batch_tokens: int) -> LambdaLR:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -234,6 +235,32 @@ def test_the_plan_adds_up_and_trains_nothing(place: Place) -> None:
     assert epochs["control", "common"] == pytest.approx(8192 * 150 / 180 / (150 * 32))
     assert not (place.folder / "runs").exists()
     assert "to train" in place.anneal("--plan").stdout
+
+
+def test_the_plan_shows_the_learning_rates_from_the_trunks_checkpoint(trained: Place, place: Place) -> None:
+    trunk, anneal = json.loads(trained.anneal("--plan", "--json").stdout)["curves"]
+    assert (trunk["run"], trunk["source"], anneal["run"], anneal["source"]) == (
+        "trunk",
+        "recipe",
+        "anneal",
+        "checkpoint",
+    )
+    places = [8192 * part // 100 for part in range(101)]
+    assert [rate for _, rate in trunk["points"]] == pytest.approx([3e-3 * min(1, place / 1024) for place in places])
+    assert [tokens for tokens, _ in anneal["points"]] == places
+    assert [rate for _, rate in anneal["points"]] == pytest.approx([3e-3 * (1 - place / 8192) for place in places])
+    before = place.anneal("--plan", "--set", "anneal.final_fraction=0.5").stdout
+    assert re.search(r"learning rate of the anneal\n", before)
+    assert re.search(r"^ *8,192 +1\.500e-03 █+ *$", before, re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", [("--plan",), ()])
+def test_an_anneal_above_the_trunks_rate_needs_a_flag(place: Place, options: tuple[str, ...]) -> None:
+    refused = place.anneal(*options, "--set", "anneal.learning_rate=4e-3")
+    assert refused.returncode == 2
+    assert "above the trunk's current rate, 0.003" in refused.stderr
+    assert "anneal.above_trunk=true" in refused.stderr
+    assert not (place.folder / "runs").exists()
 
 
 def test_a_resumed_run_equals_an_unbroken_one_in_the_second_epoch(trained: Place, place: Place) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from training.configuration import RecipeError
-from training.recipe import read_recipe
+from training.durations import Duration
+from training.recipe import Piece, read_recipe
 from udfs.errors import UsageError
 
 SHIPPED = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
@@ -35,6 +36,22 @@ def test_numbers_are_read_by_what_is_asked_for(recipe_file: Path) -> None:
     assert read_recipe(recipe_file, ("trunk.tokens=1.7T", "seeds=[3]")).trunk.tokens == 1_700_000_000_000
 
 
+def test_schedules_are_written_in_any_unit(recipe_file: Path) -> None:
+    recipe = read_recipe(
+        recipe_file,
+        (
+            "trunk.schedule=warmup_stable_decay",
+            "trunk.warmup=2ba",
+            "trunk.decay=25%",
+            "anneal.schedule=piecewise",
+            "anneal.pieces=[{over: 0.1dur, to: 1}, {shape: cosine, to: 0.1}, {over: 16sp, to: 0}]",
+        ),
+    )
+    assert (recipe.trunk.warmup, recipe.trunk.decay) == (Duration(2, "ba"), Duration(0.25, "dur"))
+    assert recipe.anneal.pieces[1] == Piece(0.1, None, "cosine")
+    assert recipe.anneal.pieces[2] == Piece(0.0, Duration(16, "sp"))
+
+
 def test_set_replaces_whole_mappings_and_lists(recipe_file: Path) -> None:
     recipe = read_recipe(recipe_file, ("arms={control: baseline}", "seeds=[4, 5, 6]", "evaluation.samples=3"))
     assert recipe.arms == {"control": "baseline"}
@@ -55,12 +72,23 @@ def test_set_replaces_whole_mappings_and_lists(recipe_file: Path) -> None:
         ("seeds: [1, 2]", "seeds: 1", "7:1", ["seeds must be a list"]),
         ("layers: 2, ", "", "2:1", ["model lacks 'layers'", "17m"]),
         ("layers: 2", "size: 17mm", "2:9", ["no model size '17mm'", "did you mean 17m"]),
+        ("heads: 1", "heads: 1, kind: encodr", "2:60", ["model.kind", "did you mean encoder"]),
+        ("layers: 2", "folder: nowhere, layers: 2", "2:26", ["model.folder already says"]),
+        ("layers: 2, hidden: 64, intermediate: 64, heads: 1", "folder: nowhere", "2:9", ["it has no config.json"]),
+        ("seeds: [1, 2]", "objective: {name: masked_lm}", "7:13", ["a decoder cannot learn masked_lm"]),
+        ("seeds: [1, 2]", "objective: {rate: 1.5}", "7:13", ["objective.rate must be at most 1"]),
         ("heads: 1", "heads: 3", "2:50", ["no even head width"]),
         ("name: tiny", "name: ../tiny", "1:1", ["names a folder"]),
         ("batch_tokens: 512", "batch_tokens: 512\nbatch_tokens: 256", "10:1", ["stands here twice"]),
         ("seeds: [1, 2]", "seeds: [1, 2", None, ["not valid YAML"]),
         ("evaluation: {mixture: held_out}", "", "1:1", ["lacks 'evaluation'"]),
         ("warmup: 1024", "warmup: 10k", "3:42", ["longer than the trunk"]),
+        ("warmup: 1024", "warmup: 10kg", "3:42", ["trunk.warmup must be a duration", "'10kg'"]),
+        ("warmup: 1024", "warmup: 120%", "3:42", ["trunk.warmup must be a duration"]),
+        ("schedule: linear", "warmup: 5ba", "4:24", ["anneal.warmup means nothing to the schedule linear"]),
+        ("schedule: linear", "schedule: piecewise", "4:24", ["needs anneal.pieces"]),
+        ("schedule: linear", "schedule: inverse_sqrt", "4:24", ["lacks 'scale'"]),
+        ("schedule: linear", "schedule: piecewise, pieces: [{to: 1}, {to: 0}]", "4:45", ["only one piece"]),
         ("tokens: 8192, schedule", "tokens: 100, schedule", "4:10", ["less than one batch (512 tokens)"]),
     ],
 )

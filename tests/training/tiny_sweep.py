@@ -5,7 +5,6 @@ The exports are written with Streaming's own writer and cited in a lake.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,7 +118,7 @@ def _enter(lake: Lake, folder: Path, manifest: Manifest, samples: Sequence[tuple
                     manifest.samples,
                     manifest.tokens,
                     str(folder.resolve()),
-                    json.dumps({"mixture": manifest.mixture}),
+                    manifest.to_json(),
                     moment,
                 ],
             )

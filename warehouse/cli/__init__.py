@@ -89,7 +89,10 @@ class LazyGroup(click.Group):
 
 
 #: Help for training's commands: loading them to ask would import what they import.
-_ENTRY_HELP = {"anneal": "Train a trunk and anneal it on mixtures, from a recipe."}
+_ENTRY_HELP = {
+    "anneal": "Train a trunk and anneal it on mixtures, from a recipe.",
+    "checkpoint": "Write a checkpoint as a folder that transformers loads.",
+}
 
 
 def _entry_points() -> dict[str, metadata.EntryPoint]:

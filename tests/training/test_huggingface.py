@@ -1,0 +1,161 @@
+"""A Composer checkpoint as a folder that transformers loads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.tiny_sweep import RECIPE, Part, language, write_export
+from udfs.tokenizer import train
+from warehouse.lake import Lake
+
+pytest.importorskip("composer")
+torch = pytest.importorskip("torch")
+
+CUVEE = (sys.executable, "-c", "from warehouse.cli import main; main()")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+HELD_OUT = language(11, 24, vocabulary=300)
+
+
+def words() -> Iterator[str]:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        yield " ".join("".join(chr(97 + letter) for letter in random.integers(0, 6, 5)) for _ in range(50))
+
+
+def cuvee(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CUVEE, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+
+
+def anneal(folder: Path, kind: str) -> subprocess.CompletedProcess[str]:
+    return cuvee(
+        folder,
+        *("anneal", "tiny.yaml", "--out", f"runs/{kind}", "--set", f"model.kind={kind}", "--set", "seeds=[1]"),
+        *("--set", "arms={control: baseline}", "--set", "trunk.tokens=4096", "--set", "anneal.tokens=2048"),
+        *("--set", "microbatch=3", "--set", "checkpoints.every=1024"),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder and an encoder, each with one anneal, on exports whose tokenizer is in the lake."""
+    folder = tmp_path_factory.mktemp("place")
+    lake = Lake.create(folder / "lake")
+    tokenizer = train(words(), lake.root / "tokenizers" / "t", 300)
+    assert tokenizer.vocab_size == 300
+    with lake.commit("tokenizer", author="test") as commit:
+        commit.sql(
+            "insert into cuvee.tokenizers (name, fingerprint, vocab_size, trained_on, documents, trained_at)"
+            " values ('t', ?, 300, 'words', 200, ?)",
+            [tokenizer.fingerprint, datetime.now(UTC)],
+        )
+    for mixture, sequences in (("baseline", language(1, 60, vocabulary=300)), ("held_out", HELD_OUT)):
+        write_export(
+            lake,
+            folder / "exports" / mixture,
+            mixture,
+            {"common": Part(sequences)},
+            vocabulary=300,
+            tokenizer=tokenizer.fingerprint,
+        )
+    (folder / "tiny.yaml").write_text(RECIPE)
+    for kind in ("decoder", "encoder"):
+        done = anneal(folder, kind)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_decoder_loads_and_has_the_loss_that_the_run_measured(place: Path) -> None:
+    import transformers
+
+    done = cuvee(place, "checkpoint", "export", "runs/decoder/control-1", "models/decoder")
+    assert done.returncode == 0, done.stderr
+    assert "ModernBertDecoderForCausalLM of tiny-control-1-" in done.stdout
+    folder = place / "models" / "decoder"
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    tokens = torch.from_numpy(HELD_OUT)
+    with torch.no_grad():
+        loss = model(input_ids=tokens, labels=tokens).loss.item()
+    lake = Lake.open(place / "lake")
+    ((run_id, measured),) = (
+        lake.reader()
+        .execute(
+            "select run_id, arg_max(value, batch) from runs.metrics join runs.runs using (run_id)"
+            " where name = 'held_out/loss' and arm = 'control' and (config->>'$.model.kind') = 'decoder'"
+            " group by run_id"
+        )
+        .fetchall()
+    )
+    assert loss == pytest.approx(measured, abs=1e-5)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    from udfs.tokenizer import load
+
+    text = "abcde fedcb\n"
+    assert tokenizer(text).input_ids == load(place / "lake" / "tokenizers" / "t").encode_batch([text])[0].tolist()
+    assert (tokenizer.eos_token_id, len(tokenizer)) == (0, 300)
+    card = (folder / "README.md").read_text()
+    for shown in (
+        run_id,
+        "| mixture fingerprint | baseline-fingerprint |",
+        f"| common | {measured:.4f} |",
+        "1,024 tokens",
+    ):
+        assert shown in card
+
+
+def test_an_encoder_loads_with_its_mask_token(place: Path) -> None:
+    import transformers
+
+    checkpoint = place / "runs/encoder/trunk-17/checkpoints/ba000000000008.pt"
+    done = cuvee(place, "checkpoint", "export", str(checkpoint), "models/encoder", "--json")
+    assert done.returncode == 0, done.stderr
+    folder = place / "models" / "encoder"
+    model = transformers.AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True)
+    saved = torch.load(checkpoint, weights_only=False)["state"]["model"]
+    assert {f"model.{name}" for name in model.state_dict()} == set(saved)
+    assert all(torch.equal(tensor, saved[f"model.{name}"]) for name, tensor in model.state_dict().items())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert (tokenizer.mask_token_id, model.config.vocab_size) == (300, 301)
+    guess = transformers.pipeline("fill-mask", model=model, tokenizer=tokenizer)(f"abc {tokenizer.mask_token} abc")
+    assert len(guess) == 5
+
+
+def test_an_encoder_learns_and_resumes_with_the_same_masks(place: Path) -> None:
+    query = (
+        "select arm, batch, name, value from runs.metrics join runs.runs using (run_id)"
+        " where (config->>'$.model.kind') = 'encoder' order by all"
+    )
+    lake = Lake.open(place / "lake")
+    before = lake.reader().execute(query).fetchall()
+    losses = [value for arm, _, name, value in before if (arm, name) == ("trunk", "train/loss")]
+    assert losses[0] == pytest.approx(np.log(301), abs=0.3)  # nothing is known yet
+    assert losses[-1] < losses[0] - 0.1
+    with lake.commit("forget", author="test") as commit:
+        for table in ("metrics", "batches", "checkpoints", "runs"):
+            chosen = "select run_id from runs.runs where arm = 'control' and (config->>'$.model.kind') = 'encoder'"
+            commit.sql(f"delete from runs.{table} where run_id in ({chosen})")
+    (place / "runs/encoder/control-1/checkpoints/ba000000000004.pt").unlink()
+    done = anneal(place, "encoder")
+    assert done.returncode == 0, done.stderr
+    assert Lake.open(place / "lake").reader().execute(query).fetchall() == before
+
+
+def test_mistakes_are_told(place: Path, tmp_path: Path) -> None:
+    nothing = cuvee(place, "checkpoint", "export", "runs/nowhere", str(tmp_path / "out"))
+    assert nothing.returncode == 2
+    assert "no checkpoint in runs/nowhere" in nothing.stderr
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    full = cuvee(place, "checkpoint", "export", "runs/decoder/control-1", str(tmp_path / "full"))
+    assert full.returncode == 2
+    assert "exists" in full.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]

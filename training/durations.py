@@ -1,0 +1,62 @@
+"""Lengths of training: in tokens, samples, batches, or as a share of a run, written with Composer's suffixes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["tok", "sp", "ba", "dur"]
+
+_SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+
+
+def count(text: str) -> int:
+    """A whole number: 600000, 600_000, 6e5, 600k, 1.7T. Raises ValueError."""
+    text = text.strip().replace("_", "")
+    factor = _SUFFIXES.get(text[-1:].lower(), 1)
+    number = float(text[:-1] if factor > 1 else text) * factor
+    if not math.isfinite(number) or number != round(number):
+        raise ValueError(text)
+    return int(text) if factor == 1 and text.lstrip("+-").isdigit() else round(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What a duration is measured by: a run's tokens, and how many of them a batch and a sample have."""
+
+    total: int
+    batch_tokens: int
+    sequence_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of training. ``dur`` is a share of the run, from 0 to 1."""
+
+    amount: float
+    unit: Unit = "tok"
+
+    def tokens(self, clock: Clock) -> float:
+        """The duration in tokens; a share of a run need not be a whole number of them."""
+        factor = {"tok": 1, "sp": clock.sequence_length, "ba": clock.batch_tokens, "dur": clock.total}[self.unit]
+        return self.amount * factor
+
+
+def parse_duration(text: str) -> Duration:
+    """Read ``3B`` (tokens), ``3Btok``, ``500sp`` (samples), ``100ba`` (batches), ``0.1dur`` or ``10%``.
+
+    Raises ValueError for anything else, a negative duration or more than the whole run.
+    """
+    text = text.strip()
+    if text.endswith("%") or text.endswith("dur"):
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text[:-3])
+        if not 0 <= share <= 1:
+            raise ValueError(text)
+        return Duration(share, "dur")
+    units: tuple[Unit, ...] = ("tok", "sp", "ba")
+    unit = next((one for one in units if text.endswith(one)), None)
+    amount = count(text.removesuffix(unit) if unit else text)
+    if amount < 0:
+        raise ValueError(text)
+    return Duration(amount, unit or "tok")
