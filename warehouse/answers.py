@@ -187,10 +187,12 @@ def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, many: bool = False)
     )
     # Two builds may have answered the same input at once: the store has both, the join must see one.
     if many and stage.coded and not _any(cursor, f"select doc_id {answers} group by 1 having count(*) > 1"):
-        listed = ", ".join(f"{quote(column)}.{quote(each)}" for column, names in stage.coded.items() for each in names)
+        fields = [f"{quote(column)}.{quote(each)}" for column, names in stage.coded.items() for each in names]
+        listed = ", ".join(f"list(distinct {each})" for each in fields)
         cursor.execute(
             f"create temp type {stage.codes} as enum"
-            f" (select distinct code from (select unnest([{listed}]) as code {answers}) where code is not null)"
+            f" (select distinct code from (select unnest(flatten([{listed}])) as code from lake.{function.store}"
+            f" where fingerprint = '{function.fingerprint}') where code is not null)"
         )
         cursor.execute(stage.reading())
         cursor.execute(
