@@ -19,6 +19,7 @@ from udfs.ahead import ahead
 from udfs.asking import Aside, Asked, Asking
 from udfs.backends.protocol import Answer, Engine, Prompt
 from udfs.codecs import Decoded
+from udfs.codecs.condensed import Condensed
 from udfs.expensive import stopped
 from udfs.labels import Codes, Verdicts, readable
 from udfs.price import Usage
@@ -164,6 +165,11 @@ class _Portion:
 
     def __init__(self, spec: Spec) -> None:
         self._names = [category.name for category in spec.taxonomy.categories]
+        first, *others = spec.passes
+        # The pairs of an answer that is in form, if every answer is about all categories in their order.
+        self._pairs_of: Callable[[str], Sequence[_Codes] | None] = lambda text: None
+        if isinstance(first.codec, Condensed) and not others and first.categories == spec.taxonomy.categories:
+            self._pairs_of = first.codec.pairs
         #: Filled by whoever makes prompts, which may be another thread than the one that reads answers.
         self.aside: deque[Aside] = deque()
         self._clear()
@@ -173,7 +179,7 @@ class _Portion:
         self._statuses: list[str] = []
         self._raw: list[str | None] = []
         self._tokens: list[int | None] = []
-        self._pairs: list[Mapping[str, _Codes]] = []
+        self._rows: list[Sequence[_Codes]] = []
         self._since = monotonic()
 
     def size(self) -> int:
@@ -192,6 +198,11 @@ class _Portion:
             labeler.usage.input += answer.prompt_tokens
             labeler.usage.output += answer.output_tokens
             tokens += answer.prompt_tokens + answer.output_tokens
+        if len(answers) == 1 and answer.error is None and answer.complete:
+            pairs = self._pairs_of(answer.text)
+            if pairs is not None:
+                self._keep(answer.key, "ok", answer.text, tokens, pairs)
+                return
         failed = next((answer.error for answer in answers if answer.error is not None), None)
         if failed is not None:
             self._append(answers[0].key, "error", failed, tokens, {})
@@ -208,8 +219,7 @@ class _Portion:
             else:
                 self._append(key, "error", error, 0, {})
         codes: dict[str, tuple[Codes, Codes]] = {}
-        rows = [tuple(map(each.get, self._names, _NOTHING)) for each in self._pairs]
-        for name, column in zip(self._names, zip(*rows, strict=True), strict=True):
+        for name, column in zip(self._names, zip(*self._rows, strict=True), strict=True):
             primary, secondary = zip(*column, strict=True)
             codes[name] = primary, secondary
         verdicts = Verdicts(self._keys, codes, self._statuses, self._raw, self._tokens)
@@ -217,11 +227,14 @@ class _Portion:
         return verdicts
 
     def _append(self, key: str, status: str, raw: str | None, tokens: int, pairs: Mapping[str, _Codes]) -> None:
+        self._keep(key, status, raw, tokens, tuple(map(pairs.get, self._names, _NOTHING)))
+
+    def _keep(self, key: str, status: str, raw: str | None, tokens: int, row: Sequence[_Codes]) -> None:
         self._keys.append(key)
         self._statuses.append(status)
         self._raw.append(raw)
         self._tokens.append(tokens)
-        self._pairs.append(pairs)
+        self._rows.append(row)
 
 
 def _raw(answers: list[Answer]) -> str:

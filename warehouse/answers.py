@@ -19,7 +19,7 @@ from warehouse.graph import Step
 from warehouse.parsing import SqlError, located
 from warehouse.paying import AnswersError, Paying
 from warehouse.rewrite import rewrite
-from warehouse.stages import MISSING, Rewritten, Stage
+from warehouse.stages import MISSING, Rewritten, Stage, quote
 from warehouse.store import Retry
 from warehouse.tally import Tally
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction
     from warehouse.opened import Opened
     from warehouse.outcome import Watcher
+
+#: So many answers are read in their store. Of fewer a copy is no burden, and finding the codes takes 10 ms.
+_MANY = 16_384
 
 
 def refuse_in_view(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
@@ -91,7 +94,8 @@ def answered(
         with suppress(_duckdb_error()):
             cursor.execute("commit")
         for stage in rewritten.stages:
-            for table in (stage.answers, stage.inputs, stage.missing):
+            _drop(stage, cursor)
+            for table in (stage.inputs, stage.missing):
                 cursor.execute(f"drop table if exists {table}")
 
 
@@ -149,7 +153,7 @@ def _look_up(
         inputs, missing = count_inputs(stage, cursor, retry)
         if missing:
             return stage, missing, inputs
-        fill(stage, cursor)
+        fill(stage, cursor, many=inputs >= _MANY)
     return None, 0, 0
 
 
@@ -166,18 +170,52 @@ def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, retry: Retry |
     return int(row[0]), int(row[1])
 
 
-def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
-    """Copy the answers to a stage's inputs into its table, one row per input: of several answers, the latest."""
-    function = stage.call.function
-    cursor.execute(stage.create())
+def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, many: bool = False) -> None:
+    """Give the answers to a stage's inputs as its table, one row per input: of several answers, the latest.
+
+    ``many`` answers are no copy but a view of the store, with codes as an ENUM, in a transaction only: in another one
+    there may be codes that the ENUM does not have.
+    """
+    function, name = stage.call.function, stage.answers
+    _drop(stage, cursor)
     if not store.exists(cursor, function.store):
+        cursor.execute(stage.create())
         return  # no input at all, so far
-    # Two builds may have answered the same input at once: the store has both, the join must see one.
-    cursor.execute(
-        f"insert into {stage.answers} select doc_id, status, {stage.value} from lake.{function.store}"
+    answers = (
+        f"from lake.{function.store}"
         f" where fingerprint = '{function.fingerprint}' and doc_id in (select key from {stage.inputs})"
+    )
+    # Two builds may have answered the same input at once: the store has both, the join must see one.
+    if many and stage.coded and not _any(cursor, f"select doc_id {answers} group by 1 having count(*) > 1"):
+        fields = [f"{quote(column)}.{quote(each)}" for column, names in stage.coded.items() for each in names]
+        listed = ", ".join(f"list(distinct {each})" for each in fields)
+        cursor.execute(
+            f"create temp type {stage.codes} as enum"
+            f" (select distinct code from (select unnest(flatten([{listed}])) as code from lake.{function.store}"
+            f" where fingerprint = '{function.fingerprint}') where code is not null)"
+        )
+        cursor.execute(stage.reading())
+        cursor.execute(
+            f"create temp view {name} as select doc_id as {name}_key, status as {name}_status,"
+            f" cast({stage.value} as {stage.small_type}) as {name}_value {answers}"
+        )
+        stage.is_view = True
+        return
+    cursor.execute(stage.create())
+    cursor.execute(
+        f"insert into {name} select doc_id, status, {stage.value} {answers}"
         f" qualify row_number() over (partition by doc_id order by labelled_at desc) = 1"
     )
+
+
+def _any(cursor: duckdb.DuckDBPyConnection, query: str) -> bool:
+    return cursor.execute(f"select 1 from ({query}) limit 1").fetchone() is not None
+
+
+def _drop(stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
+    cursor.execute(f"drop {'view' if stage.is_view else 'table'} if exists {stage.answers}")
+    cursor.execute(f"drop type if exists {stage.codes}")
+    stage.is_view = False
 
 
 def _check_errors(step: Step, stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:

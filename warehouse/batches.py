@@ -20,6 +20,7 @@ import pyarrow as pa
 from udfs.errors import CuveeError, UsageError, did_you_mean
 from udfs.expensive import INPUT_SCHEMA
 from warehouse import store
+from warehouse.lake import texts
 from warehouse.store import Retry
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ def _again(statuses: tuple[str, ...]) -> Retry | None:
 
 def _texts(reader: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     query = "select doc_id as key, text from raw.documents semi join chosen on key = doc_id"
-    for batch in reader.sql(query).to_arrow_reader(_BATCH):
+    for batch in texts(reader, query, _BATCH):
         if batch.num_rows:
             yield batch.cast(INPUT_SCHEMA)
 

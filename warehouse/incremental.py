@@ -70,7 +70,7 @@ def incremental(
             query = _merged(cursor, step, relation, keys, kept - {key.lower() for key in keys}, columns, query)
         names = ", ".join(f"cast({quote(each.name)} as {each.type}) as {quote(each.name)}" for each in columns)
         path = staging.file(f"{relation.schema}.{relation.identifier}")
-        rows = copy(cursor, f"select {names} from ({query}\n)", path)
+        rows = copy(cursor, f"select {names} from ({query}\n)", path, columns)
     except duckdb.Error as error:
         raise located(step, error) from error
     keys = keys if strategy in _KEYED else ()

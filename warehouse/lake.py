@@ -33,6 +33,7 @@ from udfs.errors import CuveeError, UsageError
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 CATALOG = "catalog.sqlite"
 
@@ -367,6 +368,16 @@ def _statements(script: str) -> list[str]:
 
 def _literal(value: object) -> str:
     return str(value).replace("'", "''")
+
+
+def texts(cursor: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
+    """The result of a query for long texts, as batches of about so many rows that are read as they are asked for.
+
+    DuckDB counts a string in the buffer of a result as 16 bytes, whatever its length: of texts with 5,700 characters
+    it kept 200 MB there instead of 1. So the buffer may hold no more than the 2,048 rows that are computed at once.
+    """
+    cursor.execute("set streaming_buffer_size = '1KB'")
+    return cursor.sql(query).to_arrow_reader(rows)
 
 
 def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:

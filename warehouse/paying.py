@@ -24,6 +24,7 @@ from udfs.price import Priced, Usage
 from warehouse import store
 from warehouse.budget import Budget, LimitReachedError
 from warehouse.interruption import Interruption
+from warehouse.lake import texts
 from warehouse.leases import LOOK, Leases, Share, prefix_of
 from warehouse.stages import Stage
 from warehouse.tally import Tally
@@ -108,6 +109,7 @@ class Paying:
                     if self._opened.lake.snapshot() != seen:
                         table = f"select key from ({unanswered}) where {lease.holds('key')}"
                         cursor.execute(f"create or replace temp table {stage.missing} as {table}")
+                    cursor.execute(f"drop table {stage.inputs}")  # all keys once more; the next look makes it again
                     self._stream(stage, function, missing, share, cursor, tally, show, interruption)
                 finally:
                     share.release()
@@ -143,7 +145,7 @@ class Paying:
         )
         ended = threading.Event()
         watching = threading.Thread(target=self._watch, args=(share, interruption, ended, tally), daemon=True)
-        reader = cursor.sql(stage.texts.format(missing=stage.missing)).to_arrow_reader(_BATCH)
+        reader = texts(cursor, stage.texts.format(missing=stage.missing), _BATCH)
         usage = function.usage if isinstance(function, Priced) else None
         used = (usage.input, usage.output) if usage else (0, 0)
         tally.start()

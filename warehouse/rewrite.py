@@ -256,9 +256,8 @@ class _Rewriter:
         join = exp.Join(this=exp.to_table(name), side="LEFT", on=_parsed(f"{name}_key = {key}"))
         # In WHERE and ON the conditions beside a call may be evaluated after it: rows that they drop were not asked.
         guard = exp.and_(*(each.copy() for each in guards)).sql("duckdb") if guards else ""
-        checked = _parsed(
-            f"cuvee_answer({name}_value, {name}_key, {f'case when {guard} then {key} end' if guard else key})"
-        )
+        asked = f"case when {guard} then {key} end" if guard else key
+        checked = _parsed(f"cuvee_answer({stage.read(f'{name}_value')}, {name}_key, {asked})")
         if in_on is None:
             select.append("joins", join)
             hide(select, [f"{name}_key", f"{name}_status", f"{name}_value"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 from warehouse.calls import Call
 from warehouse.store import duckdb_type
@@ -24,8 +27,8 @@ class Stage:
     """Inputs to answer before the query (or the next stage) can run.
 
     ``keys`` is a query for the distinct keys; ``texts`` one for (key, text) of the keys that the table ``missing``
-    holds; ``answers`` is the temporary table, with columns ``<answers>_key``, ``_status``, ``_value``, that the
-    rewritten query joins; ``value`` gives the call's value from a row of the store.
+    holds; ``answers`` is the temporary table, or view if ``is_view``, with columns ``<answers>_key``, ``_status``,
+    ``_value``, that the rewritten query joins; ``value`` gives the call's value from a row of the store.
     """
 
     call: Call
@@ -34,6 +37,7 @@ class Stage:
     texts: str
     by_document: bool
     fields: tuple[str, ...] = ()
+    is_view: bool = False
 
     @property
     def answers(self) -> str:
@@ -69,14 +73,55 @@ class Stage:
         schema = self.call.function.columns
         if self.call.function.result is not None:
             return duckdb_type(schema.field(self.call.function.result).type)
-        return f"struct({', '.join(f'{quote(name)} {duckdb_type(schema.field(name).type)}' for name in self.columns)})"
+        return self._struct({name: duckdb_type(schema.field(name).type) for name in self.columns})
+
+    @property
+    def codes(self) -> str:
+        """The temporary type, an ENUM, of the codes in a view of many answers."""
+        return f"{self.answers}_codes"
+
+    @property
+    def coded(self) -> dict[str, list[str]]:
+        """The answer columns that are structs of strings, which are codes, with their fields."""
+        if self.call.function.result is not None:
+            return {}
+        kinds = {name: self.call.function.columns.field(name).type for name in self.columns}
+        return {
+            name: [field.name for field in kind]
+            for name, kind in kinds.items()
+            if pa.types.is_struct(kind) and all(pa.types.is_string(field.type) for field in kind)
+        }
+
+    @property
+    def small_type(self) -> str:
+        """The type of the call's value with the ENUM in place of strings: 48 bytes of labels instead of 390."""
+        schema, coded = self.call.function.columns, self.coded
+        return self._struct(
+            {
+                name: self._struct(dict.fromkeys(coded[name], self.codes))
+                if name in coded
+                else duckdb_type(schema.field(name).type)
+                for name in self.columns
+            }
+        )
+
+    @staticmethod
+    def _struct(types: Mapping[str, str]) -> str:
+        return f"struct({', '.join(f'{quote(name)} {kind}' for name, kind in types.items())})"
+
+    def read(self, value: str) -> str:
+        """The call's value from that of the answers' table."""
+        return f"{self.answers}_read({value})"
 
     def create(self) -> str:
-        """The statement that makes the answers' table, empty."""
+        """The statements that make the answers' table, empty, and what reads values from it."""
         name = self.answers
-        return (
-            f"create or replace temp table {name} ({name}_key varchar, {name}_status varchar, {name}_value {self.type})"
-        )
+        columns = f"{name}_key varchar, {name}_status varchar, {name}_value {self.type}"
+        return f"create or replace temp table {name} ({columns}); {self.reading()}"
+
+    def reading(self) -> str:
+        """The statement that makes the macro ``read``."""
+        return f"create or replace temp macro {self.answers}_read(value) as cast(value as {self.type})"
 
 
 @dataclass(frozen=True, slots=True)

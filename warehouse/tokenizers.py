@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from udfs import tokenizer
 from udfs.errors import CuveeError, UsageError, did_you_mean
+from warehouse.lake import texts
 
 if TYPE_CHECKING:
     import duckdb
@@ -128,7 +129,7 @@ def _choose(reader: duckdb.DuckDBPyConnection, source: str, max_characters: int)
 
 def _texts(reader: duckdb.DuckDBPyConnection, progress: Callable[[int], None]) -> Iterator[str]:
     query = "select text from raw.documents semi join chosen using (doc_id)"
-    for batch in reader.sql(query).to_arrow_reader(512):
+    for batch in texts(reader, query, 512):
         characters = 0
         for text in batch.column(0).to_pylist():
             characters += len(text)

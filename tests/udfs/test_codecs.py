@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from udfs.codecs import CODECS, Codec, Pair, make
 from udfs.codecs.base import CodecError
+from udfs.codecs.condensed import Condensed
 from udfs.taxonomies import Taxonomies
 from udfs.taxonomy import ABSTAIN, FDC, Category, Label
 
@@ -88,6 +89,18 @@ def test_no_text_makes_the_reader_raise_and_every_category_is_accounted_for(
     assert not decoded.verdict.keys() & decoded.problems.keys()
     assert decoded.status == ("unparsed" if not decoded.verdict else decoded.status)
     assert (decoded.status == "ok") == (not decoded.problems and decoded.note is None)
+
+
+@given(data=st.data())
+def test_the_short_way_reads_what_the_long_way_reads(data: st.DataObject) -> None:
+    codec = next(each for each in EVERY if isinstance(each, Condensed))
+    right = verdicts(codec.categories).map(codec.encode)
+    blanks = right.map(lambda text: text.replace("\n", " \n ").replace(",", " , "))
+    text = data.draw(right | blanks | NEARLY | st.builds("".join, st.tuples(right, NEARLY)))
+    pairs, decoded = codec.pairs(text), codec.decode(text)
+    assert decoded.status == "ok" or pairs is None
+    assert pairs is None or pairs == list(decoded.verdict.values())
+    assert pairs is not None or decoded.status != "ok" or text.count("\n") != len(codec.categories) - 1
 
 
 def condensed(text: str, *, complete: bool = True) -> Any:

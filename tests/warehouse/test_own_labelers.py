@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from warehouse import answers
 from warehouse import build as building
 from warehouse.lake import Lake
 
@@ -78,3 +79,29 @@ def test_a_mistake_in_a_labelers_file_is_shown_with_its_line(lake: Lake, project
     failed = next(result for result in building.build(lake, project) if result.name == "labelled")
     assert failed.failed
     assert "desk.yml:3: generation has no setting 'max_token'" in failed.message
+
+
+def test_many_answers_are_joined_from_their_store_and_give_what_few_give(
+    lake: Lake, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, cursor = project / "models" / "labelled.sql", lake.cursor()
+    second = "label_document(text, 'desk').desk.secondary as second"
+    sql = model.read_text().replace(" as label", f" as label, {second}")
+
+    def rebuilt(note: str) -> tuple[list[tuple[str, ...]], list[tuple[object, ...]]]:
+        model.write_text(f"{sql} where text <> '{note}'")
+        results = {result.name: result.message or result.status for result in building.build(lake, project)}
+        assert results["labelled"] == "built", results
+        types = cursor.execute("describe lake.main.labelled").fetchall()
+        return types, cursor.execute("select * from lake.main.labelled order by text").fetchall()
+
+    few = rebuilt("few")
+    assert {row[1]["desk"]["primary"] for row in few[1]} == {"1", "2", "-1"}  # type: ignore[index]
+    monkeypatch.setattr(answers, "_MANY", 1)
+    assert rebuilt("many") == few
+    with lake.commit("another build, an hour ago") as commit:
+        commit.sql(
+            "insert into lake.labels.newsroom select * replace (labelled_at - interval 1 hour as labelled_at,"
+            " {'primary': '1', 'secondary': null} as desk) from lake.labels.newsroom"
+        )
+    assert rebuilt("twice") == few

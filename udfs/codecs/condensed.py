@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from operator import getitem
 
 from udfs.codecs.base import Decoded, Pair, Verdict, checked, codes_pattern, judge
 from udfs.taxonomy import ABSTAIN, Category
@@ -21,6 +22,29 @@ SKIP = "skip"
 _REMEMBERED = 65_536
 
 
+class _Unreadable(Exception):
+    """A line without a meaning; its argument is the reason."""
+
+
+class _Lines(dict[str, Pair]):
+    """What the lines of a category mean; judged when they are first asked for. Raises _Unreadable."""
+
+    def __init__(self, category: Category) -> None:
+        self._category = category
+
+    def __missing__(self, line: str) -> Pair:
+        first, comma, second = map(str.strip, line.partition(","))
+        if not comma:
+            raise _Unreadable(f"no comma in {line[:40]!r}" if line else "cut off")
+        pair = judge(self._category, first, None if second in (SKIP, "") else second)
+        if isinstance(pair, str):
+            raise _Unreadable(pair)
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[line] = pair
+        return pair
+
+
 class Condensed:
     """The condensed form of some categories."""
 
@@ -29,12 +53,25 @@ class Condensed:
     def __init__(self, categories: Sequence[Category]) -> None:
         self.categories = tuple(categories)
         self._names = tuple(category.name for category in categories)
-        self._known: tuple[dict[str, Pair], ...] = tuple({} for _ in categories)
+        self._lines = tuple(_Lines(category) for category in self.categories)
 
     def encode(self, verdict: Verdict) -> str:
         """One line per category; no newline at the end. Raises CodecError for a verdict that cannot be."""
         pairs = [checked(category, verdict) for category in self.categories]
         return "\n".join(f"{pair.primary},{pair.secondary or SKIP}" for pair in pairs)
+
+    def pairs(self, text: str) -> list[Pair] | None:
+        """The labels in a complete answer in which nothing is wrong, category by category; None for any other.
+
+        Most answers are like that, and this takes a quarter of the time that ``decode`` takes.
+        """
+        lines = text.split("\n")
+        if len(lines) != len(self._lines):
+            return None
+        try:
+            return list(map(getitem, self._lines, lines))
+        except _Unreadable:
+            return None
 
     def decode(self, text: str, *, complete: bool = True) -> Decoded:
         """Judge line by line; blank lines do not count. See ``Codec.decode``.
@@ -48,11 +85,10 @@ class Condensed:
         verdict: dict[str, Pair] = {}
         problems: dict[str, str] = {}
         for index, (name, line) in enumerate(zip(self._names, lines, strict=False)):
-            pair = self._known[index].get(line) or self._judge(index, line)
-            if isinstance(pair, str):
-                problems[name] = pair
-            else:
-                verdict[name] = pair
+            try:
+                verdict[name] = self._lines[index][line]
+            except _Unreadable as reason:
+                problems[name] = str(reason)
         extra = len(lines) - len(self._names)
         if extra > 0:
             note = f"{extra} more {'line' if extra == 1 else 'lines'} than categories"
@@ -62,20 +98,6 @@ class Condensed:
         for name in self._names[len(lines) :]:
             problems[name] = "no line"
         return Decoded(verdict, problems)
-
-    def _judge(self, index: int, line: str) -> Pair | str:
-        if not line:
-            return "cut off"
-        first, comma, second = map(str.strip, line.partition(","))
-        if not comma:
-            return f"no comma in {line[:40]!r}"
-        pair = judge(self.categories[index], first, None if second in (SKIP, "") else second)
-        if isinstance(pair, Pair):
-            known = self._known[index]
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            known[line] = pair
-        return pair
 
     @cached_property
     def pattern(self) -> str:
