@@ -340,7 +340,7 @@ mixture_target as (
         n_tokens
     from {{ pool }}
     {%- elif overlap == 'first' %}
-    {#- Of the places, the lowest: an aggregate, for a window of as many partitions as documents takes thrice as long. -#}
+    {#- An aggregate, because a window would have as many partitions as there are documents. -#}
     {%- set place = "position" if not listed else "place" %}
     select doc_id, arg_min(component, {{ place }}) as component, arg_min(n_tokens, {{ place }}) as n_tokens
     from {% if listed %}(

@@ -24,6 +24,8 @@ def mixture() -> None:
     """Show what a mixture has of what it asked; compare two mixtures.
 
     Any model with doc_id, component, copies and n_tokens is a mixture.
+
+        cuvee mixture show upsampled
     """
 
 
