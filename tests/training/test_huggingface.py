@@ -107,7 +107,7 @@ def test_a_decoder_loads_and_has_the_loss_that_the_run_measured(place: Path) -> 
         run_id,
         "| mixture fingerprint | baseline-fingerprint |",
         f"| common | {measured:.4f} |",
-        "1,024 tokens",
+        "2,048 tokens",
     ):
         assert shown in card
 
