@@ -13,17 +13,23 @@ from warehouse.lake import Lake
 ROOT = Path(__file__).resolve().parent.parent
 
 
-#: Tests that read with StreamingDataset. Two processes that start one at the same moment may choose the same block of
-#: shared memory, so these tests run in one process, one after the other.
-STREAMING = ("tests/test_readme.py", "tests/training", "tests/warehouse/export", "tests/warehouse/test_mds.py")
+#: Tests that run in one process, one after the other. Two processes that start a StreamingDataset at the same moment may
+#: choose the same block of shared memory; a vLLM engine takes some GB, and its tests share a model.
+TOGETHER = {
+    "streaming": ("tests/test_readme.py", "tests/training", "tests/warehouse/export", "tests/warehouse/test_mds.py"),
+    "vllm": ("tests/udfs/test_vllm.py", "tests/warehouse/test_vllm_servers.py"),
+}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep together what one process must run: a file's tests at least."""
+    path = item.path.relative_to(ROOT).as_posix()
+    group = next((name for name, paths in TOGETHER.items() if path.startswith(paths)), path)
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what one process must run, a file's tests at least, and leave the full counts to `make prove`."""
-    for item in items:
-        path = item.path.relative_to(ROOT).as_posix()
-        group = "streaming" if path.startswith(STREAMING) else path
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Leave the full counts to `make prove`."""
     if os.environ.get("CUVEE_PROVE"):
         return
     skip = pytest.mark.skip(reason="runs with `make prove`")

@@ -73,8 +73,9 @@ def close(spec: DataSpec) -> None:
 def shared_memory() -> Iterator[None]:
     """Hold Streaming's shared memory, after removing what killed processes left of it.
 
-    Streaming's cleaning removes every block on the machine, those of living processes too. So it happens only if no
-    other run of ours is alive and, where the system tells (Linux), nobody maps such a block.
+    Streaming counts each kind of block by itself, so where a killed run left some kinds of a number and not others, the
+    next one fails with FileExistsError. Its own cleaning removes every block on the machine, those of living processes
+    too. Here a number's blocks go if no process maps one of them, and no other run of ours may be about to.
     """
     with (Path(tempfile.gettempdir()) / f"cuvee-streaming-{os.getuid()}.lock").open("a") as lock:
         try:
@@ -82,37 +83,34 @@ def shared_memory() -> Iterator[None]:
         except BlockingIOError:
             pass
         else:
-            if not _mapped_elsewhere():
-                _clean()
+            _clean()
         fcntl.flock(lock, fcntl.LOCK_SH)  # held by every run for as long as it lives
         yield
 
 
 def _clean() -> None:
-    """Remove blocks and lock files of processes that are gone.
-
-    Streaming's own function stops at the first unused number, and its lock files, which it never removes, keep numbers
-    from being used again: so blocks above a gap would stay for ever. Where no process can be asked (macOS), it must do.
-    """
-    clean_stale_shared_memory()
+    """Remove blocks and lock files of processes that are gone; where none can be asked (macOS), all."""
     if not Path("/proc").is_dir():
+        clean_stale_shared_memory()
         return
+    used = _mapped()
     locks = [constant.BARRIER_FILELOCK, constant.CACHE_FILELOCK]
     for folder, names in ((Path("/dev/shm"), constant.SHM_TO_CLEAN), (Path(tempfile.gettempdir()), locks)):
         for path in folder.glob("[0-9]*_*"):
-            if path.name[:6].isdigit() and path.name[7:] in names:
+            number = path.name[:6]
+            if number.isdigit() and number not in used and path.name[7:] in names:
                 with contextlib.suppress(OSError):  # another user's
                     path.unlink()
 
 
-def _mapped_elsewhere() -> bool:
-    """Whether another process maps a block of Streaming's (``/dev/shm/000000_locals`` and the like)."""
-    block = re.compile(r"/dev/shm/\d{6}_")
+def _mapped() -> set[str]:
+    """The numbers of the blocks that some process maps (``/dev/shm/000000_locals`` and the like)."""
+    block = re.compile(r"/dev/shm/(\d{6})_")
+    used: set[str] = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with contextlib.suppress(OSError):
-            if int(maps.parent.name) != os.getpid() and block.search(maps.read_text()):
-                return True
-    return False
+            used.update(block.findall(maps.read_text()))
+    return used
 
 
 def _spec(dataset: TokenDataset, batch_size: int, *, drop_last: bool) -> DataSpec:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, UsageError
 from warehouse.lake import Lake
-from warehouse.tokenizers import load as load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -53,7 +52,7 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True) 
     """Write the checkpoint ``source``, or the last one of the run folder ``source``, to ``out``.
 
     ``out`` is complete or not there. Raises UsageError if there is no checkpoint, ``out`` exists, or the lake does not
-    know the run's export or no longer has its tokenizer; CuveeError if the training libraries are missing.
+    know the run's export; CuveeError if its tokenizer or the training libraries are missing.
     """
     if missing := [name for name in ("torch", "transformers", "composer") if find_spec(name) is None]:
         raise CuveeError(f"training needs {', '.join(missing)}", hint="pip install 'cuvee[train]'")
@@ -140,9 +139,9 @@ def _tokenizer(
     """The tokenizer that the run's samples were made with, and the mask token of a masked model."""
     import transformers
 
-    from udfs.tokenizer import END_OF_TEXT
+    from udfs.tokenizer import END_OF_TEXT, load
 
-    ours = load_tokenizer(lake, mixture.tokenizer)
+    ours = load(lake.root / "tokenizers" / mixture.tokenizer)
     if ours.fingerprint != mixture.manifest.get("tokenizer_fingerprint"):
         raise UsageError(
             f"the lake's tokenizer {mixture.tokenizer} is another one than {mixture.name} was exported with",
