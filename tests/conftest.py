@@ -13,8 +13,8 @@ from warehouse.lake import Lake
 ROOT = Path(__file__).resolve().parent.parent
 
 
-#: Tests that run in one process, one after the other. Two processes that start a StreamingDataset at the same moment may
-#: choose the same block of shared memory; a vLLM engine takes some GB, and its tests share a model.
+#: Tests that run in one process, one after the other. Two processes that start a StreamingDataset at the same moment
+#: may choose the same block of shared memory; a vLLM engine takes some GB, and its tests share a model.
 TOGETHER = {
     "streaming": ("tests/test_readme.py", "tests/training", "tests/warehouse/export", "tests/warehouse/test_mds.py"),
     "vllm": ("tests/udfs/test_vllm.py", "tests/warehouse/test_vllm_servers.py"),

@@ -96,9 +96,10 @@ def lake_of(folder: Path, documents: list[str], count: int) -> None:
             commit.add("raw.documents", [path])
 
 
-#: A labelling process of its own: how long the asking took, the whole build, and the most memory it had (Linux: KiB).
+#: A labelling process of its own: how long the asking took, the whole build, and the most memory it had. Not by
+#: ru_maxrss, which a process inherits from the one that starts it.
 BUILD = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from warehouse.build import build
 from warehouse.lake import Lake
@@ -113,7 +114,8 @@ began = time.perf_counter()
 results = build(Lake.open(Path(sys.argv[1], "lake")), Path(sys.argv[1], "sql"), watcher=watcher)
 seconds = time.perf_counter() - began
 assert not any(result.failed for result in results), results
-print(watcher.asking, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+status = Path("/proc/self/status").read_text()
+print(watcher.asking, seconds, int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 """
 
 

@@ -17,7 +17,6 @@ import gzip
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -181,7 +180,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.side:
         found = (bare if options.side == "bare" else ours)(options.folder)
-        found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # Not ru_maxrss, which a process inherits from the one that starts it.
+        status = Path("/proc/self/status").read_text()
+        found["memory"] = int(status.partition("VmHWM:")[2].split()[0]) / 1024
         print(json.dumps(found), flush=True)
         return
     best: dict[str, dict[str, float]] = {}
