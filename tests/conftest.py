@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -38,15 +39,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+def absent(message: str) -> NoReturn:
+    """Skip because something is absent that a stranger may lack; fail where it must not be, in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real documents that the project does not carry. Absent in a stranger's clone: skip, but never in CI."""
     folder = Path(os.environ.get("CUVEE_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        message = f"no test data at {folder}; point CUVEE_TEST_DATA at it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        absent(f"no test data at {folder}; point CUVEE_TEST_DATA at it")
     return folder
 
 
@@ -59,10 +64,7 @@ def vllm_bin() -> Path:
     """
     folder = Path(os.environ.get("CUVEE_VLLM", ROOT / ".venv-vllm")) / "bin"
     if not (folder / "vllm").exists():
-        message = f"no vLLM in {folder}: make test installs it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        absent(f"no vLLM in {folder}: make test installs it")
     return folder
 
 

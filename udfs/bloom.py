@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from udfs.hashing import mixed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,14 +22,6 @@ if TYPE_CHECKING:
 _BITS = (3, 6, 6, 6, 6)
 _GROWTH = 1.15
 _SAMPLE = 20_000
-
-
-def mixed(hashes: Hashes, salt: int = 0) -> Hashes:
-    """Spread each hash over all 64 bits (the finalizer of SplitMix64); another salt gives other values."""
-    value = hashes + np.uint64((salt * 0x9E3779B97F4A7C15) % 2**64)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
 
 
 @dataclass(frozen=True, slots=True)

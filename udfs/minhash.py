@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from udfs import words as splitting
 from udfs.errors import UsageError
 from udfs.expensive import fingerprint
+from udfs.hashing import Hashes, mixed
 from udfs.vectorized import Vectorized
-from udfs.words import Hashes, Ints, Words
+from udfs.words import Ints, Words
 
 Halves = NDArray[np.uint32]
 
@@ -73,7 +74,7 @@ def _shingles(found: Words, words: int) -> tuple[Halves, Ints]:
     counts = found.counts
     wide: Hashes = found.hashes.copy()
     for distance in range(1, words):  # a shingle's hash depends on its words in their order
-        wide[:-distance] = splitting.mixed(wide[:-distance] + found.hashes[distance:])
+        wide[:-distance] = mixed(wide[:-distance] + found.hashes[distance:])
     sizes = np.maximum(counts - words + 1, 0)
     bounds = np.concatenate(([0], np.cumsum(np.where(counts > 0, np.maximum(sizes, 1), 0))))
     kept = np.repeat(found.bounds[:-1] - bounds[:-1], np.diff(bounds)) + np.arange(bounds[-1])
@@ -81,13 +82,13 @@ def _shingles(found: Words, words: int) -> tuple[Halves, Ints]:
     for document in np.flatnonzero((counts > 0) & (counts < words)).tolist():
         value = found.hashes[found.bounds[document] : found.bounds[document] + 1]
         for at in range(1, int(counts[document])):
-            value = splitting.mixed(value + found.hashes[found.bounds[document] + at])
+            value = mixed(value + found.hashes[found.bounds[document] + at])
         shingles[bounds[document]] = value[0]
     return (shingles >> np.uint64(32)).astype(np.uint32), bounds
 
 
 def _constants(hashes: int) -> tuple[Halves, Halves]:
-    numbers = splitting.mixed(np.arange(1, hashes + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    numbers = mixed(np.arange(1, hashes + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     odd = numbers & np.uint64(0xFFFFFFFF) | np.uint64(1)
     return (numbers >> np.uint64(32)).astype(np.uint32), odd.astype(np.uint32)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from udfs.bloom import mixed
+from udfs.hashing import mixed
 from udfs.spelling import Words, pieces, words
 
 if TYPE_CHECKING:

@@ -41,9 +41,10 @@ from numpy.typing import NDArray
 from udfs import repetition, words
 from udfs.errors import UsageError
 from udfs.expensive import fingerprint
+from udfs.hashing import Hashes, mixed
 from udfs.repetition import Floats
 from udfs.vectorized import Vectorized
-from udfs.words import ALPHABETIC, LOWER, TERMINATOR, UPPER, WORD, Hashes, Ints, Lookup, Tokens, Words
+from udfs.words import ALPHABETIC, LOWER, TERMINATOR, UPPER, WORD, Ints, Lookup, Tokens, Words
 
 TOP = (2, 3, 4)
 DUPLICATE = (5, 6, 7, 8, 9, 10)
@@ -241,7 +242,7 @@ def _chain(sequence: Hashes) -> Hashes:
     """One hash for each column of hashes."""
     value: Hashes = sequence[0]
     for each in sequence[1:]:
-        value = words.mixed(value + each)
+        value = mixed(value + each)
     return value
 
 

@@ -25,8 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from udfs.hashing import Hashes, mixed
+
 Bytes = NDArray[np.uint8]
-Hashes = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
 _SEPARATOR = 0xFF
@@ -229,13 +230,6 @@ def hash_spans(data: Bytes, starts: Ints, lengths: Ints) -> Hashes:
         span = data[starts[each] : starts[each] + lengths[each]]
         hashes[each] = int.from_bytes(hashlib.blake2b(span.tobytes(), digest_size=8).digest(), "little")
     return hashes
-
-
-def mixed(values: Hashes) -> Hashes:
-    """Each value scrambled, one to one (the last steps of SplitMix64)."""
-    values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return values ^ values >> np.uint64(31)
 
 
 class Lookup:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from warehouse import contracts, lineage, store
 from warehouse.calls import calls
 from warehouse.graph import Step
+from warehouse.lake import duckdb_error
 from warehouse.parsing import SqlError, located
 from warehouse.paying import AnswersError, Paying
 from warehouse.rewrite import rewrite
@@ -91,7 +92,7 @@ def answered(
             ) from error
         raise
     finally:
-        with suppress(_duckdb_error()):
+        with suppress(duckdb_error()):
             cursor.execute("commit")
         for stage in rewritten.stages:
             _drop(stage, cursor)
@@ -106,7 +107,7 @@ def _bind(step: Step, cursor: duckdb.DuckDBPyConnection) -> None:
     """
     try:
         cursor.execute(f"describe {step.sql}")
-    except _duckdb_error() as error:
+    except duckdb_error() as error:
         raise located(step, error) from error
     if promised := contracts.contract(step.node):
         contracts.agreed(cursor, step, promised)
@@ -248,9 +249,3 @@ def models(opened: Opened) -> lineage.Models:
         if step.relation is not None and step.tree is not None and step.kind in ("view", "table")
     }
     return trees.get
-
-
-def _duckdb_error() -> type[Exception]:
-    import duckdb
-
-    return duckdb.Error

@@ -7,7 +7,6 @@ back. Answers go into the labeler's store as those of a build do.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from typing import IO, TYPE_CHECKING, Self
 
 import pyarrow as pa
 
-from udfs.errors import CuveeError, UsageError, did_you_mean
+from udfs.errors import UsageError
 from udfs.expensive import INPUT_SCHEMA
 from warehouse import store
+from warehouse.documents import reading, relation_of
 from warehouse.lake import texts
 from warehouse.store import Retry
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from udfs.prompted import PromptedLabeler
     from warehouse.lake import Lake
 
-_RELATION = re.compile(r"\w+(\.\w+){0,2}")
 
 #: Documents whose prompts are made together.
 _BATCH = 256
@@ -269,25 +268,11 @@ def _choose(
     reader: duckdb.DuckDBPyConnection, source: str, function: BoundLabeler, limit: int | None, retry: Retry | None
 ) -> tuple[int, int]:
     """Fill the temporary table ``chosen`` with documents without an answer; returns how many there are, and these."""
-    import duckdb
-
-    relation = source if _RELATION.fullmatch(source) else f"({source.strip().rstrip(';')}\n)"
-    try:
+    with reading(reader, source, "label"):
         reader.execute(
             f"create temp table asked as select doc_id as key from raw.documents"
-            f" semi join (select doc_id from {relation}) using (doc_id)"
+            f" semi join (select doc_id from {relation_of(source)}) using (doc_id)"
         )
-    except duckdb.CatalogException as error:
-        tables = reader.execute(
-            "select table_name from information_schema.tables where table_catalog = 'lake' and table_schema = 'main'"
-        ).fetchall()
-        hint = did_you_mean(source, [table for (table,) in tables]) or "build the model first: cuvee build"
-        raise UsageError(f"nothing in the lake to label: {_first_line(error)}", hint=hint) from error
-    except (duckdb.BinderException, duckdb.ParserException) as error:
-        hint = "--from takes the name of a model, or SQL, with a column doc_id"
-        raise UsageError(f"cannot read documents from {source!r}: {_first_line(error)}", hint=hint) from error
-    except duckdb.Error as error:
-        raise CuveeError(f"cannot read documents from {source!r}: {_first_line(error)}") from error
     least = f"limit {limit}" if limit is not None else ""
     missing = store.missing(reader, "asked", function, retry)
     row = reader.execute(f"select (select count(*) from asked), (select count(*) from ({missing}))").fetchone()
@@ -313,7 +298,3 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from file
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,18 +16,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
-from warehouse import checks, contracts, materialize, microbatch, state, stored_failures
+from warehouse import checks, contracts, hooks, materialize, microbatch, state, stored_failures
 from warehouse.budget import LimitReachedError
 from warehouse.calls import calls
 from warehouse.graph import Step
 from warehouse.incremental import incremental
+from warehouse.lake import duckdb_error
 from warehouse.materialize import Change, Make
-from warehouse.nodeview import ran
 from warehouse.opened import Opened
-from warehouse.outcome import TESTS, Result, Watcher
+from warehouse.outcome import TESTS, BuildError, Result, Watcher
 from warehouse.parsing import located
 from warehouse.plan import Plan, Planned
-from warehouse.relation import LAKE, Relation
+from warehouse.relation import Relation
 from warehouse.snapshots import snapshot
 from warehouse.state import Built
 from warehouse.workers import Reader, Workers
@@ -53,10 +53,6 @@ class Work:
 
     run: Callable[[Reader], Done]
     pays: bool
-
-
-class BuildError(CuveeError):
-    """Something could not be built, or a test failed."""
 
 
 class Execution:
@@ -93,9 +89,9 @@ class Execution:
     def run(self) -> None:
         """Build what the plan says; what becomes of each node is added to ``results``."""
         project = self.opened.renderer.project
-        self._run_hooks("on-run-start", project.on_run_start)
+        hooks.run(self.opened, self.plan, self.results, "on-run-start", project.on_run_start)
         self._run_nodes()
-        self._run_hooks("on-run-end", project.on_run_end)
+        hooks.run(self.opened, self.plan, self.results, "on-run-end", project.on_run_end)
         place = {planned.step.id: index for index, planned in enumerate(self.plan)}
         self.results.sort(key=lambda result: place[result.node])
 
@@ -173,7 +169,8 @@ class Execution:
             if isinstance(outcome, checks.Verdict):
                 self._judge(planned, outcome, seconds)
             else:
-                self._gather(planned, replace(outcome, after=tuple(self._hooks(planned, "post_hook"))), seconds)
+                after = hooks.of_node(self.opened.renderer, planned.step, "post_hook")
+                self._gather(planned, replace(outcome, after=tuple(after)), seconds)
         except LimitReachedError as error:
             self.stopped[planned.step.id] = f"{planned.step.name} is not finished"
             self._done(planned, "limited", message=str(error))
@@ -204,7 +201,7 @@ class Execution:
         step = planned.step
         relation = step.relation
         assert relation is not None and step.rendered is not None
-        for hook in self._hooks(planned, "pre_hook"):
+        for hook in hooks.of_node(self.opened.renderer, planned.step, "pre_hook"):
             with self.opened.lake.commit(f"build: pre-hook of {step.name}", author="cuvee build") as commit:
                 commit.sql(hook)
         if step.kind == "seed":
@@ -304,32 +301,6 @@ class Execution:
         self.opened.database.refresh()
         self.present = {name: kind for name, (kind, _) in self.opened.database.relations.items()}
 
-    def _hooks(self, planned: Planned, name: str) -> list[str]:
-        step = planned.step
-        hooks = step.node.config.get(name) or []
-        texts = [str(hook["sql"] if isinstance(hook, Mapping) else hook) for hook in hooks]
-        rendered = (
-            self.opened.renderer.hook(text, Location(step.node.path), {"this": step.relation}, step.node)
-            for text in texts
-        )
-        return [text for text in rendered if text]
-
-    def _run_hooks(self, name: str, hooks: Sequence[str]) -> None:
-        """on-run-start and on-run-end: each statement is a commit of its own."""
-        self.opened.database.refresh()
-        schemas = sorted({each.step.relation.schema for each in self.plan if each.step.relation is not None})
-        renderer, steps = self.opened.renderer, self.opened.graph.steps
-        results = [ran(renderer, steps[result.node].node, result) for result in self.results] if hooks else []
-        for text in hooks:
-            names = {"schemas": schemas, "database_schemas": [(LAKE, each) for each in schemas], "results": results}
-            if statement := renderer.hook(text, Location("dbt_project.yml"), names):
-                with self.opened.lake.commit(f"build: {name}", author="cuvee build") as commit:
-                    try:
-                        commit.sql(statement)
-                    except _duckdb_error() as error:
-                        message = str(error).split("\n\n")[0]
-                        raise BuildError(f"{name} failed: {message}", where=Location("dbt_project.yml")) from error
-
     def _gather(self, planned: Planned, change: Change, seconds: float) -> None:
         if not self.pending:
             self.waiting_since = time.perf_counter()
@@ -346,7 +317,7 @@ class Execution:
             self._commit_together(pending)
         except CuveeError as error:
             self._failed(pending, error)
-        except _duckdb_error() as error:
+        except duckdb_error() as error:
             self._failed(pending, error)
 
     def _failed(self, pending: list[tuple[Planned, Change, Built]], error: Exception) -> None:
@@ -424,7 +395,7 @@ class Execution:
         try:
             with self.opened.lake.commit(f"build: failures of {planned.step.name}", author="cuvee build") as commit:
                 change.apply(commit, self.present.get(key))
-        except _duckdb_error() as error:
+        except duckdb_error() as error:
             raise located(planned.step, error) from error
         self.present[key] = "view" if change.kind == "view" else "table"
 
@@ -455,9 +426,3 @@ def _work(work: Callable[[Reader], Change | checks.Verdict], *, pays: bool = Fal
         return work(reader), time.perf_counter() - began
 
     return Work(timed, pays)
-
-
-def _duckdb_error() -> type[Exception]:
-    import duckdb
-
-    return duckdb.Error

@@ -380,6 +380,13 @@ def texts(cursor: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.Record
     return cursor.sql(query).to_arrow_reader(rows)
 
 
+def duckdb_error() -> type[Exception]:
+    """The root of DuckDB's errors, for modules that leave it to others to load DuckDB."""
+    import duckdb
+
+    return duckdb.Error
+
+
 def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
     """Load the extensions that a lake needs. Raises CuveeError if their packages are missing or of another version."""
     import duckdb

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location
 from warehouse.graph import Step
+from warehouse.lake import duckdb_error
 from warehouse.parsing import SqlError, located
 from warehouse.relation import LAKE, Relation, quote
 
@@ -108,7 +109,7 @@ def headed(
     """Run the statements that a model has before its query (``sql_header``): temporary macros, settings."""
     try:
         cursor.execute(header)
-    except _duckdb_errors() as error:
+    except duckdb_error() as error:
         message = str(error).split("\n\n")[0]
         raise SqlError(f"sql_header: {message}", where=Location(step.node.path)) from error
     return make(cursor, staging, step, relation)
@@ -120,7 +121,7 @@ def table(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relat
         columns, query = lake_columns(cursor, step.sql)
         path = staging.file(f"{relation.schema}.{relation.identifier}")
         rows = copy(cursor, query, path, columns)
-    except _duckdb_errors() as error:
+    except duckdb_error() as error:
         raise located(step, error) from error
     return Change(relation, "table", columns, (path,), rows=rows)
 
@@ -131,7 +132,7 @@ def view(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relati
     """
     try:
         cursor.execute(f"describe {step.sql}").fetchall()
-    except _duckdb_errors() as error:
+    except duckdb_error() as error:
         raise located(step, error) from error
     return Change(relation, "view", view=_portable(step))
 
@@ -142,7 +143,7 @@ def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: 
         columns, query = seed_query(cursor, step, file)
         path = staging.file(f"{relation.schema}.{relation.identifier}")
         rows = copy(cursor, query, path)
-    except _duckdb_errors() as error:
+    except duckdb_error() as error:
         raise SeedError(str(error).split("\n\n")[0], where=Location(step.node.path)) from error
     return Change(relation, "table", columns, (path,), rows=rows)
 
@@ -222,9 +223,3 @@ def _portable(step: Step) -> str:
 
 def _literal(value: object) -> str:
     return str(value).replace("'", "''")
-
-
-def _duckdb_errors() -> type[Exception]:
-    import duckdb
-
-    return duckdb.Error

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from udfs.errors import CuveeError
+
 if TYPE_CHECKING:
     from warehouse.budget import Cost
     from warehouse.plan import Plan
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 TESTS = ("test", "unit_test")
 #: Kinds of nodes for which a build has nothing to do.
 NEVER_BUILT = ("source", "ephemeral", "exposure")
+
+
+class BuildError(CuveeError):
+    """Something could not be built, or a test failed."""
 
 
 @dataclass(frozen=True, slots=True)

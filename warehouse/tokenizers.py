@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from udfs import tokenizer
 from udfs.errors import CuveeError, UsageError, did_you_mean
+from warehouse.documents import reading, relation_of
 from warehouse.lake import texts
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from warehouse.lake import Lake
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_RELATION = re.compile(r"\w+(\.\w+){0,2}")
 
 _COLUMNS = "name, fingerprint, vocab_size, trained_on, documents, trained_at"
 
@@ -92,14 +92,11 @@ def train(
 
 def _choose(reader: duckdb.DuckDBPyConnection, source: str, max_characters: int) -> int:
     """Fill the temporary table ``chosen`` with the doc_ids to read. Returns how many there are."""
-    import duckdb
-
-    relation = source if _RELATION.fullmatch(source) else f"({source.strip().rstrip(';')}\n)"
-    try:
+    with reading(reader, source, "train on"):
         reader.execute(
             f"""
             create temp table chosen as
-            with asked as (select distinct doc_id from {relation}),
+            with asked as (select distinct doc_id from {relation_of(source)}),
             ordered as (
                 select doc_id, n_chars,
                     sum(n_chars) over (order by md5('tokenizer:' || doc_id), doc_id rows unbounded preceding) as so_far
@@ -109,17 +106,6 @@ def _choose(reader: duckdb.DuckDBPyConnection, source: str, max_characters: int)
             """,
             [max_characters],
         )
-    except duckdb.CatalogException as error:
-        tables = reader.execute(
-            "select table_name from information_schema.tables where table_catalog = 'lake' and table_schema = 'main'"
-        ).fetchall()
-        hint = did_you_mean(source, [table for (table,) in tables]) or "build the model first: cuvee build"
-        raise UsageError(f"nothing in the lake to train on: {_first_line(error)}", hint=hint) from error
-    except (duckdb.BinderException, duckdb.ParserException) as error:
-        hint = "--from takes the name of a model, or SQL, with a column doc_id"
-        raise UsageError(f"cannot read documents from {source!r}: {_first_line(error)}", hint=hint) from error
-    except duckdb.Error as error:
-        raise CuveeError(f"cannot read documents from {source!r}: {error}") from error
     row = reader.execute("select count(*) from chosen").fetchone()
     assert row is not None
     if not row[0]:
@@ -160,7 +146,3 @@ def _keep(lake: Lake, made: tokenizer.Tokenizer, row: Trained, force: bool) -> t
             [row.name, row.fingerprint, row.vocab_size, row.trained_on, row.documents, row.trained_at],
         )
     return row, True
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from udfs.errors import CuveeError
+from warehouse.lake import duckdb_error
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,7 +49,7 @@ class Reader:
         """End the transaction: what is committed since will be seen."""
         if self._reading:
             self._reading = False
-            with suppress(_duckdb_error()):
+            with suppress(duckdb_error()):
                 self.cursor.execute("rollback")
 
 
@@ -105,9 +106,3 @@ class Workers:
             wait(working, timeout=0.05)
         for reader in self._readers:
             reader.cursor.close()
-
-
-def _duckdb_error() -> type[Exception]:
-    import duckdb
-
-    return duckdb.Error

@@ -291,7 +291,7 @@ end
     secondary_a, primary_b, secondary_b, documents.
 #}
 {%- macro label_pairs(labelled) -%}
-{%- set categories = ['free_decimal_correspondence'] + plain_categories() -%}
+{%- set categories = eai_categories() -%}
 {%- set places = ['primary_a', 'secondary_a', 'primary_b', 'secondary_b'] -%}
 with
 -- One pass: the categories are the sets of one GROUP BY.

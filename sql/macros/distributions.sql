@@ -10,7 +10,7 @@
     characters of its codes.
 #}
 {%- macro label_cells(labelled, by=['labeler'], measures={'documents': 'count(*)'}) -%}
-{%- set categories = ['free_decimal_correspondence'] + plain_categories() -%}
+{%- set categories = eai_categories() -%}
 select
     {% for key in by %}{{ key }}, {% endfor %}
     case

@@ -8,10 +8,7 @@
 
 {#  plain_categories(): the categories of the taxonomy eai but for FDC. #}
 {%- macro plain_categories() -%}
-{{ return([
-    'bloom_cognitive_process', 'bloom_knowledge_domain', 'document_type_v1', 'extraction_artifacts', 'missing_content',
-    'document_type_v2', 'reasoning_depth', 'technical_correctness', 'education_level',
-]) }}
+{{ return(eai_categories()[1:]) }}
 {%- endmacro -%}
 
 

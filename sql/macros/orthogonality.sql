@@ -12,7 +12,7 @@
     order of facets(). No code, and codes below zero (-1, Abstain), are left out.
 #}
 {%- macro category_cells(labelled, by=['labeler'], measures={'documents': 'count(*)'}, secondaries=false) -%}
-{%- set categories = ['free_decimal_correspondence'] + plain_categories() -%}
+{%- set categories = eai_categories() -%}
 {%- set ranks = ['p', 's'] if secondaries else ['p'] -%}
 {%- set keys %}{% for key in by %}{{ key }}, {% endfor %}{% endset -%}
 {%- set sums %}{% for name in measures %}cast(sum({{ name }}) as bigint) as {{ name }}{{ ', ' if not loop.last }}{% endfor %}{% endset -%}

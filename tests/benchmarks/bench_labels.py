@@ -9,10 +9,7 @@ the way from a lake's documents to the committed answers, a build of one model i
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +22,7 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.real_texts import real_texts  # noqa: E402
 from udfs.expensive import INPUT_SCHEMA  # noqa: E402
 from udfs.labels import LabelDocument  # noqa: E402
 
@@ -36,13 +34,7 @@ ROW_GROUP = 10_000
 
 def texts(count: int) -> list[str]:
     """Documents of the shared data, each different."""
-    data = Path(os.environ.get("CUVEE_TEST_DATA", ROOT.parent / "shared" / "data"))
-    path = data / "domains" / "domain_docs.jsonl.gz"
-    if path.is_file():
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            found = [json.loads(line)["text"] for line in file]
-    else:
-        found = [f"Document {n}. " + "A cellar master composes a blend from many barrels. " * 50 for n in range(1000)]
+    found = real_texts()
     return [f"{found[n % len(found)]}\n{n}" for n in range(count)]
 
 

@@ -13,7 +13,6 @@ Memory is the peak of the process that calls the engine, which computes in proce
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import os
@@ -26,6 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+from tests.real_texts import real_texts  # noqa: E402
 
 PYTHON = Path(os.environ.get("CUVEE_VLLM", ROOT / ".venv-vllm")) / "bin" / "python"
 
@@ -41,13 +42,7 @@ engine: {eager: true, memory: 0.1}
 
 def texts(count: int) -> list[str]:
     """Documents of the shared data, each different."""
-    data = Path(os.environ.get("CUVEE_TEST_DATA", ROOT.parent / "shared" / "data"))
-    path = data / "domains" / "domain_docs.jsonl.gz"
-    if path.is_file():
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            found = [json.loads(line)["text"] for line in file]
-    else:
-        found = [f"Document {n}. " + "A cellar master composes a blend from many barrels. " * 50 for n in range(1000)]
+    found = real_texts()
     return [f"{n} {found[n % len(found)]}" for n in range(count)]
 
 

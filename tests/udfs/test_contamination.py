@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from tests.udfs.test_spelling import slow
 from udfs import contamination
-from udfs.bloom import Bloom, mixed
+from udfs.bloom import Bloom
 from udfs.contamination import Filter, Quotes
 from udfs.errors import UsageError
 from udfs.expensive import INPUT_SCHEMA
+from udfs.hashing import mixed
 from udfs.ngrams import SHORTEST, N, hashed, ngrams, rolled
 from udfs.spelling import words
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.udfs.conftest import Ask
 from udfs import minhash as module
 from udfs import words as splitting
+from udfs.hashing import mixed
 from udfs.minhash import MinHash, minhash
 from udfs.words import Words
 
@@ -32,7 +33,7 @@ def directly(text: str, hashes: int, words: int) -> list[int] | None:
     for start in range(max(len(found) - words + 1, 1)):
         value = found[start : start + 1]
         for each in found[start + 1 : start + words]:
-            value = splitting.mixed(value + each)
+            value = mixed(value + each)
         shingles.add(int(value[0]) >> 32)
     flips, factors = module._constants(hashes)
     pairs = zip(flips.tolist(), factors.tolist(), strict=True)

@@ -16,7 +16,8 @@ from tests.warehouse.test_build import build, write
 from udfs.errors import CuveeError
 from udfs.taxonomies import Taxonomies
 from warehouse.ingest import Options, find_inputs
-from warehouse.ingest.labels import ingest_labels, outside
+from warehouse.ingest.labels import ingest_labels
+from warehouse.ingest.outside import outside
 from warehouse.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]

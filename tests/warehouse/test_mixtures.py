@@ -21,7 +21,8 @@ from udfs.taxonomies import Taxonomies
 from warehouse.cli.mixture import mixture as command
 from warehouse.export.mixture import MixtureError
 from warehouse.ingest import Options, find_inputs
-from warehouse.ingest.labels import ingest_labels, outside
+from warehouse.ingest.labels import ingest_labels
+from warehouse.ingest.outside import outside
 from warehouse.lake import Lake
 from warehouse.mixtures import compare, divergence, show
 

@@ -172,7 +172,7 @@ def report(out: Output, results: list[Result], seconds: float) -> None:
         out.text(f"{said} in {seconds:.2f} s")
     failed = [result for result in results if result.failed]
     if failed:
-        from warehouse.execution import BuildError
+        from warehouse.outcome import BuildError
 
         details = [f"{result.name}: {result.message}" for result in failed] if out.quiet else []
         stopped = [result.name for result in failed if result.status == "limited"]

@@ -10,7 +10,8 @@ from udfs.catalogue import Catalogue, seeds
 from udfs.taxonomies import EAI, Taxonomies
 from warehouse.cli.output import Output
 from warehouse.ingest import Input, Options
-from warehouse.ingest.labels import LabelsReport, ingest_labels, outside
+from warehouse.ingest.labels import LabelsReport, ingest_labels
+from warehouse.ingest.outside import outside
 from warehouse.lake import Lake
 
 #: As many reasons are listed, the most frequent first.

@@ -4,7 +4,7 @@ r"""Reading documents into the lake.
     jsonl, json_values, giant, parquet, essential_web, mds, warc, arc, text, environment      one reader a format
     records, columnar                                         what a reader yields: batches in Arrow columns
     known        which files the lake has                     run          the loop over files
-    label_tables, labels                    tables of labels, and whose they become
+    label_tables, outside, labels           tables of labels, who gives them, and their way into the lake
     unit         rows staged as Parquet                       commit       what is new, and the transaction
 
 What is decided here, for every format:

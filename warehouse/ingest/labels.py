@@ -28,19 +28,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from udfs import given
 from udfs.codecs import Pair
-from udfs.errors import CuveeError, Location, UsageError, did_you_mean
+from udfs.errors import CuveeError, Location, did_you_mean
 from udfs.expensive import fingerprint
 from udfs.given import GivenCategory
 from udfs.labels import VERDICT
-from udfs.taxonomy import NAME, Taxonomy
 from warehouse import store
 from warehouse.ingest import known as known_files
 from warehouse.ingest.commit import FILES
 from warehouse.ingest.inputs import Input, path_text
 from warehouse.ingest.known import Stamp
 from warehouse.ingest.label_tables import NAMES, NULL, POSITION, Shape, open_table, shape
+from warehouse.ingest.outside import Outside
 from warehouse.ingest.records import RAW_LIMIT, Options
 from warehouse.ingest.unit import REJECT_FILE, open_writer
 
@@ -84,41 +83,6 @@ class LabelsReport:
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     hints: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """Who gave the labels, and for which taxonomy."""
-
-    labeler: str
-    taxonomy: Taxonomy
-
-    @property
-    def store(self) -> str:
-        """Where the answers are kept."""
-        return f"labels.{self.taxonomy.name}"
-
-    @property
-    def columns(self) -> pa.Schema:
-        """The answer columns, as those of every labeler of the taxonomy."""
-        return pa.schema([pa.field(category.name, VERDICT) for category in self.taxonomy.categories])
-
-    def fingerprint(self, checksum: str, options: Options) -> str:
-        """32 hex digits over the file's content and all that decides how it is read."""
-        codes = [GivenCategory(category).identity() for category in self.taxonomy.categories]
-        return fingerprint("given", given.VERSION, self.labeler, self.taxonomy.name, codes, checksum, options.fields)
-
-
-def outside(labeler: str, taxonomy: Taxonomy, configured: Sequence[str]) -> Outside:
-    """A labeler from outside. Raises UsageError for a name that is none, or that a configured labeler has."""
-    if not NAME.fullmatch(labeler):
-        raise UsageError(f"{labeler!r} is no name of a labeler", hint="use a-z, 0-9 and _")
-    if labeler in configured:
-        message = f"{labeler} is a labeler of this project"
-        raise UsageError(
-            message, hint="labels from outside need a name of their own, or nobody can tell whose they are"
-        )
-    return Outside(labeler, taxonomy)
 
 
 def ingest_labels(

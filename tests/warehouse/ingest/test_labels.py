@@ -21,7 +21,8 @@ from udfs.taxonomies import Taxonomies
 from udfs.taxonomy import Taxonomy
 from warehouse.ingest import Options, find_inputs
 from warehouse.ingest.label_tables import LabelFileError
-from warehouse.ingest.labels import LabelsReport, StrictLabelsError, ingest_labels, outside
+from warehouse.ingest.labels import LabelsReport, StrictLabelsError, ingest_labels
+from warehouse.ingest.outside import outside
 from warehouse.labelers import labelers
 from warehouse.lake import Lake
 
