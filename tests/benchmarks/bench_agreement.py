@@ -27,10 +27,12 @@ import duckdb
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from warehouse import store  # noqa: E402
+from udfs.errors import Location  # noqa: E402
+from warehouse import project_files, store  # noqa: E402
 from warehouse.build import build  # noqa: E402
 from warehouse.ingest.essential_web import ANSWERS, FIELDS  # noqa: E402
 from warehouse.lake import Lake  # noqa: E402
+from warehouse.render import Renderer  # noqa: E402
 
 #: What DuckDB may use.
 LIMITS = {"threads": "2", "memory_limit": "8GB"}
@@ -197,20 +199,8 @@ def best(run: Callable[[], object], rounds: int) -> Taken:
 
 
 def macro(call: str) -> str:
-    """A macro call as SQL."""
-    import jinja2
-
-    def given(value: list[str]) -> list[str]:
-        raise jinja2.TemplateRuntimeError("only plain_categories returns a list here")
-
-    files = ("agreement.sql", "orthogonality.sql", "facets.sql")
-    macros = "".join((ROOT / "sql" / "macros" / name).read_text() for name in files)
-    plain = FIELDS[1:]
-    environment = jinja2.Environment()
-    environment.globals["return"] = given
-    head, _, tail = macros.partition("{%- macro plain_categories() -%}")
-    macros = head + tail.partition("{%- endmacro -%}")[2]
-    return environment.from_string(macros + call).render(plain_categories=lambda: list(plain))
+    """A call of the shipped project's macros as SQL."""
+    return str(Renderer(project_files.load(ROOT / "sql")).value(call, Location("benchmark")))
 
 
 PAIRS = "{{ label_pairs('current_labels') }}"
