@@ -7,11 +7,16 @@ import subprocess
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 
 from warehouse.lake import Lake
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# On a busy machine a first example takes long: it loads what the test is about.
+hypothesis.settings.register_profile("cuvee", deadline=None)
+hypothesis.settings.load_profile("cuvee")
 
 
 #: Tests that run in one process, one after the other. Two processes that start a StreamingDataset at the same moment

@@ -136,7 +136,7 @@ def kappas(rows: pa.Table, by: list[str], **options: Any) -> list[tuple[Any, ...
 
 
 @given(rows_of_four, rows_of_four, st.booleans(), st.booleans(), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_kappa_is_what_the_definition_says(
     rows: list[Row], others: list[Row], weighted: bool, shared: bool, smoothing: bool
 ) -> None:
@@ -168,7 +168,7 @@ def test_a_label_that_nearly_all_documents_have_costs_no_digits() -> None:
 
 
 @given(rows_of_four, st.integers(0, 5))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_bootstrap_is_the_same_everywhere(rows: list[Row], seed: int) -> None:
     wanted = kappas(table(rows), [], replicates=20, seed=seed)
     assert kappas(table(rows[::-1]), [], replicates=20, seed=seed) == wanted
@@ -291,7 +291,7 @@ def test_published_tables(reference: Any, case: int) -> None:
 
 
 @given(rows_of_four, st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_three_annotators_who_share_their_habits(rows: list[Row], weighted: bool) -> None:
     """The third says what the first said of the document before."""
     ratings = []
@@ -317,7 +317,7 @@ def test_three_annotators_who_share_their_habits(rows: list[Row], weighted: bool
 
 
 @given(rows_of_four, st.booleans())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_gold_kappa_is_the_mean_of_kappas(rows: list[Row], weighted: bool) -> None:
     """Gold annotator g2 has labelled every second document only."""
     ratings = []

@@ -192,7 +192,7 @@ def requests(draw: st.DrawFn, pool: list[tuple[str, str, int]]) -> Asked:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_equals_the_definition_over_random_pools(data: st.DataObject) -> None:
     pool = data.draw(pools())

@@ -185,7 +185,7 @@ def situations(draw: st.DrawFn) -> tuple[list[Tagged], Asked, Choices]:
     return pool, asked, Choices(overlap, draw(st.one_of(totals)), leave_out)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(situation=situations())
 def test_equals_the_definition_over_random_choices(situation: tuple[list[Tagged], Asked, Choices]) -> None:
     pool, asked, choices = situation

@@ -9,13 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import settings
 
 from udfs.expensive import INPUT_SCHEMA, STATUSES, BoundFunction, answer_schema
-
-# On a busy machine a first example takes long: it loads what the test is about.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 Ask = Callable[..., list[dict[str, Any]]]
 

@@ -61,7 +61,7 @@ def test_near_names_help_with_unknown_ones() -> None:
 
 
 @given(st.sampled_from(EAI.categories), st.none() | _texts, st.none() | _texts)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_text_raises_and_what_is_read_is_allowed(category: Category, first: str | None, second: str | None) -> None:
     read = GivenCategory(category).read(first, second)
     if isinstance(read, Pair):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from filelock import FileLock, Timeout
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from udfs.expensive import INPUT_SCHEMA
@@ -235,13 +235,11 @@ def test_a_lease_ends_with_its_process_and_with_its_time(tmp_path: Path) -> None
     assert fourth.take("f", EVERYWHERE) is not None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=6), st.integers(1, PREFIXES - 1))
 def test_a_key_is_on_the_side_of_a_bound_on_which_its_prefix_is(key: str, prefix: int) -> None:
     assert (prefix_of(key) >= prefix) == (key >= f"{prefix:04x}")
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 15), max_size=4), st.integers(1, 3))
 def test_leases_never_overlap(tmp_path_factory: pytest.TempPathFactory, wanted: list[int], builds: int) -> None:
     root = tmp_path_factory.mktemp("leases")

@@ -98,7 +98,7 @@ def test_wrong_offsets_and_sizes_name_the_sample(healthy: Path) -> None:
     assert "its columns need" in error.message
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.integers(0, 40))
 def test_damage_is_an_error_or_harmless_but_never_a_crash(
     healthy: Path, tmp_path_factory: pytest.TempPathFactory, position: int, value: int, cut: int

@@ -19,7 +19,7 @@ from warehouse.opened import open_project
 from warehouse.outcome import Options
 from warehouse.project import Node, ProjectErrors
 
-limited = settings(deadline=None, max_examples=50)
+limited = settings(max_examples=50)
 TIMES = st.datetimes(datetime(2001, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 
 

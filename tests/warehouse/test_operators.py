@@ -173,7 +173,7 @@ def test_a_call_means_what_the_function_means(bench: Bench, query: str) -> None:
     assert bench.rewritten(query) == bench.direct(DIRECT[query])
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(left=rows, right=rows, queries=st.lists(st.sampled_from(QUERIES), min_size=8, max_size=8, unique=True))
 def test_on_any_rows(bench: Bench, left: list[tuple], right: list[tuple], queries: list[str]) -> None:
     bench.fill(left, right)
@@ -188,7 +188,7 @@ atoms = st.sampled_from(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(
     left=rows,
     right=rows,

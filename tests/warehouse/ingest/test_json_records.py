@@ -199,7 +199,7 @@ def test_every_record_is_taken_or_rejected_and_no_field_is_lost(record):
         assert batch.documents["text"][0].as_py() == record["text"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from(["a", "é", "中", "😀", "\n", '"', "\\", "\x00", "word "]), min_size=1, max_size=30),
     st.integers(60_000, 200_000),

@@ -231,7 +231,7 @@ _label = st.none() | st.sampled_from(["1", "3", "-1", "Code/Software", "99", "sk
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), _label, _label), min_size=1, max_size=20))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_wide_and_long_tables_say_the_same(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str | None, str | None]]
 ) -> None:
