@@ -10,7 +10,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -100,12 +100,12 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> Node:
     """Read a YAML file and what it ``extends``, and put ``settings`` (``key.key=value``, the value in YAML) over it.
 
     ``extends`` names a file, or a list of them, beside this one: mappings are merged key by key, other values replace
-    what was there, later files win, this file over all. ``{a.b}`` within a text is the text at that key. Raises
-    RecipeError, and UsageError if a file cannot be read.
+    what was there, later files win, this file over all; files that ``settings`` extend come after its own. ``{a.b}``
+    within a text is the text at that key. Raises RecipeError, and UsageError if a file cannot be read.
     """
     changes = [_setting(setting) for setting in settings]
-    other = next((value for key, value in reversed(changes) if key == EXTENDS), None)
-    root = _extended(path, (), other)
+    more = [one for key, value in changes if key == EXTENDS for one in _listed(value)]
+    root = _extended(path, (), more)
     for key, value in changes:
         root = root.with_value(key, value) if key != EXTENDS else root
     return _filled(root, root)
@@ -125,8 +125,12 @@ def _setting(setting: str) -> tuple[str, Node]:
     return key, _relocate(parse(value, "--set"), Location(f"--set {setting}"))
 
 
-def _extended(path: Path, below: tuple[Path, ...], other: Node | None = None) -> Node:
-    """A file over what it extends; ``other`` replaces what it says it extends."""
+def _listed(node: Node) -> list[Node]:
+    return node.value if isinstance(node.value, list) else [node]
+
+
+def _extended(path: Path, below: tuple[Path, ...], more: Sequence[Node] = ()) -> Node:
+    """A file over what it extends and ``more``."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -137,9 +141,8 @@ def _extended(path: Path, below: tuple[Path, ...], other: Node | None = None) ->
     if not isinstance(node.value, dict):
         return node
     own = {key: value for key, value in node.value.items() if key != EXTENDS}
-    named = other or node.value.get(EXTENDS, Node([], node.where))
     whole: Node | None = None
-    for one in named.value if isinstance(named.value, list) else [named]:
+    for one in [*_listed(node.value.get(EXTENDS, Node([], node.where))), *more]:
         if not isinstance(one.value, str):
             raise RecipeError(f"extends names a recipe, not {_shown(one)}", where=one.where)
         base = path.parent / one.value
@@ -225,7 +228,8 @@ def _value(node: Node, hint: Any, name: str) -> Any:
     if origin is tuple and isinstance(node.value, list):
         return tuple(_value(item, arguments[0], f"{name}[{index}]") for index, item in enumerate(node.value))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(node.value, dict):
-        return {key: _value(item, arguments[1], f"{name}.{key}") for key, item in node.value.items()}
+        items = [(key, item) for key, item in node.value.items() if item.value is not None]
+        return {key: _value(item, arguments[1], f"{name}.{key}") for key, item in items}
     if is_dataclass(hint) and isinstance(hint, type) and hint not in _SCALARS:
         return read(node, hint, name)
     if origin is Literal and node.value in arguments:
