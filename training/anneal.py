@@ -65,9 +65,8 @@ class Run:
 def runs(recipe: Recipe, exports: Mapping[str, Export]) -> list[Run]:
     """The runs of a sweep, the trunk first. Tokens are rounded down to whole batches."""
     settings = asdict(recipe)
-    shared = {
-        key: settings[key] for key in ("model", "objective", "optimizer", "batch_tokens", "microbatch", "precision")
-    }
+    deciding = ("model", "objective", "boundaries", "optimizer", "batch_tokens", "microbatch", "precision")
+    shared = {key: settings[key] for key in deciding}
     shared["evaluation"] = settings["evaluation"]
     shared["held_out_export"] = exports[recipe.evaluation.mixture].manifest.export_id
 

@@ -175,7 +175,10 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe. The tokenizer and the sequence length are the exports' own."""
+    """A recipe. The tokenizer and the sequence length are the exports' own.
+
+    ``boundaries``: whether documents packed into one sequence are kept apart.
+    """
 
     name: str
     model: Model
@@ -187,6 +190,7 @@ class Recipe:
     batch_tokens: Count
     seeds: tuple[Amount, ...] = (1, 2)
     objective: Objective = Objective()
+    boundaries: bool = True
     microbatch: Count | None = None
     optimizer: Optimizer = Optimizer()
     precision: Literal["fp32", "amp_bf16"] = "fp32"

@@ -27,7 +27,7 @@ from training import checkpoints, data, schedules
 from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
-from training.models import make, model_vocabulary
+from training.models import attention, make, model_vocabulary
 from training.objectives import Preparation, objective
 from training.provenance import Provenance
 from training.recipe import Recipe
@@ -70,7 +70,8 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     sequences = recipe.batch_tokens // length
     reproducibility.seed_all(recipe.trunk.seed)
     vocabulary, end_of_text = job.export.vocabulary, job.export.manifest.end_of_text or 0
-    made = make(recipe.model, model_vocabulary(recipe, vocabulary), length, end_of_text=end_of_text)
+    tokens = model_vocabulary(recipe, vocabulary)
+    made = make(recipe.model, tokens, length, end_of_text=end_of_text, attention=attention(recipe.precision))
     made.config.save_pretrained(job.folder / "model")
     model = objective(made, recipe, vocabulary, end_of_text, job.seed)
     optimizer = _optimizer(model, recipe)
