@@ -16,14 +16,14 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from training import results, schedules
+from training import ranks, results, schedules
 from training.durations import Clock
 from training.exports import Export
 from training.recipe import Recipe
@@ -111,7 +111,9 @@ def anneal(recipe: Recipe, lake: Lake, exports: Mapping[str, Export], folder: Pa
         return
     _check_rates(recipe, sweep, exports)
     _require_libraries()
-    with _alone(folder):
+    if not ranks.first():
+        out = replace(out, quiet=True)
+    with _alone(folder) if ranks.first() else contextlib.nullcontext():
         for run in sweep:
             _check_card(run, folder, exports)
         _train_all(recipe, sweep, todo, lake, exports, folder, out)
@@ -156,7 +158,7 @@ def _train_all(
         todo = [sweep[0], *todo]
     with data.shared_memory():
         for number, run in enumerate(todo, 1):
-            started = _write_card(run, folder)
+            started = _write_card(run, folder) if ranks.first() else datetime.now(UTC)
             clock = perf_counter()
             job = Job(
                 folder=folder / run.label,
@@ -174,6 +176,9 @@ def _train_all(
                 except KeyboardInterrupt:
                     out.note(f"{run.label} is saved; the same command goes on from there")
                     raise
+            ranks.wait()  # everyone's rows are on disk
+            if not ranks.first():
+                continue
             results.record(lake, run, recipe, exports[run.mixture], job.folder, started)
             losses = results.losses(lake, [run.run_id])[run.run_id]
             shown = ", ".join(f"{component} {loss:.3f}" for component, loss in losses.items())

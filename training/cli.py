@@ -43,7 +43,7 @@ def anneal(
 
         cuvee anneal training/recipes/demo.yaml --plan
     """
-    from training import exports, results
+    from training import exports, ranks, results
     from training.anneal import anneal as train
     from training.anneal import runs, trunk_rate
     from training.recipe import read_recipe
@@ -60,6 +60,8 @@ def anneal(
         _show_plan(plan(recipe, sweep, found, done, trunk_rate(sweep, folder)), out)
         return
     train(recipe, lake, found, folder, out)
+    if not ranks.first():
+        return
     columns, rows = results.table(recipe, sweep, found, results.losses(lake, [run.run_id for run in sweep]))
     out.rows(columns, rows, title=f"{recipe.name}: held-out loss, nats per token")
     out.note(

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from composer.core import Callback, State, Timestamp
 from composer.loggers import Logger
+from composer.utils import dist
 
 from training.journal import Journal
 from warehouse.cli.output import Progress
@@ -38,6 +39,7 @@ class Measurements(Callback):
 
     def __init__(self, folder: Path) -> None:
         self._journal = Journal(folder, METRICS)
+        self._writes = dist.get_global_rank() == 0  # the values are those of all ranks
         self._end = 0
         self._before = Timestamp()
         self._rate = 0.0
@@ -45,7 +47,8 @@ class Measurements(Callback):
     def after_load(self, state: State, logger: Logger) -> None:
         """Drop what an interrupted run wrote beyond the checkpoint that training resumes from."""
         self._end = int(state.timestamp.batch)
-        self._journal.rewind(self._end)
+        if self._writes:
+            self._journal.rewind(self._end)
 
     def batch_start(self, state: State, logger: Logger) -> None:
         """The rate that this batch is trained with; at the batch's end the optimizer holds the next one."""
@@ -74,6 +77,8 @@ class Measurements(Callback):
         self._journal.flush(self._end)
 
     def _note(self, time: Timestamp, name: str, component: str | None, value: float) -> None:
+        if not self._writes:
+            return
         self._journal.append(
             {
                 "name": name,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric
 from transformers import ModernBertDecoderForCausalLM, ModernBertForMaskedLM, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from training.boundaries import check, hidden_states, logits
 from training.losses import linear_cross_entropy
@@ -94,6 +95,10 @@ class LanguageModel(ComposerModel):
     def model(self) -> PreTrainedModel:
         """The transformers model."""
         return self.scorer.model
+
+    def fsdp_wrap_fn(self, module: nn.Module) -> bool:
+        """Which parts Composer's FSDP gathers one at a time: transformers' layers."""
+        return isinstance(module, GradientCheckpointingLayer)
 
     def examples(self, batch: Batch, step: int | None) -> tuple[Tensor, Tensor]:
         """Inputs and targets. ``step`` is the batch's number in training, None in evaluation."""

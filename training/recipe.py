@@ -174,6 +174,18 @@ class Checkpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class Fsdp:
+    """Weights and optimizer state shared out over the processes of a run, by Composer's FSDP2.
+
+    ``reshard_after_forward`` false keeps the weights gathered for the backward pass: faster, and more memory.
+    """
+
+    reshard_after_forward: bool = True
+    activation_checkpointing: bool = False
+    mixed_precision: Literal["DEFAULT", "PURE", "FULL"] = "DEFAULT"
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A recipe. The tokenizer and the sequence length are the exports' own.
 
@@ -195,6 +207,7 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     precision: Literal["fp32", "amp_bf16"] = "fp32"
     checkpoints: Checkpoints = Checkpoints()
+    fsdp: Fsdp | None = None
 
     @property
     def learns(self) -> Literal["causal_lm", "masked_lm", "masked_next_token"]:

@@ -20,18 +20,19 @@ from typing import Any
 from composer import Evaluator, Trainer
 from composer.algorithms import GradientClipping
 from composer.optim import DecoupledAdamW
-from composer.utils import dist, reproducibility
+from composer.utils import parallelism, reproducibility
 from torch import nn
 
-from training import checkpoints, data, schedules
+from training import checkpoints, data, ranks, schedules
 from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
 from training.models import attention, make, model_vocabulary
 from training.objectives import Preparation, objective
 from training.provenance import Provenance
-from training.recipe import Recipe
+from training.recipe import Fsdp, Recipe
 from training.schedules import Schedule
+from udfs.errors import UsageError
 from warehouse.cli.output import Progress
 
 #: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, the place in the data (the mixture
@@ -75,7 +76,9 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     made.config.save_pretrained(job.folder / "model")
     model = objective(made, recipe, vocabulary, end_of_text, job.seed)
     optimizer = _optimizer(model, recipe)
-    per_rank = sequences // dist.get_world_size()
+    per_rank, rest = divmod(sequences, ranks.count())
+    if rest:
+        raise UsageError(f"a batch of {sequences:,} sequences cannot be shared equally by {ranks.count()} processes")
     train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed)
     measurements = Measurements(job.folder / "metrics")
     start = saved[-1][1] if saved else _last(job.parent) if job.parent else None
@@ -108,6 +111,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         progress_bar=False,
         device_train_microbatch_size=min(recipe.microbatch or per_rank, per_rank),
         precision=recipe.precision,
+        parallelism_config={"fsdp": _fsdp(recipe.fsdp)} if recipe.fsdp else None,
         seed=recipe.trunk.seed,
     )
     close: Callable[[], None] = trainer.close
@@ -121,6 +125,16 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         close()
         for spec in (train_data, *(evaluator.dataloader for evaluator in trainer.state.evaluators)):
             data.close(spec)
+
+
+def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
+    """Checkpoints stay whole: one file, which any number of processes can read."""
+    return parallelism.FSDP2Config(
+        reshard_after_forward=settings.reshard_after_forward,
+        activation_checkpointing=settings.activation_checkpointing,
+        mixed_precision=settings.mixed_precision,
+        state_dict_type="full",
+    )
 
 
 def _schedule(job: Job, recipe: Recipe) -> Schedule:
@@ -160,7 +174,7 @@ def _evaluators(job: Job, recipe: Recipe) -> list[Evaluator]:
             label=component,
             dataloader=data.evaluation_data(job.held_out, component, batch_size=batch),
             metric_names=["loss"],
-            subset_num_batches=math.ceil(limit / batch) if limit else -1,
+            subset_num_batches=math.ceil(limit / (batch * ranks.count())) if limit else -1,
         )
         for component in job.held_out.components
     ]
