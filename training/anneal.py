@@ -23,7 +23,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from training import results, schedules, starts
+from training import ranks, results, schedules, starts
 from training.durations import Clock
 from training.exports import Export
 from training.recipe import Anneal, Recipe, Variant
@@ -74,9 +74,8 @@ def runs(recipe: Recipe, exports: Mapping[str, Export], origin: Origin | None = 
     be left out is in no mixture.
     """
     settings = asdict(recipe)
-    shared = {
-        key: settings[key] for key in ("model", "objective", "optimizer", "batch_tokens", "microbatch", "precision")
-    }
+    deciding = ("model", "objective", "boundaries", "optimizer", "batch_tokens", "microbatch", "precision")
+    shared = {key: settings[key] for key in deciding}
     shared["evaluation"] = settings["evaluation"]
     shared["held_out_export"] = exports[recipe.evaluation.mixture].manifest.export_id
 
@@ -154,7 +153,9 @@ def anneal(
     for run in sweep:
         if run.variant:
             curve(recipe, run, exports, origin_rate(origin))
-    with _alone(folder):
+    if not ranks.first():
+        out = replace(out, quiet=True)
+    with _alone(folder) if ranks.first() else contextlib.nullcontext():
         for run in sweep:
             _check_card(run, folder, exports)
         _train_all(recipe, sweep, todo, lake, exports, origin, folder, out)
@@ -246,7 +247,7 @@ def _train_all(
                 "parameters_without_embeddings": parameters.without_embeddings,
                 **({"control": recipe.control, "complete": run.variant.complete} if run.variant else {}),
             }
-            started = _write_card(run, folder, before)
+            started = _write_card(run, folder, before) if ranks.first() else datetime.now(UTC)
             clock = perf_counter()
             export = export_of(run, exports)
             job = Job(
@@ -268,6 +269,9 @@ def _train_all(
                 except KeyboardInterrupt:
                     out.note(f"{run.label} is saved; the same command goes on from there")
                     raise
+            ranks.wait()  # everyone's rows are on disk
+            if not ranks.first():
+                continue
             results.record(lake, run, recipe, export, job.folder, started, facts)
             losses = results.losses(lake, [run.run_id])[run.run_id]
             shown = ", ".join(f"{component} {loss:.3f}" for component, loss in losses.items())

@@ -49,6 +49,10 @@ class Saver(Callback):
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
         """Save if it is time."""
         batch = int(state.timestamp.batch)
+        if dist.get_world_size() > 1:  # all stop at the same batch: a signal reaches them at different moments
+            stop = state.device.tensor_to_device(torch.tensor(int(self._stop)))
+            dist.all_reduce(stop, reduce_operation="MAX")
+            self._stop = bool(stop)
         timely = batch in self._marks or (self._every and batch % self._every == 0)
         if self._stop or batch == self._last or timely:
             save(state, self._folder, self._keep, self._marks)

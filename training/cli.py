@@ -47,7 +47,7 @@ def anneal(
 
         cuvee anneal training/recipes/demo.yaml --plan
     """
-    from training import exports, results, starts
+    from training import exports, ranks, results, starts
     from training.anneal import anneal as train
     from training.anneal import runs
     from training.recipe import read_recipe
@@ -67,6 +67,8 @@ def anneal(
             out.note(f"no checkpoint in {recipe.start.checkpoint} yet: its learning rate and tokens are not known")
         return
     train(recipe, lake, found, origin, folder, out)
+    if not ranks.first():
+        return
     columns, rows = results.table(recipe, sweep, found, results.losses(lake, [run.run_id for run in sweep]))
     out.rows(columns, rows, title=f"{recipe.name}: held-out loss, nats per token")
     if not recipe.arms:

@@ -224,11 +224,24 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Fsdp:
+    """Weights and optimizer state shared out over the processes of a run, by Composer's FSDP2.
+
+    ``reshard_after_forward`` false keeps the weights gathered for the backward pass: faster, and more memory.
+    """
+
+    reshard_after_forward: bool = True
+    activation_checkpointing: bool = False
+    mixed_precision: Literal["DEFAULT", "PURE", "FULL"] = "DEFAULT"
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A recipe. The tokenizer is the exports' own, and so is the sequence length, which may be asked for.
 
     ``budget`` is what shares of tokens (``20%``) and ``windows`` are parts of: an anneal of 5% of the budget starts
-    from the trunk's checkpoint at 95%. ``{window}`` in an arm's mixture is 05, 10, ….
+    from the trunk's checkpoint at 95%. ``{window}`` in an arm's mixture is 05, 10, …. ``boundaries``: whether documents
+    packed into one sequence are kept apart.
     """
 
     name: str
@@ -247,10 +260,12 @@ class Recipe:
     seeds: tuple[Amount, ...] = (1, 2)
     sequence_length: Count | None = None
     objective: Objective = Objective()
+    boundaries: bool = True
     microbatch: Count | None = None
     optimizer: Optimizer = Optimizer()
     precision: Literal["fp32", "amp_bf16"] = "fp32"
     checkpoints: Checkpoints = Checkpoints()
+    fsdp: Fsdp | None = None
 
     @property
     def learns(self) -> Literal["causal_lm", "masked_lm", "masked_next_token"]:

@@ -18,18 +18,19 @@ from pathlib import Path
 
 from composer import Evaluator, Trainer
 from composer.algorithms import GradientClipping
-from composer.utils import dist, reproducibility
+from composer.utils import parallelism, reproducibility
 
-from training import checkpoints, data, optimizers, schedules, starts
+from training import checkpoints, data, optimizers, ranks, schedules, starts
 from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
-from training.models import make, model_vocabulary
+from training.models import attention, make, model_vocabulary
 from training.objectives import Preparation, objective
 from training.provenance import Provenance
-from training.recipe import Recipe
+from training.recipe import Fsdp, Recipe
 from training.schedules import Schedule
 from training.speed import Speed
+from udfs.errors import UsageError
 from warehouse.cli.output import Progress
 
 #: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, the place in the data (the mixture
@@ -74,14 +75,17 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     sequences = recipe.batch_tokens // length
     reproducibility.seed_all(recipe.seed)
     vocabulary, end_of_text = job.export.vocabulary, job.export.manifest.end_of_text or 0
-    made = make(recipe.model, model_vocabulary(recipe, vocabulary), length, end_of_text=end_of_text)
+    tokens = model_vocabulary(recipe, vocabulary)
+    made = make(recipe.model, tokens, length, end_of_text=end_of_text, attention=attention(recipe.precision))
     if job.start and not job.optimizer and not saved:
         starts.put(job.start, made)
     made.config.save_pretrained(job.folder / "model")
     model = objective(made, recipe, vocabulary, end_of_text, job.seed)
     peak, schedule = _schedule(job, recipe)
     optimizer = optimizers.make(model, recipe.optimizer, peak)
-    per_rank = sequences // dist.get_world_size()
+    per_rank, rest = divmod(sequences, ranks.count())
+    if rest:
+        raise UsageError(f"a batch of {sequences:,} sequences cannot be shared equally by {ranks.count()} processes")
     train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed)
     measurements = Measurements(job.folder / "metrics")
     inherited = job.start if job.optimizer and not saved else None
@@ -101,7 +105,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
             Provenance(job.folder / "batches"),
             measurements,
             Meter(progress, job.steps * recipe.batch_tokens),
-            Speed(job.folder, job.steps),
+            *([Speed(job.folder, job.steps)] if ranks.first() else []),
             checkpoints.Saver(
                 job.folder / "checkpoints",
                 every=max(1, recipe.checkpoints.every // recipe.batch_tokens) if recipe.checkpoints.every else None,
@@ -117,6 +121,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         progress_bar=False,
         device_train_microbatch_size=min(recipe.microbatch or per_rank, per_rank),
         precision=recipe.precision,
+        parallelism_config={"fsdp": _fsdp(recipe.fsdp)} if recipe.fsdp else None,
         seed=recipe.seed,
     )
     if inherited:
@@ -132,6 +137,16 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         close()
         for spec in (train_data, *(evaluator.dataloader for evaluator in trainer.state.evaluators)):
             data.close(spec)
+
+
+def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
+    """Checkpoints stay whole: one file, which any number of processes can read."""
+    return parallelism.FSDP2Config(
+        reshard_after_forward=settings.reshard_after_forward,
+        activation_checkpointing=settings.activation_checkpointing,
+        mixed_precision=settings.mixed_precision,
+        state_dict_type="full",
+    )
 
 
 def _schedule(job: Job, recipe: Recipe) -> tuple[float, Schedule]:
@@ -154,8 +169,8 @@ def _evaluators(job: Job, recipe: Recipe) -> list[Evaluator]:
         Evaluator(
             label=component,
             dataloader=data.evaluation_data(job.held_out, component, batch_size=batch),
-            metric_names=["loss"],
-            subset_num_batches=math.ceil(limit / batch) if limit else -1,
+            metric_names=["loss", "accuracy"],
+            subset_num_batches=math.ceil(limit / (batch * ranks.count())) if limit else -1,
         )
         for component in job.held_out.components
     ]

@@ -90,7 +90,7 @@ def put(checkpoint: Path, model: PreTrainedModel) -> None:
 
     content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
     weights: dict[str, Tensor] = {
-        name.removeprefix("model."): tensor for name, tensor in content["state"]["model"].items()
+        name.removeprefix("scorer.model."): tensor for name, tensor in content["state"]["model"].items()
     }
     wanted: Mapping[str, Tensor] = model.state_dict()
     if (has := _is_encoder(weights)) != (wants := _is_encoder(wanted)):

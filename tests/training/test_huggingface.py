@@ -41,7 +41,7 @@ def anneal(folder: Path, kind: str) -> subprocess.CompletedProcess[str]:
         folder,
         *("anneal", "tiny.yaml", "--out", f"runs/{kind}", "--set", f"model.kind={kind}", "--set", "seeds=[1]"),
         *("--set", "arms={control: baseline}", "--set", "trunk.tokens=4096", "--set", "anneal.tokens=2048"),
-        *("--set", "microbatch=3", "--set", "checkpoints.every=1024"),
+        *("--set", "microbatch=3", "--set", "checkpoints.every=1024", "--set", "boundaries=false"),
     )
 
 
