@@ -114,6 +114,31 @@ def export_checkpoint(source: Path, target: Path, without_tokenizer: bool, lake_
     )
 
 
+@checkpoint.command(name="evaluate")
+@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--shots", default=0, show_default=True, metavar="N", help="Solved questions before each.")
+@click.option("--limit", type=int, metavar="N", help="Ask the first N questions of a file.")
+@lake_option
+@output_options
+def evaluate_checkpoint(
+    source: Path, files: tuple[Path, ...], shots: int, limit: int | None, lake_dir: Path | None, out: Output
+) -> None:
+    """Ask a checkpoint the questions of benchmark files, through lm-eval, and record its scores in runs.metrics.
+
+    A FILE is JSON lines (query, choices, gold; or another of llm-foundry's forms), and its name is the task's.
+
+        cuvee checkpoint evaluate runs/demo/upsampled-1 arc_easy.jsonl piqa.jsonl
+    """
+    from training.benchmarks import evaluate
+
+    scores = evaluate(source, files, open_lake(lake_dir), shots=shots, limit=limit)
+    out.rows(
+        ("task", "questions", "accuracy", "by length"),
+        [(score.task, score.questions, score.accuracy, score.by_length) for score in scores],
+    )
+
+
 def _show_plan(planned: object, out: Output) -> None:
     from training.plan import CHINCHILLA, Plan
 
