@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,11 +74,12 @@ def test_domain_upsampling_on_real_documents(shared_data: Path, tmp_path: Path) 
     """In every window each domain gains from being upsampled by more than the spread; left out, it loses by more."""
     folder = Path(os.environ.get("CUVEE_EXPERIMENT", tmp_path))  # named: what was trained before stays, and is shown
     if not (folder / "lake").exists():
+        shutil.copytree(SQL / "macros", folder / "sql" / "macros")
         for name, query in MODELS.items():
             (folder / "sql" / "models").mkdir(parents=True, exist_ok=True)
             (folder / "sql" / "models" / f"{name}.sql").write_text(query)
         (folder / "sql" / "dbt_project.yml").write_text(
-            f"name: domains\nmodel-paths: [models]\nmacro-paths: [{SQL / 'macros'}]\nmodels: {{+materialized: table}}\n"
+            "name: domains\nmodel-paths: [models]\nmacro-paths: [macros]\nmodels: {+materialized: table}\n"
         )
         (folder / "sql" / "models" / "sources.yml").write_text(
             "sources: [{name: raw, schema: raw, tables: [{name: documents}, {name: occurrences}]}]\n"
