@@ -129,7 +129,7 @@ def _model(run: Path, checkpoint: Path, kind: str) -> PreTrainedModel:
     loader: Any = transformers.AutoModelForCausalLM if kind == "decoder" else transformers.AutoModelForMaskedLM
     model: PreTrainedModel = loader.from_config(configuration)
     state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)["state"]["model"]  # our own file
-    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
+    model.load_state_dict({name.removeprefix("scorer.model."): tensor for name, tensor in state.items()})
     return model
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from composer.core import Callback, State, Timestamp
 from composer.loggers import Logger
+from composer.utils import dist
 
 from training.journal import Journal
 from warehouse.cli.output import Progress
@@ -27,6 +28,7 @@ METRICS = pa.schema(
 TRAIN_LOSS = "train/loss"
 LEARNING_RATE = "train/learning_rate"
 HELD_OUT_LOSS = "held_out/loss"
+HELD_OUT_ACCURACY = "held_out/accuracy"
 
 
 class Measurements(Callback):
@@ -38,6 +40,7 @@ class Measurements(Callback):
 
     def __init__(self, folder: Path) -> None:
         self._journal = Journal(folder, METRICS)
+        self._writes = dist.get_global_rank() == 0  # the values are those of all ranks
         self._end = 0
         self._before = Timestamp()
         self._rate = 0.0
@@ -45,7 +48,8 @@ class Measurements(Callback):
     def after_load(self, state: State, logger: Logger) -> None:
         """Drop what an interrupted run wrote beyond the checkpoint that training resumes from."""
         self._end = int(state.timestamp.batch)
-        self._journal.rewind(self._end)
+        if self._writes:
+            self._journal.rewind(self._end)
 
     def batch_start(self, state: State, logger: Logger) -> None:
         """The rate that this batch is trained with; at the batch's end the optimizer holds the next one."""
@@ -59,10 +63,11 @@ class Measurements(Callback):
         self._note(self._before, LEARNING_RATE, None, self._rate)
 
     def eval_end(self, state: State, logger: Logger) -> None:
-        """Note a component's held-out loss. The evaluator's label is the component."""
+        """Note a component's held-out loss and accuracy. The evaluator's label is the component."""
         component = state.dataloader_label
         assert component is not None
-        self._note(state.timestamp, HELD_OUT_LOSS, component, float(state.eval_metrics[component]["loss"].compute()))
+        for name, metric in ((HELD_OUT_LOSS, "loss"), (HELD_OUT_ACCURACY, "accuracy")):
+            self._note(state.timestamp, name, component, float(state.eval_metrics[component][metric].compute()))
 
     def state_dict(self) -> dict[str, Any]:
         """Called while a checkpoint is being made: its batches' rows go to disk before it does."""
@@ -74,6 +79,8 @@ class Measurements(Callback):
         self._journal.flush(self._end)
 
     def _note(self, time: Timestamp, name: str, component: str | None, value: float) -> None:
+        if not self._writes:
+            return
         self._journal.append(
             {
                 "name": name,

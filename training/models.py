@@ -73,7 +73,16 @@ def count(model: Model, vocabulary: int) -> Parameters:
     return Parameters(total, embeddings.weight.numel())
 
 
-def make(model: Model, vocabulary: int, sequence_length: int, *, end_of_text: int) -> PreTrainedModel:
+def attention(precision: str) -> str:
+    """transformers' name of the fastest attention there is: flash attention's kernels know 16-bit numbers only."""
+    from transformers.utils.import_utils import is_flash_attn_2_available
+
+    return "flash_attention_2" if precision == "amp_bf16" and is_flash_attn_2_available() else "sdpa"
+
+
+def make(
+    model: Model, vocabulary: int, sequence_length: int, *, end_of_text: int, attention: str = "sdpa"
+) -> PreTrainedModel:
     """A recipe's model, with fresh weights or those of its folder, for at least ``vocabulary`` token ids.
 
     Embeddings of a folder's model grow by what the vocabulary has more: at most the mask token. Raises UsageError if
@@ -81,11 +90,17 @@ def make(model: Model, vocabulary: int, sequence_length: int, *, end_of_text: in
     kind.
     """
     if model.folder is None:
-        return build(model.sizes(), vocabulary, sequence_length, end_of_text=end_of_text, kind=model.kind)
+        sizes, kind = model.sizes(), model.kind
+        return build(sizes, vocabulary, sequence_length, end_of_text=end_of_text, kind=kind, attention=attention)
     from training.conversion import convert
 
     built: PreTrainedModel
-    built = _empty(model) if model.fresh else _loader(model).from_pretrained(model.folder, **_OFFLINE)
+    if model.fresh:
+        built = _empty(model, attention)
+    else:
+        built = _loader(model).from_pretrained(
+            model.folder, local_files_only=True, attn_implementation=attention, dtype="float32"
+        )
     keep_window(built.config)
     if _other_kind(model):
         built = convert(built)
@@ -105,7 +120,6 @@ def make(model: Model, vocabulary: int, sequence_length: int, *, end_of_text: in
     return built
 
 
-_OFFLINE = {"local_files_only": True, "attn_implementation": "sdpa", "dtype": "float32"}
 _CONVERTIBLE = {"modernbert": "encoder", "modernbert-decoder": "decoder"}
 
 
@@ -139,15 +153,21 @@ def _loader(model: Model) -> Any:
     return loader
 
 
-def _empty(model: Model) -> PreTrainedModel:
-    built: PreTrainedModel = _loader(model).from_config(_configuration(model), attn_implementation="sdpa")
+def _empty(model: Model, attention: str = "sdpa") -> PreTrainedModel:
+    built: PreTrainedModel = _loader(model).from_config(_configuration(model), attn_implementation=attention)
     return built
 
 
 def build(
-    sizes: Sizes, vocabulary: int, sequence_length: int, *, end_of_text: int, kind: Kind = "decoder"
+    sizes: Sizes,
+    vocabulary: int,
+    sequence_length: int,
+    *,
+    end_of_text: int,
+    kind: Kind = "decoder",
+    attention: str = "sdpa",
 ) -> PreTrainedModel:
-    """A model with fresh weights drawn from torch's global generator; attention through SDPA.
+    """A model with fresh weights drawn from torch's global generator.
 
     ``end_of_text`` separates documents and stands for all special tokens: packed sequences hold no padding.
     """
@@ -169,7 +189,7 @@ def build(
         "eos_token_id": end_of_text,
         "cls_token_id": end_of_text,
         "sep_token_id": end_of_text,
-        "attn_implementation": "sdpa",
+        "attn_implementation": attention,
     }
     if kind == "encoder":
         return transformers.ModernBertForMaskedLM(transformers.ModernBertConfig(**common, reference_compile=False))
