@@ -25,7 +25,7 @@ from typing import Any
 
 from training import ranks, results, schedules
 from training.durations import Clock
-from training.exports import Export
+from training.exports import Export, MixtureChangedError
 from training.recipe import Recipe
 from udfs.errors import CuveeError, UsageError
 from warehouse.cli.output import Output
@@ -33,10 +33,6 @@ from warehouse.lake import Lake
 
 TRUNK = "trunk"
 CARD = "run.json"
-
-
-class MixtureChangedError(UsageError):
-    """A run folder was begun on another export than the one that would be read now."""
 
 
 class RecipeChangedError(UsageError):
@@ -156,6 +152,7 @@ def _train_all(
     if sweep[0] not in todo and not saved(trunk / "checkpoints"):
         out.note(f"the trunk's checkpoints are gone from {trunk}: it is trained again")
         todo = [sweep[0], *todo]
+    ranks.join()
     with data.shared_memory():
         for number, run in enumerate(todo, 1):
             started = _write_card(run, folder) if ranks.first() else datetime.now(UTC)
