@@ -11,6 +11,7 @@ A run's folder holds
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,12 +34,12 @@ from training.speed import Speed
 from udfs.errors import UsageError
 from warehouse.cli.output import Progress
 
-#: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, the place in the data (the mixture
-#: is another one), what callbacks and metrics remember, the random state. Weights and optimizer state remain.
+#: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, what callbacks and metrics
+#: remember, the random state; and, unless mixture and seed are the trunk's, the place in the data. Weights and the
+#: optimizer's state remain.
 NOT_INHERITED = [
     "state/timestamp",
     "state/schedulers",
-    "state/dataset_state",
     "state/callbacks",
     "state/train_metrics",
     "state/eval_metrics",
@@ -86,7 +87,8 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     per_rank, rest = divmod(sequences, ranks.count())
     if rest:
         raise UsageError(f"a batch of {sequences:,} sequences cannot be shared equally by {ranks.count()} processes")
-    train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed)
+    continues = not saved and _same_data(job)
+    train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed, continues=continues)
     measurements = Measurements(job.folder / "metrics")
     inherited = job.start if job.optimizer and not saved else None
     start = saved[-1][1] if saved else inherited
@@ -116,7 +118,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         ],
         run_name=job.folder.name,
         load_path=str(start) if start else None,
-        load_ignore_keys=None if saved else NOT_INHERITED,
+        load_ignore_keys=None if saved else NOT_INHERITED if continues else [*NOT_INHERITED, "state/dataset_state"],
         load_progress_bar=False,
         progress_bar=False,
         device_train_microbatch_size=min(recipe.microbatch or per_rank, per_rank),
@@ -137,6 +139,14 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         close()
         for spec in (train_data, *(evaluator.dataloader for evaluator in trainer.state.evaluators)):
             data.close(spec)
+
+
+def _same_data(job: Job) -> bool:
+    """Whether a run reads on where its parent stopped: the same samples in the same order."""
+    if job.parent is None:
+        return False
+    parent = json.loads((job.parent / "run.json").read_text(encoding="utf-8"))["identity"]
+    return bool((parent["export"], parent["seed"]) == (job.export.manifest.export_id, job.seed))
 
 
 def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
