@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from training.exports import Export
 from training.recipe import Recipe
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from training.anneal import Run
 
 TABLES = ("runs.runs", "runs.metrics", "runs.batches", "runs.checkpoints")
+
+
+class Settings(Protocol):
+    """What the rows of a run need of its recipe, whatever kind of recipe it is."""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens in a batch."""
 
 
 def finished(lake: Lake, run_ids: Sequence[str]) -> set[str]:
@@ -41,7 +53,7 @@ def losses(lake: Lake, run_ids: Sequence[str]) -> dict[str, dict[str, float]]:
     return found
 
 
-def record(lake: Lake, run: Run, recipe: Recipe, export: Export, folder: Path, started: datetime) -> None:
+def record(lake: Lake, run: Run, recipe: Settings, export: Export, folder: Path, started: datetime) -> None:
     """Put a finished run into the lake: the run, its metrics, batches and checkpoints, all or nothing.
 
     Rows that the same run left before are replaced. The snapshot that its mixture was exported from is pinned.
@@ -87,7 +99,7 @@ def record(lake: Lake, run: Run, recipe: Recipe, export: Export, folder: Path, s
             commit.pin(holder, export.manifest.snapshot_id)
 
 
-def _run_row(run: Run, recipe: Recipe, export: Export, started: datetime) -> pa.Table:
+def _run_row(run: Run, recipe: Settings, export: Export, started: datetime) -> pa.Table:
     import pyarrow as pa
 
     moment = pa.timestamp("us", "UTC")
