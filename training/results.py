@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from training.exports import Export
 from training.recipe import Recipe
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from training.anneal import Run
 
 TABLES = ("runs.runs", "runs.metrics", "runs.batches", "runs.checkpoints")
+
+
+class Settings(Protocol):
+    """What the rows of a run need of its recipe, whatever kind of recipe it is."""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens in a batch."""
 
 
 def finished(lake: Lake, run_ids: Sequence[str]) -> set[str]:
@@ -44,7 +56,7 @@ def losses(lake: Lake, run_ids: Sequence[str]) -> dict[str, dict[str, float]]:
 def record(
     lake: Lake,
     run: Run,
-    recipe: Recipe,
+    recipe: Settings,
     export: Export,
     folder: Path,
     started: datetime,
@@ -107,7 +119,7 @@ def record(
             commit.pin(holder, export.manifest.snapshot_id)
 
 
-def _run_row(run: Run, recipe: Recipe, export: Export, started: datetime, facts: Mapping[str, Any]) -> pa.Table:
+def _run_row(run: Run, recipe: Settings, export: Export, started: datetime, facts: Mapping[str, Any]) -> pa.Table:
     import pyarrow as pa
 
     moment = pa.timestamp("us", "UTC")

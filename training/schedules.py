@@ -214,12 +214,13 @@ def _curve(settings: Trunk | Anneal, clock: Clock, name: str, first: float) -> S
             scale = settings.scale.tokens(clock) if settings.scale else warmup
             return InverseSqrt(total, warmup, scale, decay, settings.decay_floor, floor)
         case "piecewise":
-            return _piecewise(settings.pieces, clock, name, first)
+            return piecewise(settings.pieces, clock, name, first)
         case "constant":
             return WarmupConstant(warmup)
 
 
-def _piecewise(pieces: Sequence[Piece], clock: Clock, name: str, first: float) -> Piecewise:
+def piecewise(pieces: Sequence[Piece], clock: Clock, name: str, first: float) -> Piecewise:
+    """Pieces as a schedule over a run that starts from ``first``. Raises UsageError if they are longer than the run."""
     given = sum(piece.over.tokens(clock) for piece in pieces if piece.over)
     rest = clock.total - given
     if rest < 0:

@@ -75,6 +75,14 @@ class ChatFormat:
         encoded = iter(self._plain.encode_batch_fast(texts, add_special_tokens=False))
         return [pieces if isinstance(pieces, str) else self._joined(pieces, encoded) for pieces in cut]
 
+    def answers(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of answers as a model should write them, the end among them. Raises ChatError if there is no end."""
+        end = self.end
+        if end is None:
+            where = Location(str(self.folder / "tokenizer_config.json"))
+            raise ChatError("no eos_token that the tokenizer knows: an answer would have no end", where=where)
+        return [[*each.ids, end] for each in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer's ids, without special tokens."""
         text: str = self._whole.decode(list(ids), skip_special_tokens=True)

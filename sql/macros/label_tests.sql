@@ -93,10 +93,35 @@ where coalesce(rates.abstentions / rates.documents > limits.allowed, true)
 {% test label_agreement(model, labeler, gold, at_least, taxonomy='eai', column_name='doc_id') %}
 {{- label_limits('label_agreement', 'at_least', at_least, taxonomy, -1, true) -}}
 with
+kappas as (
+    {{ labeler_kappas(model, labeler, gold, taxonomy, column_name) }}
+),
+limits as ({{ label_limit_rows(at_least, 'kappas') }})
+select limits.category, kappas.documents, kappas.observed, kappas.expected, kappas.kappa, limits.allowed as at_least
+from limits
+left join kappas on kappas.category = limits.category
+where coalesce(kappas.kappa < limits.allowed, true)
+{% endtest %}
+
+
+{#  labeler_kappas(documents, labeler, gold, taxonomy='eai', column_name='doc_id', replicates=0): annotator_kappa of a
+    labeler with one that is trusted, over the documents and categories that the trusted one labelled.
+
+        {{ labeler_kappas(ref('evaluation_random'), 'my_student', 'eai_teacher', replicates=100) }}
+
+    documents    relation with the column column_name; for a student, documents that neither it nor its teacher's
+                 labels for it have seen
+    replicates   as for annotator_kappa
+
+    Rows: category, documents, observed, expected, kappa, std_error. FDC is compared at its three levels, as fdc_level_1,
+    fdc_level_2 and fdc_level_3.
+#}
+{%- macro labeler_kappas(documents, labeler, gold, taxonomy='eai', column_name='doc_id', replicates=0) -%}
+with
 {%- for side, who in (('a', labeler), ('b', gold)) %}
 given_{{ side }} as (
     select doc_id, labeler, fingerprint from {{ labels_by(who, taxonomy) }} as given
-    where status != 'error' and doc_id in (select {{ column_name }} from {{ model }})
+    where status != 'error' and doc_id in (select {{ column_name }} from {{ documents }})
 ),
 codes_{{ side }} as (
     select codes.doc_id, codes.category,
@@ -128,14 +153,10 @@ label_pair as (
     {%- endfor %}
 ),
 kappas as (
-    {{ annotator_kappa('label_pair', by=['category']) }}
-),
-limits as ({{ label_limit_rows(at_least, 'kappas') }})
-select limits.category, kappas.documents, kappas.observed, kappas.expected, kappas.kappa, limits.allowed as at_least
-from limits
-left join kappas on kappas.category = limits.category
-where coalesce(kappas.kappa < limits.allowed, true)
-{% endtest %}
+    {{ annotator_kappa('label_pair', by=['category'], replicates=replicates) }}
+)
+select category, documents, observed, expected, kappa, std_error from kappas
+{%- endmacro -%}
 
 
 {#  label_limit_rows(limit, found): the limits as rows (category, allowed). One for all holds for the categories of the

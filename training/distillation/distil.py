@@ -1,0 +1,275 @@
+"""Distillation from beginning to end: a teacher's labels → examples → a student → a labeler of the project.
+
+    <out>/<kind>-<seed>/
+        run.json        what this run is
+        tokenizer/      the student's
+        examples/       see training.distillation.examples
+        checkpoints/, metrics/, batches/
+        labeler/        NAME.yml and NAME/: what is copied to the project's labelers
+
+The same command goes on where it was stopped. A folder belongs to one run: if the labels or the recipe have changed
+since, that is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from training import results, schedules
+from training.anneal import CARD, MixtureChangedError, RecipeChangedError, Run, _alone, _require_libraries, _write_card
+from training.distillation import encoding, examples, labeler, models
+from training.distillation.encoding import Encoder, Packer
+from training.distillation.labelled import Labelled, choose
+from training.distillation.recipe import Distillation
+from training.durations import Clock
+from udfs.catalogue import seeds
+from udfs.errors import UsageError
+from udfs.taxonomies import Taxonomies
+from udfs.taxonomy import Taxonomy
+from udfs.tokenizer import FILE
+from warehouse.cli.output import Output
+from warehouse.lake import Lake
+
+if TYPE_CHECKING:
+    from udfs.headsform import Form
+
+#: From so many documents a plan guesses what all of them will be.
+_PROBE = 1024
+
+
+@dataclass(frozen=True)
+class Distilling:
+    """A recipe over a lake and a project, with the labels chosen."""
+
+    recipe: Distillation
+    lake: Lake
+    project: Path
+
+    @cached_property
+    def taxonomies(self) -> Taxonomies:
+        """The project's."""
+        return Taxonomies(seeds(self.project))
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """The one that is labelled by. Raises UsageError."""
+        return self.taxonomies.get(self.recipe.taxonomy)
+
+    @cached_property
+    def labelled(self) -> Labelled:
+        """What the student learns from. Raises UsageError."""
+        return choose(self.lake, self.recipe, self.taxonomy)
+
+    @cached_property
+    def form(self) -> Form | None:
+        """The heads, None for a student that writes."""
+        recipe = self.recipe
+        if recipe.generative:
+            return None
+        return encoding.form(
+            self.taxonomy, pooling=recipe.student.pooling, tokens=recipe.sequence_length, characters=recipe.characters
+        )
+
+    @cached_property
+    def schedule(self) -> schedules.Schedule:
+        """The learning rate over the peak rate. Raises UsageError if its pieces are longer than the run."""
+        recipe = self.recipe
+        clock = Clock(recipe.steps * recipe.batch_tokens, recipe.batch_tokens, recipe.sequence_length)
+        return schedules.piecewise(recipe.pieces, clock, "the recipe", 0.0)
+
+    def run(self, tokenizer: Path) -> Run:
+        """The run. ``tokenizer`` is the student's tokenizer.json."""
+        recipe = self.recipe
+        settings = asdict(recipe)
+        del settings["checkpoints"]
+        export = examples.export_id(recipe, self.labelled, tokenizer)
+        identity = json.loads(json.dumps({"recipe": settings, "export": export}, sort_keys=True))
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        kind = recipe.student.kind
+        return Run(
+            run_id=f"{recipe.name}-{kind}-{recipe.seed}-{digest[:12]}",
+            arm=kind,
+            seed=recipe.seed,
+            mixture=f"distil:{recipe.name}",
+            steps=recipe.steps,
+            tokens=recipe.steps * recipe.batch_tokens,
+            parent=None,
+            identity=identity,
+        )
+
+    def encoder(self, run: Run, folder: Path) -> Encoder:
+        """What makes examples. Writes the labeler's file to ``folder``/labeler; the tokenizer is in ``folder``."""
+        path = folder / "labeler" / f"{self.recipe.name}.yml"
+        labeler.write_file(self.recipe, run, path)
+        tokenizer = folder / "tokenizer"
+        if self.form is not None:
+            return encoding.Classified(tokenizer / FILE, self.form)
+        from udfs.labeler import read
+
+        return encoding.Written(read(path, self.taxonomies), tokenizer)
+
+
+def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
+    """Train what is not in the lake yet, record the run, and put the labeler into the project.
+
+    Returns the run and the labeler's file. Raises CuveeError if the training libraries are missing or another process
+    trains in the folder; UsageError where the labels are too few or the labeler's name is taken.
+    """
+    recipe = job.recipe
+    labeler.check_place(recipe, job.project)
+    _ = job.labelled, job.schedule
+    _require_libraries()
+    from training.quiet import silence
+
+    silence()
+    folder = out_folder / f"{recipe.student.kind}-{recipe.seed}"
+    with _alone(out_folder):
+        tokenizer = folder / "tokenizer" / FILE
+        if not tokenizer.exists():
+            models.write_tokenizer(recipe, job.lake, tokenizer.parent)
+        run = job.run(tokenizer)
+        _check_card(run, folder)
+        finished = folder / "labeler" / recipe.name
+        if run.run_id in results.finished(job.lake, [run.run_id]) and finished.is_dir():
+            out.note(f"{run.run_id} is in the lake already")
+        else:
+            _train(job, run, folder, tokenizer, out)
+        return run, labeler.install(folder / "labeler", recipe, job.project)
+
+
+def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output) -> None:
+    recipe = job.recipe
+    started = _write_card(run, folder.parent)
+    with out.progress(f"{recipe.name}: examples", job.labelled.documents, "documents") as progress:
+        export = examples.write(
+            folder / "examples", recipe, job.labelled, job.encoder(run, folder), run.identity["export"],
+            progress.advance,
+        )  # fmt: skip
+    if export.samples() < recipe.sequences:
+        raise UsageError(
+            f"the labels make {export.samples():,} sequences, and a batch has {recipe.sequences:,}",
+            hint="label more documents, or take a smaller batch: --set batch_tokens=…",
+        )
+    examples.register(job.lake, export)
+    from training import data
+    from training.distillation.run import train
+
+    clock = perf_counter()
+    with data.shared_memory(), out.progress(f"{recipe.name}: {run.label}", run.tokens, "tokens") as progress:
+        try:
+            student = train(recipe, folder, export, tokenizer, job.form, progress)
+        except KeyboardInterrupt:
+            out.note(f"{run.label} is saved; the same command goes on from there")
+            raise
+    out.note(f"{run.label}: {run.tokens:,} tokens in {perf_counter() - clock:.0f} s")
+    labeler.write_model(recipe, run, export, student, tokenizer, folder / "labeler" / recipe.name)
+    results.record(job.lake, run, recipe, export, folder, started, {})
+
+
+def _check_card(run: Run, folder: Path) -> None:
+    """Refuse a folder that holds another run."""
+    card = folder / CARD
+    if not card.exists():
+        return
+    before = json.loads(card.read_text(encoding="utf-8"))
+    if before["run_id"] == run.run_id:
+        return
+    hint = f"finish or remove it, or train in another folder: --out {folder.parent}-2"
+    theirs, ours = before["identity"]["recipe"], run.identity["recipe"]
+    changed = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+    if not changed:
+        raise MixtureChangedError(f"{folder} was begun with other documents or labels", hint=hint)
+    raise RecipeChangedError(f"{folder} was begun with other settings of {', '.join(changed)}", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a recipe would train. ``example_tokens``, ``filled`` (the share of a sequence's places) and ``passes`` are
+    worked out from the first documents. FLOPs are 6 N D, N with and without embeddings. ``curve`` is (tokens, rate).
+    """
+
+    run_id: str
+    documents: int
+    copies: int
+    characters: int
+    example_tokens: float
+    filled: float
+    passes: float
+    tokens: int
+    steps: int
+    parameters: int
+    without_embeddings: int
+    flops: float
+    flops_without_embeddings: float
+    status: str
+    curve: tuple[tuple[int, float], ...]
+
+
+def plan(job: Distilling) -> Plan:
+    """Work out a plan. Nothing is trained, and nothing written but in a temporary folder."""
+    recipe = job.recipe
+    labeler.check_place(recipe, job.project)
+    _require_libraries()
+    from training.quiet import silence
+
+    silence()
+    with _temporary() as folder:
+        tokenizer = folder / "tokenizer" / FILE
+        models.write_tokenizer(recipe, job.lake, tokenizer.parent)
+        run = job.run(tokenizer)
+        sizes, sequences = _probe(job, job.encoder(run, folder))
+        total, embeddings = models.parameters(recipe, tokenizer, job.form)
+    mean = sum(sizes) / len(sizes)
+    filled = sum(sizes) / (sequences * recipe.sequence_length)
+    passes = run.tokens * filled / (mean * job.labelled.copies)
+    points = tuple(run.tokens * part // 100 for part in range(101))
+    done = run.run_id in results.finished(job.lake, [run.run_id])
+    return Plan(
+        run_id=run.run_id,
+        documents=job.labelled.documents,
+        copies=job.labelled.copies,
+        characters=job.labelled.characters,
+        example_tokens=mean,
+        filled=filled,
+        passes=passes,
+        tokens=run.tokens,
+        steps=run.steps,
+        parameters=total,
+        without_embeddings=total - embeddings,
+        flops=6.0 * total * run.tokens,
+        flops_without_embeddings=6.0 * (total - embeddings) * run.tokens,
+        status="done" if done else "to train",
+        curve=tuple((place, recipe.learning_rate * job.schedule(place)) for place in points),
+    )
+
+
+def _probe(job: Distilling, encoder: Encoder) -> tuple[list[int], int]:
+    """Tokens of the first examples, and how many sequences they fill."""
+    packer = Packer(job.recipe.sequence_length)
+    sizes: list[int] = []
+    closed = 0
+    for keys, _, texts, verdicts in job.labelled.batches():
+        for key, example in zip(keys, encoder.encode(keys, texts, verdicts), strict=True):
+            if example is not None:
+                sizes.append(len(example.tokens))
+                closed += packer.add(key, example) is not None
+        if len(sizes) >= _PROBE:
+            break
+    if not sizes:
+        raise UsageError("the labelled documents have nothing to read in them")
+    return sizes, closed + len(packer.rest())
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)

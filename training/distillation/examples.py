@@ -1,0 +1,212 @@
+"""Examples on disk: packed sequences that StreamingDataset reads, cited in the lake like any export.
+
+    <run>/examples/
+        manifest.json          as of an export; its mixture is ``distil:<recipe>``, its format ``examples``
+        samples.parquet        sample_id, component, stream, doc_id, n_tokens: a row per document in a sequence
+        labelled/              the MDS dataset
+
+A sequence has ``tokens``, the ``lengths`` of the examples in it, one after the other, and their ``targets``, the same
+number for each. Examples are whole, so no sequence is quite full.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from training.distillation.encoding import Encoder, Packer, Row
+from training.distillation.labelled import Labelled
+from training.distillation.recipe import Distillation
+from training.exports import Export
+from udfs.errors import CuveeError
+from warehouse.export import manifest as manifests
+from warehouse.export.manifest import Component, Manifest, Stream
+from warehouse.lake import Lake
+
+COMPONENT = "labelled"
+COLUMNS = {"tokens": "ndarray:int32", "lengths": "ndarray:int32", "targets": "ndarray:int32"}
+
+#: Raised when the same documents, labels and settings are packed into other sequences.
+_VERSION = 1
+
+_FLUSH = 1 << 16
+
+
+def export_id(recipe: Distillation, labelled: Labelled, tokenizer: Path) -> str:
+    """32 hex digits over all that decides the sequences. ``tokenizer`` is the student's tokenizer.json."""
+    said = [path.read_bytes() for path in (tokenizer.with_name("tokenizer_config.json"),) if path.exists()]
+    chat = hashlib.sha256(b"".join([tokenizer.read_bytes(), *said])).hexdigest()
+    identity = [
+        _VERSION, labelled.fingerprint, recipe.student.kind, recipe.taxonomy, chat, recipe.prompt.system,
+        recipe.prompt.user, recipe.characters, recipe.max_tokens, recipe.sequence_length, recipe.seed,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+
+
+def write(
+    folder: Path,
+    recipe: Distillation,
+    labelled: Labelled,
+    encoder: Encoder,
+    identity: str,
+    advance: Callable[[int], None],
+) -> Export:
+    """Write the sequences to ``folder``, or find that they are there. ``advance`` counts documents.
+
+    A folder is there as a whole or not at all. Raises CuveeError if there is nothing to learn from.
+    """
+    if folder.exists():
+        return Export(folder, Manifest.read(folder))
+    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    aside.mkdir(parents=True)
+    try:
+        manifest = _write(aside, recipe, labelled, encoder, identity, advance)
+        manifest.write(aside)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Export(folder, manifest)
+
+
+def _write(
+    folder: Path,
+    recipe: Distillation,
+    labelled: Labelled,
+    encoder: Encoder,
+    identity: str,
+    advance: Callable[[int], None],
+) -> Manifest:
+    from streaming import MDSWriter
+
+    target = folder / COMPONENT
+    packer = Packer(recipe.sequence_length)
+    with _Samples(folder / manifests.SAMPLES) as samples, MDSWriter(out=str(target), columns=COLUMNS) as writer:
+
+        def put(row: Row | None) -> None:
+            if row is not None:
+                writer.write(_arrays(row))
+                samples.add(row)
+
+        for keys, copies, texts, verdicts in labelled.batches():
+            for key, times, example in zip(keys, copies, encoder.encode(keys, texts, verdicts), strict=True):
+                if example is None:
+                    continue
+                samples.documents += 1
+                for _ in range(times):
+                    put(packer.add(key, example))
+            advance(len(keys))
+        for row in packer.rest():
+            put(row)
+    if not samples.count:
+        raise CuveeError(f"none of the {labelled.documents:,} labelled documents has anything to read in it")
+    component = Component(samples.documents, samples.copies, samples.tokens, 1.0, samples.tokens, 0)
+    index = manifests.checksum(target / "index.json")
+    return Manifest(
+        export_id=identity,
+        mixture=f"distil:{recipe.name}",
+        fingerprint=labelled.fingerprint,
+        snapshot_id=labelled.snapshot_id,
+        format="examples",
+        column="tokens",
+        tokenizer=recipe.student.tokenizer,
+        tokenizer_fingerprint=None,
+        vocab_size=None,
+        end_of_text=None,
+        sequence_length=recipe.sequence_length,
+        seed=recipe.seed,
+        components={COMPONENT: component},
+        streams=(Stream(COMPONENT, COMPONENT, 1, samples.count, samples.tokens, samples.documents, 0, index),),
+        sql=None,
+        samples_checksum=manifests.checksum(folder / manifests.SAMPLES),
+        exported_at=datetime.now(UTC).isoformat(),
+    )
+
+
+def _arrays(row: Row) -> dict[str, Any]:
+    import numpy as np
+
+    return {
+        "tokens": np.array([token for example in row.examples for token in example.tokens], np.int32),
+        "lengths": np.array([len(example.tokens) for example in row.examples], np.int32),
+        "targets": np.array([target for example in row.examples for target in example.targets], np.int32),
+    }
+
+
+class _Samples:
+    """Writes samples.parquet, and counts."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        text, number = pa.string(), pa.int64()
+        names = ("sample_id", "component", "stream", "doc_id", "n_tokens")
+        self._schema = pa.schema(list(zip(names, (number, text, text, text, number), strict=True)))
+        self._writer: Any = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._rows: list[Mapping[str, Any]] = []
+        self.count = self.documents = self.copies = self.tokens = 0
+
+    def __enter__(self) -> _Samples:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def add(self, row: Row) -> None:
+        """Note the documents of the next sequence."""
+        for document, example in zip(row.documents, row.examples, strict=True):
+            size = len(example.tokens)
+            self._rows.append(
+                {
+                    "sample_id": self.count,
+                    "component": COMPONENT,
+                    "stream": COMPONENT,
+                    "doc_id": document,
+                    "n_tokens": size,
+                }
+            )
+            self.copies += 1
+            self.tokens += size
+        self.count += 1
+        if len(self._rows) >= _FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
+        self._rows = []
+
+
+def register(lake: Lake, export: Export) -> None:
+    """Tell the lake of the examples, once, and pin the snapshot that they were read from."""
+    manifest = export.manifest
+    path = str(export.folder.resolve())
+    known = lake.reader().execute("select path from exports.exports where export_id = ?", [manifest.export_id])
+    paths = [row[0] for row in known.fetchall()]
+    if path in paths:
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with lake.staging() as staging:
+        rows = pq.read_table(export.folder / manifests.SAMPLES).drop_columns("stream")
+        file = staging.file("exports.samples")
+        ids = pa.array([manifest.export_id] * rows.num_rows, pa.string())
+        pq.write_table(rows.add_column(0, "export_id", ids), file, compression="zstd")
+        with lake.commit(f"examples of {manifest.mixture}", author="cuvee distil") as commit:
+            commit.add("exports.samples", [] if paths else [file])
+            row = [
+                manifest.export_id, manifest.mixture, manifest.fingerprint, manifest.snapshot_id, manifest.format,
+                manifest.tokenizer, manifest.sequence_length, manifest.samples, manifest.tokens, path,
+                manifest.to_json(), datetime.now(UTC),
+            ]  # fmt: skip
+            commit.sql(f"insert into exports.exports values ({', '.join('?' * len(row))})", row)
+            commit.pin(f"export {manifest.mixture} {manifest.export_id[:8]}", manifest.snapshot_id)

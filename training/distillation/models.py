@@ -1,0 +1,173 @@
+"""A student's tokenizer and model: those of a folder, or fresh ones of the recipe's sizes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.distillation.recipe import Distillation
+from training.recipe import Sizes
+from udfs.errors import UsageError, did_you_mean
+from udfs.tokenizer import END_OF_TEXT, FILE
+from warehouse.lake import Lake
+
+if TYPE_CHECKING:
+    from training.distillation.students import Student
+    from udfs.headsform import Form
+
+#: The turns of ChatML, as Qwen2.5 writes them.
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TURNS = ("<|im_start|>", "<|im_end|>")
+
+#: What of a model's folder is about text.
+_ABOUT_TEXT = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "vocab.json", "merges.txt",
+)  # fmt: skip
+
+
+def write_tokenizer(recipe: Distillation, lake: Lake, folder: Path) -> None:
+    """Put the student's tokenizer into a folder: that of its model, or the lake's with what the student needs.
+
+    A generative student gets the marks of ChatML and its template; an encoder ``<|endoftext|>`` around every text.
+    Raises UsageError if the lake has no such tokenizer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    student = recipe.student
+    if student.folder is not None:
+        for name in _ABOUT_TEXT:
+            if (Path(student.folder) / name).is_file():
+                shutil.copyfile(Path(student.folder) / name, folder / name)
+        return
+    from tokenizers import AddedToken, Tokenizer, processors
+
+    known = [path.parent.name for path in (lake.root / "tokenizers").glob(f"*/{FILE}")]
+    if student.tokenizer not in known:
+        hint = did_you_mean(student.tokenizer or "", known)
+        hint = hint or f"train one with: cuvee tokenizer train {student.tokenizer} --from {recipe.documents}"
+        raise UsageError(f"no tokenizer {student.tokenizer!r} in the lake", hint=hint)
+    tokenizer: Any = Tokenizer.from_file(str(lake.root / "tokenizers" / str(student.tokenizer) / FILE))
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "model_max_length": recipe.sequence_length,
+    }
+    if recipe.generative:
+        tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in TURNS])
+        settings |= {"eos_token": TURNS[1], "chat_template": CHAT}
+    else:
+        ends = [(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))]
+        around = f"{END_OF_TEXT} $A {END_OF_TEXT}"
+        tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=ends)
+    tokenizer.save(str(folder / FILE))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def make(recipe: Distillation, tokenizer: Path, form: Form | None) -> Student:
+    """The student, with the weights of its folder or fresh ones from torch's global generator.
+
+    ``tokenizer`` is its tokenizer.json, ``form`` that of its heads, None for one that writes. Raises UsageError for a
+    model that cannot be read or is too short for the sequences.
+    """
+    from training.distillation.students import Choosing, Writing
+    from udfs.heads import Heads
+
+    if form is None:
+        return Writing(_causal(recipe, tokenizer))
+    return Choosing(Heads(_encoder(recipe, tokenizer), form))
+
+
+def parameters(recipe: Distillation, tokenizer: Path, form: Form | None) -> tuple[int, int]:
+    """How many parameters the student has, and how many of them are token embeddings. Takes no memory."""
+    import torch
+    import torch._dynamo  # models load it when they are first made, and it cannot be loaded on the device meta
+
+    with torch.device("meta"):
+        if form is None:
+            model = _causal(recipe, tokenizer, weights=False)
+            embeddings = model.get_input_embeddings().weight.numel()
+        else:
+            from udfs.heads import Heads
+
+            model = Heads(_encoder(recipe, tokenizer, weights=False), form)
+            embeddings = model.encoder.get_input_embeddings().weight.numel()
+    return sum(each.numel() for each in model.parameters()), embeddings
+
+
+def _causal(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> Any:
+    import transformers
+
+    student = recipe.student
+    if student.folder is not None:
+        return _of_folder(recipe, transformers.AutoModelForCausalLM, weights)
+    make_config: Callable[..., Any] = transformers.Qwen2Config
+    make_model: Callable[..., Any] = transformers.Qwen2ForCausalLM
+    ids = _ids(tokenizer)
+    return make_model(
+        make_config(
+            vocab_size=max(ids.values()) + 1,
+            hidden_size=student.hidden,
+            intermediate_size=student.intermediate,
+            num_hidden_layers=student.layers,
+            num_attention_heads=student.heads,
+            num_key_value_heads=student.key_value_heads or student.heads,
+            max_position_embeddings=recipe.sequence_length,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=ids[TURNS[1]],
+            pad_token_id=ids[END_OF_TEXT],
+            attn_implementation="sdpa",
+        )
+    )
+
+
+def _encoder(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> Any:
+    import transformers
+
+    student = recipe.student
+    if student.folder is not None:
+        return _of_folder(recipe, transformers.AutoModel, weights)
+    from training.models import build
+
+    assert student.layers and student.hidden and student.intermediate and student.heads
+    sizes = Sizes(student.layers, student.hidden, student.intermediate, student.heads)
+    ids = _ids(tokenizer)
+    masked: Any = build(
+        sizes, max(ids.values()) + 1, recipe.sequence_length, end_of_text=ids[END_OF_TEXT], kind="encoder"
+    )
+    return masked.model
+
+
+def _of_folder(recipe: Distillation, loader: Any, weights: bool) -> Any:
+    import transformers
+
+    folder = str(recipe.student.folder)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        if weights:
+            options = {"local_files_only": True, "attn_implementation": "sdpa", "dtype": "float32"}
+            model = loader.from_pretrained(folder, **options)
+        else:
+            model = loader.from_config(config)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the model in {folder}: {str(error).splitlines()[0]}") from error
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest and longest < recipe.sequence_length:
+        message = f"the model in {folder} reads {longest:,} tokens at once, not {recipe.sequence_length:,}"
+        raise UsageError(message, hint=f"--set sequence_length={longest}")
+    return model
+
+
+def _ids(tokenizer: Path) -> dict[str, int]:
+    from tokenizers import Tokenizer
+
+    loaded: Any = Tokenizer.from_file(str(tokenizer))
+    ids: dict[str, int] = loaded.get_vocab(with_added_tokens=True)
+    return ids
