@@ -58,7 +58,7 @@ def _label_document(resources: Resources) -> ExpensiveFunction:
 def _n_tokens(resources: Resources) -> ExpensiveFunction:
     from udfs.tokenizer import TokenCount
 
-    return TokenCount(resources.tokenizers)
+    return TokenCount(resources.tokenizers, resources.taxonomies.parent)
 
 
 def _contamination(resources: Resources) -> ExpensiveFunction:

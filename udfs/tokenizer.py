@@ -8,10 +8,12 @@ whoever packs documents and never by a text: a document that contains these char
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from udfs.errors import CuveeError, UsageError, did_you_mean
+from udfs import tokenizer_files
+from udfs.ahead import ahead
+from udfs.errors import CuveeError, UsageError
 from udfs.expensive import BoundFunction, answer_schema
+from udfs.tokenizer_files import FILE as FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
     Ids = NDArray[np.uint32]
 
 END_OF_TEXT = "<|endoftext|>"
-FILE = "tokenizer.json"
 
 #: A longer text is encoded piece by piece. An encoding takes some 100 bytes per token until its ids are taken out,
 #: so a document of 200 MB would otherwise need 5 GB.
@@ -168,53 +172,109 @@ def _library() -> Any:
     return tokenizers
 
 
+class Counter:
+    """Any tokenizer that a tokenizer.json holds, for counting: special tokens are neither added nor read in a text."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            serialized = path.read_bytes()
+        except OSError as error:
+            raise TokenizerError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+        self.fingerprint: str = _fingerprint(serialized)
+        try:
+            self._tokenizer: Any = _library().Tokenizer.from_buffer(serialized)
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"{path} is no tokenizer: {error}") from error
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._may_cut = _is_byte_level(serialized)
+
+    def count(self, texts: list[str]) -> list[int]:
+        """How many tokens each text has. Uses all cores.
+
+        Texts of our own kind of tokenizer are cut as ``Tokenizer.encode_batch`` cuts them. Others may join characters
+        anywhere, so a text is encoded whole, whatever memory that takes (some 100 bytes per token).
+        """
+        counts = [0] * len(texts)
+        pieces: list[str] = []
+        owners: list[int] = []
+        waiting = 0
+        for owner, text in enumerate(texts):
+            for piece in _pieces(text) if self._may_cut else (text,):
+                pieces.append(piece)
+                owners.append(owner)
+                waiting += len(piece)
+            if waiting >= 4 * PIECE or owner == len(texts) - 1:
+                encodings = self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
+                for piece_owner, encoding in zip(owners, encodings, strict=True):
+                    counts[piece_owner] += len(encoding)
+                pieces, owners, waiting = [], [], 0
+        return counts
+
+
+def _is_byte_level(serialized: bytes) -> bool:
+    """Whether this is a tokenizer as ``train`` makes them, of which no token crosses a ``_SEAM``."""
+    content = json.loads(serialized)
+    before = content.get("pre_tokenizer") or {}
+    return (
+        content.get("normalizer") is None
+        and (before.get("type"), before.get("add_prefix_space"), before.get("use_regex")) == ("ByteLevel", False, True)
+        and {token["content"] for token in content.get("added_tokens", ())} <= {END_OF_TEXT}
+    )
+
+
 @dataclass(frozen=True)
 class BoundTokenCount:
-    """``n_tokens`` with its tokenizer fixed."""
+    """``n_tokens`` with its tokenizer fixed. ``labeler`` is the tokenizer's name."""
 
-    folder: Path
+    labeler: str
+    path: Path
     fingerprint: str
     store: str = field(default="counts.n_tokens", init=False)
     columns: pa.Schema = field(default=pa.schema([pa.field("n_tokens", pa.int64())]), init=False)
     result: str = field(default="n_tokens", init=False)
 
-    @property
-    def labeler(self) -> str:
-        """The tokenizer's name."""
-        return self.folder.name
-
     @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        tokenizer = load(self.folder)
-        if tokenizer.fingerprint != self.fingerprint:
+    def _counter(self) -> Counter:
+        counter = Counter(self.path)
+        if counter.fingerprint != self.fingerprint:
             raise TokenizerError(f"the tokenizer {self.labeler} was replaced while it was in use", hint="run again")
-        return tokenizer
+        return counter
 
     def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Count the tokens of every text; see ``BoundFunction.answers``. No text fails; an empty one has 0 tokens."""
-        for batch in inputs:
-            encoded = self._tokenizer.encode_batch(batch["text"].to_pylist())
-            n = len(encoded)
-            counts = pa.array([len(ids) for ids in encoded], pa.int64())
-            ok, none = pa.array(["ok"] * n, pa.string()), pa.nulls(n, pa.string())
-            yield pa.record_batch([batch["key"], ok, counts, none, pa.nulls(n, pa.int64())], schema=answer_schema(self))
+        """Count the tokens of every text; see ``BoundFunction.answers``. No text fails; an empty one has 0 tokens.
+
+        The next texts are read while these are encoded.
+        """
+        with closing(ahead((batch["key"], batch["text"].to_pylist()) for batch in inputs)) as stream:
+            for keys, texts in stream:
+                n = len(texts)
+                counts = pa.array(self._counter.count(texts), pa.int64())
+                ok, none = pa.repeat(pa.scalar("ok"), n), pa.nulls(n, pa.string())
+                yield pa.record_batch([keys, ok, counts, none, pa.nulls(n, pa.int64())], schema=answer_schema(self))
 
 
 @dataclass(frozen=True)
 class TokenCount:
-    """``n_tokens(text, tokenizer)``: how many tokens a text has, the end-of-text token not counted."""
+    """``n_tokens(text, tokenizer)``: how many tokens a text has, special ones such as the end of text not counted.
+
+    Folders of tokenizers that are not the lake's own are relative to ``project``.
+    """
 
     tokenizers: Path
+    project: Path = Path()
     name: str = field(default="n_tokens", init=False)
 
     def bind(self, options: tuple[str | int | float | bool, ...]) -> BoundFunction:
-        """Fix the tokenizer by its name. Reads its file, to identify it; raises UsageError if there is none."""
+        """Fix the tokenizer (see ``tokenizer_files.find``). Reads its file, to identify it.
+
+        Raises UsageError if there is none.
+        """
         if len(options) != 1 or not isinstance(options[0], str):
             raise UsageError("n_tokens takes a text and a tokenizer's name", hint="write n_tokens(text, 'NAME')")
-        name = options[0]
-        known = [path.parent.name for path in self.tokenizers.glob(f"*/{FILE}")]
-        if name not in known:
-            hint = did_you_mean(name, known) or f"train one with: cuvee tokenizer train {name} --from MODEL"
-            raise UsageError(f"no tokenizer {name!r} in {self.tokenizers}", hint=hint)
-        folder = self.tokenizers / name
-        return BoundTokenCount(folder, _fingerprint((folder / FILE).read_bytes()))
+        path = tokenizer_files.find(options[0], self.tokenizers, self.project)
+        try:
+            return BoundTokenCount(options[0], path, _fingerprint(path.read_bytes()))
+        except OSError as error:
+            raise TokenizerError(f"cannot read the tokenizer {path}: {error.strerror}") from error

@@ -240,9 +240,9 @@ class Lake:
 
     def snapshot(self) -> int:
         """Id of the latest snapshot."""
-        row = self._database.execute("select max(snapshot_id) from lake.snapshots()").fetchone()
-        assert row is not None
-        return int(row[0])
+        # All rows: one that is left unread keeps SQLite's log from being taken over, as long as this process lives.
+        ((latest,),) = self._database.execute("select max(snapshot_id) from lake.snapshots()").fetchall()
+        return int(latest)
 
     def snapshots(self) -> list[Snapshot]:
         """All snapshots, oldest first."""

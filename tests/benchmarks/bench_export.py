@@ -8,6 +8,7 @@
   group by row group. Cuvée's time is that of the whole export: the mixture's rows are looked up, ordered by md5, hashed
   with SHA-256 and registered in the lake; MDSWriter writes the rows as they come.
 * Tokens: packed sequences of a tenth of the text, beside a bare ``tokenizers`` batch encoding that keeps nothing.
+  And ``n_tokens`` over the same texts, as a build asks it, beside the bare encoding.
 
 Each end-to-end measurement is a process of its own, in turn, and the best round counts. The text is the shared test
 data, repeated with a number before each document so that no two are equal.
@@ -108,6 +109,19 @@ def bare_tokenizers(lake: Path) -> None:
         bpe.encode_batch_fast(batch["text"].to_pylist())
 
 
+def n_tokens(lake: Path) -> None:
+    """Count the tokens of all texts as a build does: a bound function over batches of keys and texts."""
+    from udfs.tokenizer import TokenCount
+
+    inputs = (
+        pa.record_batch([batch["id"], batch["text"]], ["key", "text"])
+        for large in batches(lake)
+        for batch in (large.slice(start, 1024) for start in range(0, large.num_rows, 1024))
+    )
+    for _ in TokenCount(lake / "tokenizers").bind(("bench",)).answers(inputs):
+        pass
+
+
 def cuvee(lake: Path, out: Path, *options: str) -> None:
     """The command."""
     from warehouse.cli import cli
@@ -122,6 +136,7 @@ WAYS: dict[str, Callable[[Path, Path], None]] = {
     "mdswriter zstd:3": lambda lake, out: mdswriter(lake, out, "zstd:3"),
     "cuvee tokens": lambda lake, out: cuvee(lake, out, "--tokenizer", "bench", "--sequence-length", "1024"),
     "tokenizers": lambda lake, _: bare_tokenizers(lake),
+    "n_tokens (token)": lambda lake, _: n_tokens(lake),
 }
 
 
@@ -222,6 +237,7 @@ def main() -> None:
         tokens = [way for way in WAYS if "token" in way]
         best = end_to_end(tokens, small.root, Path(scratch), options.rounds, size)
         show("lake to token shards", best["cuvee tokens"], "bare tokenizers", best["tokenizers"])
+        show("n_tokens", best["n_tokens (token)"], "bare tokenizers", best["tokenizers"])
 
 
 def show(what: str, ours: float, peer: str, theirs: float) -> None:

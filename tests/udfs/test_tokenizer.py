@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udfs import tokenizer
-from udfs.errors import UsageError
+from udfs.errors import CuveeError, UsageError
 from udfs.tokenizer import END_OF_TEXT, TokenCount, Tokenizer, TokenizerError
 
 TEXTS = [f"def function_{n}(argument):\n    return argument + {n}  # the number {n}\n" for n in range(200)]
@@ -139,3 +139,66 @@ def test_a_tokenizer_that_changes_under_a_build_is_noticed(tmp_path: Path, ask: 
 def test_a_misspelt_tokenizer_gets_a_suggestion(trained: Tokenizer) -> None:
     with pytest.raises(UsageError, match="did you mean demo"):
         TokenCount(trained.path.parent.parent).bind(("dmeo",))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a tokenizer as others make them: lower-cased words, [CLS] … [SEP], at most 8 tokens."""
+    from tokenizers import Tokenizer as Theirs
+    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+    theirs = Theirs(models.WordPiece(unk_token="[UNK]"))
+    theirs.normalizer = normalizers.BertNormalizer()
+    theirs.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]"]
+    theirs.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special))
+    theirs.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    theirs.enable_truncation(8)
+    theirs.enable_padding()
+    project = tmp_path_factory.mktemp("project")
+    (project / "models" / "words").mkdir(parents=True)
+    theirs.save(str(project / "models" / "words" / "tokenizer.json"))
+    return project
+
+
+def test_a_folder_with_anybodys_tokenizer_counts_whole_texts_without_special_tokens(words: Path, ask: Any) -> None:
+    from tokenizers import Tokenizer as Theirs
+
+    function = TokenCount(words / "none", words).bind(("models/words",))
+    bare = Theirs.from_file(str(words / "models" / "words" / "tokenizer.json"))
+    bare.no_truncation()
+    bare.no_padding()
+    texts = [*TEXTS, "\n".join(TEXTS), ""]
+    expected = [len(encoding.ids) - 2 for encoding in bare.encode_batch(texts)]
+    assert [row["n_tokens"] for row in ask(function, texts)] == expected
+    assert max(expected) > 1000
+    (marked,) = ask(function, ["[CLS]"])
+    assert marked["n_tokens"] == 3  # "[", "cls" in unknown pieces, "]": a text never holds a special token
+
+
+def test_one_file_is_one_fingerprint_whatever_it_is_called(words: Path, tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "tokenizer.json").write_bytes((words / "models" / "words" / "tokenizer.json").read_bytes())
+    first = TokenCount(tmp_path, words).bind(("models/words",))
+    assert TokenCount(tmp_path, words).bind(("again",)).fingerprint == first.fingerprint
+    assert TokenCount(tmp_path, words).bind((str(tmp_path / "again"),)).fingerprint == first.fingerprint
+
+
+@given(st.lists(st.text(alphabet="ab1., \n\u00e9", max_size=60), min_size=1, max_size=5))
+def test_counts_do_not_depend_on_how_texts_are_cut_or_gathered(trained: Tokenizer, texts: list[str]) -> None:
+    counter = tokenizer.Counter(trained.path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "PIECE", 10)
+        assert counter.count(texts) == [len(ids) for ids in trained.encode_batch(texts)]
+
+
+def test_a_model_of_the_hub_is_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CuveeError, match="cannot get the tokenizer of nobody/none") as caught:
+        TokenCount(tmp_path, tmp_path).bind(("nobody/none@main",))
+    assert "name the folder" in str(caught.value)
+    (tmp_path / "nobody" / "none").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"no tokenizer\.json in"):
+        TokenCount(tmp_path, tmp_path).bind(("nobody/none",))

@@ -43,6 +43,7 @@ COMMANDS = {
     "convert-gguf": ("warehouse.cli.convert:convert_gguf", "Make a model folder of a GGUF file."),
     "mixture": ("warehouse.cli.mixture:mixture", "Show what a mixture got of what it asked; compare two."),
     "export": ("warehouse.cli.export:export", "Write a mixture to MDS shards."),
+    "forget": ("warehouse.cli.forget:forget", "Take documents out of the lake and its snapshots, for good."),
     "sql": ("warehouse.cli.sql:sql", "Ask the lake a question in SQL."),
 }
 

@@ -132,6 +132,7 @@ def _print(report: Report, out: Output) -> None:
                 "occurrences": report.rows,
                 "documents": report.documents,
                 "rejected": report.rejected,
+                "forgotten": report.forgotten,
                 "reasons": dict(report.reasons.most_common()),
                 "files": [
                     {
@@ -164,6 +165,8 @@ def _print(report: Report, out: Output) -> None:
             f"{len(ingested):,} file{'s' * (len(ingested) != 1)} ingested: {report.rows:,} records,"
             f" {report.documents:,} new documents, {report.rejected:,} rejected"
         )
+        if report.forgotten:
+            out.text(f"{report.forgotten:,} records left out: their texts were forgotten")
         if report.rejected:
             out.note('what was rejected, and why: cuvee sql "select * from raw.rejects join raw.files using (file_id)"')
     else:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from warehouse import store
+from warehouse.forget import forgotten
 from warehouse.ingest import essential_web
 from warehouse.ingest.unit import FileEntry, Unit, open_writer
 
@@ -105,6 +106,7 @@ class _Parts:
         cursor = self._lake.cursor()
         try:
             self._drop_files(cursor)
+            self._drop_forgotten(cursor)
             if self._documents:
                 self._documents = self._drop_known(cursor, self._documents, "lake.raw.documents", count=True)
             if self._labels:
@@ -152,6 +154,33 @@ class _Parts:
             kept += [(source, new) for new in self._without([path], "file_id", gone, source=source)]
         self._occurrences = kept
         self._documents = self._without(self._documents, "first_file_id", gone)
+
+    def _drop_forgotten(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Leave out what is to be kept out. Of a text's records the first was a document, the others duplicates."""
+        gone = forgotten(cursor.execute)
+        if gone is None:
+            return
+
+        def without(path: Path, owner: str | None, sign: int = 0, **partition: str) -> list[Path]:
+            found = cursor.execute(
+                f"select file_row_number as row, {owner or 'null'} as owner"
+                f" from read_parquet(?, file_row_number => true, hive_partitioning => false) semi join ({gone})"
+                " using (doc_id)",
+                [str(path)],
+            ).to_arrow_table()
+            for pair in found["owner"].value_counts().to_pylist() if sign else ():
+                self._entries[pair["values"]].duplicates += sign * pair["counts"]
+                self._entries[pair["values"]].forgotten += max(0, -sign) * pair["counts"]
+                self._entries[pair["values"]].rows += min(0, sign) * pair["counts"]
+            keep = np.ones(pq.read_metadata(path).num_rows, dtype=bool)
+            keep[found["row"].to_numpy()] = False
+            return self._keep(path, keep, **partition)
+
+        self._documents = [kept for path in self._documents for kept in without(path, "first_file_id", 1)]
+        self._labels = [kept for path in self._labels for kept in without(path, None)]
+        self._occurrences = [
+            (source, kept) for source, path in self._occurrences for kept in without(path, "file_id", -1, source=source)
+        ]
 
     def _without(self, files: list[Path], column: str, gone: set[str], **partition: str) -> list[Path]:
         kept: list[Path] = []

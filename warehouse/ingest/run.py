@@ -73,6 +73,7 @@ class FileReport:
     duplicates: int = 0
     rejected: int = 0
     note: str | None = None
+    forgotten: int = 0
 
 
 @dataclass(slots=True)
@@ -100,6 +101,11 @@ class Report:
     def rejected(self) -> int:
         """Records that went to raw.rejects."""
         return sum(file.rejected for file in self.files)
+
+    @property
+    def forgotten(self) -> int:
+        """Records left out because their text was forgotten (see ``warehouse.forget``)."""
+        return sum(file.forgotten for file in self.files)
 
 
 def ingest(
@@ -244,7 +250,8 @@ class _Run:
                 self.report.files.append(FileReport(entry.path, "elsewhere", entry.format))
             else:
                 counts = (entry.rows, entry.duplicates, entry.rejected)
-                self.report.files.append(FileReport(entry.path, "ingested", entry.format, *counts))
+                report = FileReport(entry.path, "ingested", entry.format, *counts, forgotten=entry.forgotten)
+                self.report.files.append(report)
 
 
 class _Start:

@@ -52,7 +52,10 @@ REJECT_FILE = pa.schema(
 
 @dataclass(slots=True)
 class FileEntry:
-    """A file as it will stand in raw.files. ``duplicates`` is final only after the commit."""
+    """A file as it will stand in raw.files. ``rows`` and ``duplicates`` are final only after the commit.
+
+    ``forgotten`` records had texts that are kept out; they are none of the rows.
+    """
 
     file_id: str
     path: str
@@ -64,6 +67,7 @@ class FileEntry:
     rows: int = 0
     duplicates: int = 0
     rejected: int = 0
+    forgotten: int = 0
 
 
 class Table:
