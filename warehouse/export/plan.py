@@ -9,12 +9,12 @@ when a share does. A bucket drops at most one sequence less a token, under 0.02 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from warehouse.export.mixture import Amount, Level, Mixture
-from warehouse.export.packing import Packing, Tokens
+from warehouse.export.mixture import Amount, Level, Mixture, quoted
+from warehouse.export.packing import Packing, Text, Tokens
 from warehouse.export.store import Options, ShardStore, Unit, unit_key
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def make_plan(
             "insert into temp.levels values (?, ?, ?, ?)",
             [number, level.component, level.copies, bits[level.component]],
         )
+    entry = f"concat_ws(' ', doc_id, to_json([{', '.join(values)}]))" if (values := _values(packing)) else "doc_id"
     cursor.execute(
-        """
+        f"""
         create temp table parts as
         select
             row_number() over (order by level, bucket)::int - 1 as part, *
@@ -74,8 +75,8 @@ def make_plan(
             select
                 levels.level,
                 ('0x' || left(documents.place, 15))::bigint >> (60 - levels.bits) as bucket,
-                md5(concat_ws(' ', count(*), sum(md5_number_lower(doc_id)::hugeint),
-                    sum(md5_number_upper(doc_id)::hugeint))) as digest,
+                md5(concat_ws(' ', count(*), sum(md5_number_lower({entry})::hugeint),
+                    sum(md5_number_upper({entry})::hugeint))) as digest,
                 count(*) as documents,
                 sum(n_tokens)::bigint as n_tokens,
                 sum(n_chars)::bigint as n_chars
@@ -111,10 +112,17 @@ def _size(packing: Packing, tokens: int, chars: int) -> int:
     return chars
 
 
-def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
+def _values(packing: Packing) -> list[str]:
+    """The label columns of samples, as text."""
+    names = [name for name, _ in packing.labels] if isinstance(packing, Text) else []
+    return [f"documents.{quoted(name)}::varchar" for name in names]
+
+
+def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan, labels: Sequence[str]) -> list[str]:
     """Make the temporary table ``needed``: where the texts of missing units lie. Gives the files, in their order.
 
-    A row per document and unit: file (its index in the list), row (in the file), part, rank (in the unit), n_tokens.
+    A row per document and unit: file (its index in the list), row (in the file), part, rank (in the unit), n_tokens,
+    and ``labels``.
     """
     import pyarrow as pa
 
@@ -124,15 +132,16 @@ def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
         "create temp table files as select row_number() over (order by file)::int - 1 as number, file"
         " from (select distinct file from temp.mixture_documents)"
     )
+    further = "".join(f", documents.{quoted(label)}" for label in labels)
     cursor.execute(
-        """
+        f"""
         create temp table needed as
         select
             files.number as file,
             documents.row,
             parts.part,
             row_number() over (partition by parts.part order by documents.place, documents.doc_id)::int as rank,
-            documents.n_tokens
+            documents.n_tokens{further}
         from temp.mixture_documents as documents
         join temp.levels on levels.component = documents.component and levels.copies <= documents.copies
         join temp.parts on parts.level = levels.level
