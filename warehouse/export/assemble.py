@@ -14,7 +14,7 @@ from warehouse import mds
 from warehouse.export import manifest as manifests
 from warehouse.export.manifest import Component, Manifest, Stream
 from warehouse.export.mixture import Level, Mixture
-from warehouse.export.packing import LENGTHS, Packing, Tokens
+from warehouse.export.packing import Packing, Tokens
 from warehouse.export.places import Place
 from warehouse.export.plan import Plan
 from warehouse.export.store import DOCUMENTS, Unit, link, stored
@@ -195,5 +195,5 @@ def _manifest(
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
         packing=tokens.method if tokens else "documents",
         bos=tokens.bos if tokens else None,
-        boundaries=LENGTHS if tokens and tokens.lengths else "end_of_text",
+        boundaries=tokens.boundaries if tokens else "samples",
     )

@@ -81,8 +81,9 @@ class Manifest:
     ``column`` names the column that holds text or tokens. ``packing`` is how documents became sequences: of exactly
     ``sequence_length`` tokens by ``concatenate``, of at most that many by the others. ``bos`` and ``end_of_text`` are
     the ids before and after each document, None for none; ``boundaries`` tells where documents meet in a sample:
-    ``end_of_text`` (after each of these tokens) or ``lengths`` (a column). ``num_canonical_nodes`` is what a
-    StreamingDataset over the export should be given, for the order and the padding of an epoch depend on it.
+    ``end_of_text`` (after each of these tokens), ``lengths`` (a column) or ``samples`` (nowhere: a sample is of one
+    document). ``num_canonical_nodes`` is what a StreamingDataset over the export should be given, for the order and
+    the padding of an epoch depend on it.
     """
 
     export_id: str

@@ -82,8 +82,9 @@ class Tokens:
       fill a sequence is dropped and counted.
     * ``best-fit``: documents longer than a sequence are cut into full ones and a rest; rests and documents are packed
       by best-fit decreasing (arXiv 2404.10830). Samples have no padding: they differ in length.
-    * ``documents``: a document's samples hold it alone, and have its id; each has BOS and EOS. Of a document's chunks
-      after the first, one with fewer than ``min_length`` tokens of text is dropped and counted. Samples differ in length.
+    * ``documents``: a document's samples hold it alone, and have its id; each has BOS and EOS, and they differ in
+      length. Of a document's chunks after the first, one with fewer than ``min_length`` tokens of text is dropped and
+      counted.
 
     ``lengths`` adds a column with the lengths of the documents in each sample; without EOS it is always there.
     """
@@ -112,6 +113,13 @@ class Tokens:
     def _body(self) -> int:
         """Tokens of text in a sample of one document."""
         return self.sequence_length - (self.bos is not None) - (self.eos is not None)
+
+    @property
+    def boundaries(self) -> str:
+        """Where documents meet in a sample: after each EOS, where the column says, or nowhere."""
+        if self.method == "documents":
+            return "samples"
+        return LENGTHS if self.eos is None else "end_of_text"
 
     @property
     def dtype(self) -> str:

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,24 +118,18 @@ def _samples(
         if manifest.vocab_size is not None and int(ids.max()) >= manifest.vocab_size:
             yield f"{path}: token {int(ids.max())} in a vocabulary of {manifest.vocab_size}"
         rows = np.split(ids, np.cumsum(lengths)[:-1])
-        if (
-            manifest.boundaries == LENGTHS
-            and [sum(row) for row in batch.column(LENGTHS).to_pylist()] != lengths.tolist()
-        ):
+        pieces = batch.column(LENGTHS).to_pylist() if LENGTHS in batch.schema.names else None
+        if pieces and list(map(sum, pieces)) != lengths.tolist():
             yield f"{path}: the lengths of a sample's documents are not the sample's"
-        if theirs and not all(
-            np.array_equal(row, sample[manifest.column]) for row, sample in zip(rows, theirs, strict=True)
-        ):
+        if theirs and not all(map(np.array_equal, rows, (sample[manifest.column] for sample in theirs))):
             yield f"{path}: Streaming reads other tokens"
     else:
         names = set(batch.column("component").unique().to_pylist())
         if names != {stream.component}:
             yield f"{path}: samples of component {', '.join(sorted(names))}, not {stream.component}"
-        texts = {"component", "id", "text"}
-        ours = batch.select([name for name in batch.schema.names if name in texts]).to_pylist()
-        if theirs and not all(
-            row == {name: sample[name] for name in texts} for row, sample in zip(ours, theirs, strict=True)
-        ):
+        texts = [name for name in batch.schema.names if batch.schema.field(name).metadata[b"mds"] == b"str"]
+        ours = batch.select(texts).to_pylist()
+        if theirs and not all(map(eq, ours, ({name: sample[name] for name in texts} for sample in theirs))):
             yield f"{path}: Streaming reads other texts"
 
 
