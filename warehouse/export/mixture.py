@@ -36,14 +36,11 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What a component has in the mixture. ``copies`` and ``tokens`` count repeats; ``n_chars`` does not."""
+    """What a component has in the mixture. ``copies`` and ``tokens`` count repeats."""
 
     documents: int
     copies: int
     tokens: int
-    reach: float
-    once_tokens: int
-    n_chars: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +215,11 @@ def _check(cursor: duckdb.DuckDBPyConnection, name: str, labels: tuple[str, ...]
 
 
 def _components(cursor: duckdb.DuckDBPyConnection) -> dict[str, Amount]:
-    """Sizes by component. ``reach`` is the fraction of the order of documents that the mixture's documents span."""
+    """Sizes by component."""
     rows = cursor.execute(
         """
         select
-            component, count(*), sum(copies)::bigint, sum(n_tokens * copies)::bigint,
-            (('0x' || left(max(place), 15))::bigint + 1) / (1::bigint << 60),
-            sum(n_tokens)::bigint, sum(n_chars)::bigint
+            component, count(*), sum(copies)::bigint, sum(n_tokens * copies)::bigint
         from temp.mixture_documents group by component order by component
         """
     ).fetchall()
