@@ -126,6 +126,12 @@ def _read(mixture: str, folder: Path | None) -> Export:
             f"the latest export of {mixture} holds {manifest.format}, and training reads tokens",
             hint=f"export it as tokens: {_command(mixture)}",
         )
+    if manifest.packing != "concatenate" or manifest.boundaries != "end_of_text":
+        raise ExportMismatchError(
+            f"the latest export of {mixture} is packed by {manifest.packing}, with boundaries by {manifest.boundaries};"
+            " training reads full sequences in which the end of text ends documents",
+            hint=f"export it so: {_command(mixture)}",
+        )
     export = Export(folder, manifest)
     if not export.streams():
         raise CuveeError(f"the export of {mixture} in {folder} holds no samples")

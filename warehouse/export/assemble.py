@@ -1,21 +1,21 @@
-"""An export's folder: units' shards linked in order, which sample holds which documents, and the manifest."""
+"""An export's files: units' shards linked in order, indexes, which sample holds which documents, and the manifest."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, UsageError
+from udfs.errors import CuveeError
+from warehouse import mds
 from warehouse.export import manifest as manifests
 from warehouse.export.manifest import Component, Manifest, Stream
 from warehouse.export.mixture import Level, Mixture
 from warehouse.export.packing import Packing, Tokens
+from warehouse.export.places import Place
 from warehouse.export.plan import Plan
 from warehouse.export.store import DOCUMENTS, Unit, link, stored
 
@@ -25,56 +25,69 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What names an export."""
+    """What names an export. ``levels`` are its streams to be."""
 
     export_id: str
+    levels: tuple[Level, ...]
     tokenizer: str | None
     seed: int
 
 
+def written_out(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """Levels that repeat as so many levels that do not, each a folder of its own."""
+    return tuple(
+        replace(level, path=level.path if copy == 1 else f"{level.path}-copy-{copy}", repeat=1)
+        for level in levels
+        for copy in range(1, level.repeat + 1)
+    )
+
+
 def assemble(
-    mixture: Mixture, packing: Packing, plan: Plan, units: Mapping[str, Unit], identity: Identity, out: Path
+    mixture: Mixture,
+    packing: Packing,
+    plan: Plan,
+    units: Mapping[str, Unit],
+    identity: Identity,
+    draft: Path,
+    place: Place,
 ) -> Manifest:
-    """Build the export in a hidden folder beside ``out`` and put it in place; an older one there gives way.
+    """Build the export in the empty folder ``draft``; ``place`` is where it is going to be read.
 
     Raises CuveeError if the mixture does not fill a single sequence.
     """
-    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.cuvee")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in out.parent.glob(f".{out.name}.*.cuvee"):
-            shutil.rmtree(leftover)  # of an export that was killed: no other runs now
-        draft.mkdir()
-    except OSError as error:
-        raise UsageError(f"cannot write to {out}: {error.strerror}", hint="choose another --out") from error
-    try:
-        members = {level: [units[part.key] for part in plan.parts if part.level == level] for level in mixture.levels}
-        streams = [_link_stream(draft, level, members[level]) for level in mixture.levels]
-        _write_samples(draft / manifests.SAMPLES, members)
-        manifest = _manifest(mixture, packing, identity, streams, manifests.checksum(draft / manifests.SAMPLES))
-        (draft / manifests.STREAMS).write_text(streams_yaml(manifest, out), encoding="utf-8")
-        manifest.write(draft)
-        _put_in_place(draft, out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    by_copies = {level: [units[part.key] for part in plan.parts if part.level == level] for level in mixture.levels}
+    members = {
+        level: found
+        for level in identity.levels
+        for of, found in by_copies.items()
+        if (of.component, of.copies) == (level.component, level.copies)
+    }
+    streams = [_link_stream(draft, level, found) for level, found in members.items()]
+    _write_samples(draft / manifests.SAMPLES, members)
+    manifest = _manifest(mixture, packing, identity, streams, manifests.checksum(draft / manifests.SAMPLES))
+    for folder in {draft / Path(stream.path).parts[0] for stream in manifest.streams} | {draft}:
+        mds.merge(folder)
+    (draft / manifests.STREAMS).write_text(streams_yaml(manifest, place), encoding="utf-8")
+    manifest.write(draft)
     return manifest
 
 
-def streams_yaml(manifest: Manifest, out: Path) -> str:
+def streams_yaml(manifest: Manifest, place: Place) -> str:
     """The `streams:` block of a recipe. ``repeat`` is a whole number, so Streaming chooses nothing at random."""
     import yaml
 
     streams = {
-        stream.path.replace("/", "-"): {"local": str(out / stream.path), "repeat": stream.repeat}
+        stream.path.replace("/", "-"): {**place.stream(stream.path), "repeat": stream.repeat}
         for stream in manifest.streams
     }
-    return yaml.safe_dump({"streams": streams}, sort_keys=False, allow_unicode=True)
+    block = {"streams": streams, "num_canonical_nodes": manifest.num_canonical_nodes}
+    return yaml.safe_dump(block, sort_keys=False, allow_unicode=True)
 
 
 def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
-    """One MDS folder over the shards of its units, renumbered.
+    """One MDS folder over the shards of its units, each named by its checksum.
 
+    So no shard is ever replaced by another of the same name, which Streaming's local copies would not notice.
     Streaming cannot open a dataset without samples, so a stream whose documents fill no sequence gets no folder; it is
     only counted.
     """
@@ -85,7 +98,7 @@ def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
         for entry in unit.shards():
             folder.mkdir(parents=True, exist_ok=True)
             source = unit.file(entry)
-            name = f"shard.{len(entries):05}.mds"
+            name = f"shard.{stored(entry)['hashes']['sha256'][:16]}.mds"
             for key in ("raw_data", "zip_data"):
                 if entry[key]:
                     ending = entry[key]["basename"].partition(".mds")[2]
@@ -103,6 +116,7 @@ def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
         documents=sum(unit.documents for unit in units),
         dropped_tokens=sum(unit.dropped_tokens for unit in units),
         checksum=manifests.checksum(index) if entries else "",
+        units=tuple(unit.key for unit in units),
     )
 
 
@@ -167,11 +181,11 @@ def _manifest(
         fingerprint=mixture.fingerprint,
         snapshot_id=mixture.snapshot_id,
         format="tokens" if tokens else "text",
-        column="input_ids" if tokens else "text",
+        column=tokens.column if tokens else "text",
         tokenizer=identity.tokenizer,
         tokenizer_fingerprint=tokens.tokenizer.fingerprint if tokens else None,
         vocab_size=tokens.tokenizer.vocab_size if tokens else None,
-        end_of_text=tokens.tokenizer.end_of_text if tokens else None,
+        end_of_text=tokens.eos if tokens else None,
         sequence_length=tokens.sequence_length if tokens else None,
         seed=identity.seed,
         components=components,
@@ -179,15 +193,7 @@ def _manifest(
         sql=mixture.sql,
         samples_checksum=samples_checksum,
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        packing=tokens.method if tokens else "documents",
+        bos=tokens.bos if tokens else None,
+        boundaries=tokens.boundaries if tokens else "samples",
     )
-
-
-def _put_in_place(draft: Path, out: Path) -> None:
-    """Rename the draft to ``out``; an older export of the same mixture gives way."""
-    if out.exists() and any(out.iterdir()):
-        old = draft.with_name(draft.name.replace(".cuvee", ".old.cuvee"))
-        out.rename(old)
-        draft.rename(out)
-        shutil.rmtree(old)
-    else:
-        draft.rename(out)  # replaces an empty folder

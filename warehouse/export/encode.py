@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from warehouse.export.packing import Packing, Tokens
+from warehouse.export.mixture import quoted
+from warehouse.export.packing import Packing, Text, Tokens
 from warehouse.export.plan import Part, Plan, place_documents
 from warehouse.export.store import Options, ShardStore, Unit
 
@@ -35,19 +36,21 @@ THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """Rows of one file that some unit needs, ascending; a row stands once per unit."""
+    """Rows of one file that some unit needs, ascending; a row stands once per unit.
+
+    ``columns`` go with a document to its unit: rank, n_tokens and labels.
+    """
 
     rows: NDArray[Any]
     parts: NDArray[Any]
-    ranks: NDArray[Any]
-    tokens: NDArray[Any]
+    columns: pa.Table
 
     def between(self, first: int, last: int) -> Needed:
         """Those with first <= row < last."""
         import numpy as np
 
         begin, end = np.searchsorted(self.rows, [first, last])
-        return Needed(*(column[begin:end] for column in (self.rows, self.parts, self.ranks, self.tokens)))
+        return Needed(self.rows[begin:end], self.parts[begin:end], self.columns.slice(begin, end - begin))
 
 
 def write_units(
@@ -65,7 +68,8 @@ def write_units(
     """
     parts = {part.number: part for part in plan.missing.values()}
     spill = Spill(scratch / "spill")
-    files = place_documents(cursor, plan)
+    labels = [name for name, _ in packing.labels] if isinstance(packing, Text) else []
+    files = place_documents(cursor, plan, labels)
     with ThreadPoolExecutor(THREADS) as pool:
 
         def prepared(chunk: Chunk) -> list[tuple[int, pa.RecordBatch]]:
@@ -75,7 +79,7 @@ def write_units(
             # The tokenizer uses all cores by itself: chunks are tokenized below while the next are being read.
             return task() if isinstance(packing, Tokens) else prepared(task())
 
-        for found in _ahead(pool, (partial(read, task) for task in _chunks(cursor, files))):
+        for found in _ahead(pool, (partial(read, task) for task in _chunks(cursor, files, labels))):
             pieces = prepared(found) if isinstance(found, Chunk) else found
             for part, batch in pieces:
                 spill.add(part, batch)
@@ -104,17 +108,18 @@ class Chunk:
     needed: Needed
 
 
-def _chunks(cursor: duckdb.DuckDBPyConnection, files: list[str]) -> Iterator[Callable[[], Chunk]]:
+def _chunks(cursor: duckdb.DuckDBPyConnection, files: list[str], labels: list[str]) -> Iterator[Callable[[], Chunk]]:
     """Tasks that each read about ``CHUNK`` bytes of text, in file order."""
-    import numpy as np
     import pyarrow.parquet as pq
 
+    names = ", ".join(["row", "part", "rank", "n_tokens", *map(quoted, labels)])
     for number, path in enumerate(files):
         found = cursor.execute(
-            "select row, part, rank, n_tokens from temp.needed where file = ? order by row, part", [number]
-        ).fetchnumpy()
-        columns: list[Any] = [np.asarray(found[name]) for name in ("row", "part", "rank", "n_tokens")]
-        needed = Needed(*columns)
+            f"select {names} from temp.needed where file = ? order by row, part", [number]
+        ).to_arrow_table()
+        needed = Needed(
+            found["row"].to_numpy(), found["part"].to_numpy(), found.drop_columns(["row", "part"]).combine_chunks()
+        )
         if not len(needed.rows):
             continue
         try:
@@ -174,8 +179,9 @@ def _by_part(chunk: Chunk, payload: pa.Array) -> Iterator[tuple[int, pa.RecordBa
         order = np.argsort(needed.parts, kind="stable")
         taken = pa.array(chunk.which[order])
         payload, chunk = payload.take(taken), Chunk(chunk.ids.take(taken), chunk.texts, chunk.which, needed)
-    columns = [pa.array(needed.ranks[order]), chunk.ids, pa.array(needed.tokens[order]), payload]
-    batch = pa.record_batch(columns, ["rank", "doc_id", "n_tokens", "payload"])
+    taken = needed.columns.take(pa.array(order))
+    columns = {name: _one(taken[name].combine_chunks()) for name in taken.column_names}
+    batch = pa.record_batch({**columns, "doc_id": chunk.ids, "payload": payload})
     parts = needed.parts[order]
     bounds = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]
     for begin, end in itertools.pairwise(bounds):

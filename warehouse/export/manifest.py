@@ -4,6 +4,8 @@
         manifest.json                   this
         streams.yaml                    the `streams:` block of a Composer or llm-foundry recipe
         samples.parquet                 sample_id, component, stream, doc_id, n_tokens: a row per document in a sample
+        index.json                      all streams as one MDS dataset, each once
+        <component>/index.json          those of one component
         <component>/<all|more>/         index.json and shards, one MDS dataset per stream
 
 Training reads this module and nothing else of the warehouse's exports, so it imports the standard library only.
@@ -16,7 +18,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +42,7 @@ class Stream:
 
     ``tokens`` are those in its samples: in a token export samples × sequence length, in a text export as the mixture
     counts them. ``dropped_tokens`` are the tails that did not fill a sequence. ``checksum`` is index.json's SHA-256,
-    and the index has a hash of every shard.
+    and the index has a hash of every shard. ``units`` name the parts of the lake's store that it consists of.
     """
 
     component: str
@@ -51,6 +53,7 @@ class Stream:
     documents: int
     dropped_tokens: int
     checksum: str
+    units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,12 @@ class Manifest:
 
     ``fingerprint`` identifies the mixture (documents and copies), ``export_id`` also how it was written (format,
     tokenizer, sequence length, seed). ``sql`` is the mixture's compiled query, where the lake knows it.
-    ``column`` names the column that holds text or tokens.
+    ``column`` names the column that holds text or tokens. ``packing`` is how documents became sequences: of exactly
+    ``sequence_length`` tokens by ``concatenate``, of at most that many by the others. ``bos`` and ``end_of_text`` are
+    the ids before and after each document, None for none; ``boundaries`` tells where documents meet in a sample:
+    ``end_of_text`` (after each of these tokens), ``lengths`` (a column) or ``samples`` (nowhere: a sample is of one
+    document). ``num_canonical_nodes`` is what a StreamingDataset over the export should be given, for the order and
+    the padding of an epoch depend on it.
     """
 
     export_id: str
@@ -95,6 +103,10 @@ class Manifest:
     sql: str | None
     samples_checksum: str
     exported_at: str
+    packing: str = "concatenate"
+    bos: int | None = None
+    boundaries: str = "end_of_text"
+    num_canonical_nodes: int = 1
     version: int = VERSION
 
     @property
@@ -106,6 +118,19 @@ class Manifest:
     def tokens(self) -> int:
         """Tokens in an epoch: every stream as often as it repeats."""
         return sum(stream.tokens * stream.repeat for stream in self.streams)
+
+    def padding(self, nodes: int = 1, ranks_per_node: int = 1) -> int:
+        """How many samples Streaming yields a second time in an epoch, so that every rank gets as many.
+
+        Holds for both of Streaming's partition algorithms at the start of an epoch, whatever the batch size and the
+        number of workers are, for datasets of more samples than canonical nodes. Raises UsageError where neither the
+        number of nodes nor that of canonical nodes divides the other.
+        """
+        canonical = self.num_canonical_nodes
+        if nodes % canonical and canonical % nodes:
+            raise UsageError(f"{nodes} nodes and {canonical} canonical nodes: one must divide the other")
+        share = _rounded(-(-self.samples // canonical), max(1, nodes // canonical))
+        return nodes * _rounded(canonical * share // nodes, ranks_per_node) - self.samples
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -156,6 +181,16 @@ class Manifest:
         (folder / FILE).write_text(self.to_json() + "\n", encoding="utf-8")
 
 
+def _rounded(number: int, unit: int) -> int:
+    """The next multiple of ``unit``."""
+    return -(-number // unit) * unit
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as handle:
@@ -166,18 +201,23 @@ T = TypeVar("T")
 
 
 def _read(kind: type[T], value: object, name: str, where: str) -> T:
-    """Build a dataclass from a JSON object; fields it does not know are skipped: a later version may add some."""
+    """Build a dataclass from a JSON object.
+
+    Fields it does not know are skipped: a later version may add some. Fields with defaults may be absent.
+    """
     if not isinstance(value, dict):
         raise ManifestError(f"{name} must be an object, not {_shown(value)}", where=Location(where))
     hints = typing.get_type_hints(kind)
-    missing = [field.name for field in fields(kind) if field.name not in value]  # type: ignore[arg-type]
+    present = [field for field in fields(kind) if field.name in value]  # type: ignore[arg-type]
+    missing = [
+        field.name
+        for field in fields(kind)  # type: ignore[arg-type]
+        if field.name not in value and field.default is MISSING
+    ]
     if missing:
         raise ManifestError(f"{name} lacks {', '.join(missing)}", where=Location(where))
     return kind(
-        **{
-            field.name: _value(hints[field.name], value[field.name], f"{name}.{field.name}", where)
-            for field in fields(kind)  # type: ignore[arg-type]
-        }
+        **{field.name: _value(hints[field.name], value[field.name], f"{name}.{field.name}", where) for field in present}
     )
 
 
@@ -187,7 +227,9 @@ def _value(kind: Any, value: object, name: str, where: str) -> Any:
     if origin is types.UnionType:
         return None if value is None else _value(arguments[0], value, name, where)
     if origin is tuple and isinstance(value, list):
-        return tuple(_read(arguments[0], item, f"{name}[{index}]", where) for index, item in enumerate(value))
+        return tuple(_value(arguments[0], item, f"{name}[{index}]", where) for index, item in enumerate(value))
+    if is_dataclass(kind):
+        return _read(typing.cast(type, kind), value, name, where)
     if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
         return {key: _read(arguments[1], item, f"{name}.{key}", where) for key, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import duckdb
 
 COLUMNS = ("doc_id", "component", "copies", "n_tokens")
+_INTEGERS = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT")
 
 
 class MixtureError(CuveeError):
@@ -34,19 +36,19 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What a component has in the mixture. ``copies`` and ``tokens`` count repeats; ``n_chars`` does not."""
+    """What a component has in the mixture. ``copies`` and ``tokens`` count repeats."""
 
     documents: int
     copies: int
     tokens: int
-    reach: float
-    once_tokens: int
-    n_chars: int
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A mixture's name, its query where known, its snapshot, and what its components have."""
+    """A mixture's name, its query where known, its snapshot, and what its components have.
+
+    ``labels`` are its further columns that are exported, with their MDS encodings.
+    """
 
     name: str
     sql: str | None
@@ -54,24 +56,29 @@ class Mixture:
     fingerprint: str
     components: dict[str, Amount]
     levels: tuple[Level, ...]
+    labels: tuple[tuple[str, str], ...] = ()
 
 
-def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int) -> Mixture:
+def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int, labels: tuple[str, ...] = ()) -> Mixture:
     """Read a mixture once, into the temporary table ``mixture_documents`` of this connection.
 
     The table has a row per document and component: doc_id, component, copies, n_tokens, place (the hex digits that
-    order the documents), and where the text lies: file, row, n_chars. The connection must be in a transaction, so that
-    everything read from it is of one snapshot. Raises UsageError for an unknown name, MixtureError for bad rows.
+    order the documents), and where the text lies: file, row, n_chars; then ``labels``, further columns of the relation.
+    The connection must be in a transaction, so that everything read from it is of one snapshot. Raises UsageError for
+    an unknown name, MixtureError for bad rows.
     """
     import duckdb
 
     relation, sql = find(cursor, name)
-    present = [column[0] for column in cursor.execute(f"describe {relation}").fetchall()]
+    types = {str(column[0]): str(column[1]) for column in cursor.execute(f"describe {relation}").fetchall()}
+    present = list(types)
     if missing := [column for column in COLUMNS if column not in present]:
         raise MixtureError(
             f"{name} is not a mixture: it lacks {', '.join(missing)}",
             hint=f"a mixture has {', '.join(COLUMNS)}; it has {', '.join(present)}",
         )
+    chosen = _labels(name, types, labels)
+    further = "".join(f", {value} as {quoted(label)}" for label, (value, _) in chosen.items())
     try:
         # filename and file_row_number are virtual columns; deleted rows do not appear.
         cursor.execute(
@@ -85,20 +92,50 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int) -> Mixture:
                 md5('{seed}:' || mixture.doc_id) as place,
                 documents.filename as file,
                 documents.file_row_number as row,
-                documents.n_chars
+                documents.n_chars{further}
             from {relation} as mixture
             left join raw.documents as documents on documents.doc_id = mixture.doc_id
             """
         )
     except duckdb.Error as error:
         raise MixtureError(f"cannot read {name}: {error}") from error
-    _check(cursor, name)
+    _check(cursor, name, labels)
     components, levels = _components(cursor), _levels(cursor)
     if not components:
         raise MixtureError(f"{name} has no documents")
     snapshot = cursor.execute("select id from lake.current_snapshot()").fetchone()
     assert snapshot
-    return Mixture(name, sql, int(snapshot[0]), fingerprint(cursor, "temp.mixture_documents"), components, levels)
+    mark = fingerprint(cursor, "temp.mixture_documents")
+    encodings = tuple((label, encoding) for label, (_, encoding) in chosen.items())
+    return Mixture(name, sql, int(snapshot[0]), mark, components, levels, encodings)
+
+
+def _labels(name: str, types: Mapping[str, str], labels: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """For each label: the expression whose values are exported, and the encoding.
+
+    Numbers stay numbers, lists and structs become JSON, everything else text.
+    """
+    chosen = {}
+    further = [column for column in types if column not in COLUMNS]
+    for label in labels:
+        if label not in further or label in ("id", "text"):
+            hint = did_you_mean(label, further) or f"besides {', '.join(COLUMNS)} it has {', '.join(further) or 'none'}"
+            raise UsageError(f"{name} has no label column {label!r}", hint=hint)
+        value, kind = f"mixture.{quoted(label)}", types[label]
+        if kind in _INTEGERS:
+            chosen[label] = (f"{value}::bigint", "int")
+        elif kind in ("FLOAT", "DOUBLE"):
+            chosen[label] = (f"{value}::double", "float64")
+        elif kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "JSON", "BOOLEAN")):
+            chosen[label] = (f"to_json({value})::varchar", "json")
+        else:
+            chosen[label] = (f"{value}::varchar", "str")
+    return chosen
+
+
+def quoted(name: str) -> str:
+    """A name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def fingerprint(cursor: duckdb.DuckDBPyConnection, relation: str) -> str:
@@ -135,8 +172,7 @@ def find(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str | None]
         places = " or ".join(sorted(f"{row[0]}.{row[1]}" for row in found))
         raise UsageError(f"{name!r} is in several schemas", hint=f"say {places}")
     sql = found[0][2] or _built_from(cursor, f"{found[0][0]}.{found[0][1]}")
-    quoted = ".".join('"' + part.replace('"', '""') + '"' for part in ("lake", *found[0][:2]))
-    return quoted, sql
+    return ".".join(map(quoted, ("lake", *found[0][:2]))), sql
 
 
 def _built_from(cursor: duckdb.DuckDBPyConnection, relation: str) -> str | None:
@@ -149,19 +185,22 @@ def _built_from(cursor: duckdb.DuckDBPyConnection, relation: str) -> str | None:
     return str(row[0]) if row else None
 
 
-def _check(cursor: duckdb.DuckDBPyConnection, name: str) -> None:
+def _check(cursor: duckdb.DuckDBPyConnection, name: str, labels: tuple[str, ...]) -> None:
     rules = {
         "has no doc_id or no component": "doc_id is null or component is null",
         "has copies that are not 1 or more": "copies is null or copies < 1",
         "has no n_tokens": "n_tokens is null or n_tokens < 0",
         "is not in raw.documents": "file is null",
+        **{f"has no {label}, and MDS has no NULL": f"{quoted(label)} is null" for label in labels},
     }
     flags = ", ".join(f"count(*) filter ({rule}), min(doc_id) filter ({rule})" for rule in rules.values())
     found = cursor.execute(f"select {flags} from temp.mixture_documents").fetchone()
     assert found
     for index, rule in enumerate(rules):
         if found[2 * index]:
-            raise MixtureError(f"{name}: document {found[2 * index + 1]} {rule} ({found[2 * index]:,} such rows)")
+            hint = "write coalesce(…) in the mixture" if rule.endswith("NULL") else None
+            message = f"{name}: document {found[2 * index + 1]} {rule} ({found[2 * index]:,} such rows)"
+            raise MixtureError(message, hint=hint)
     twice = cursor.execute(
         """
         select doc_id, component, count(*) from temp.mixture_documents
@@ -176,13 +215,11 @@ def _check(cursor: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def _components(cursor: duckdb.DuckDBPyConnection) -> dict[str, Amount]:
-    """Sizes by component. ``reach`` is the fraction of the order of documents that the mixture's documents span."""
+    """Sizes by component."""
     rows = cursor.execute(
         """
         select
-            component, count(*), sum(copies)::bigint, sum(n_tokens * copies)::bigint,
-            (('0x' || left(max(place), 15))::bigint + 1) / (1::bigint << 60),
-            sum(n_tokens)::bigint, sum(n_chars)::bigint
+            component, count(*), sum(copies)::bigint, sum(n_tokens * copies)::bigint
         from temp.mixture_documents group by component order by component
         """
     ).fetchall()

@@ -1,27 +1,37 @@
 """Which documents form which unit, and which units are still to be written.
 
-A level's documents fall into buckets by the leading bits of md5(seed:doc_id), the digits by which mixtures order
-documents too. So a bucket is a range of that order, a prefix is whole buckets and one that is cut, and two mixtures, or
-`all` and `more` of one mixture, share every unit but the cut one. A component's number of buckets is the power of two
-that brings a bucket to at most ``BUCKET`` bytes if its documents were spread over the whole order: it does not change
-when a share does. A bucket drops at most one sequence less a token, under 0.02 % of it at 2,048 tokens.
+A level's documents are ordered by md5(seed:doc_id), as mixtures order them. That order is halved, and halves are halved
+again, until each has at most ``BUCKET`` bytes of samples: these are the buckets. A range that lies below the cut of a
+share has the same documents and so the same buckets whatever the share is; only the bucket in which the cut lies
+changes. So two mixtures, or `all` and `more` of one mixture, share every unit but that one. A bucket drops at most one
+sequence less a token, under 0.02 % of it at 2,048 tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from warehouse.export.mixture import Amount, Level, Mixture
-from warehouse.export.packing import Packing, Tokens
+from warehouse.export.mixture import Level, Mixture, quoted
+from warehouse.export.packing import Packing, Text, Tokens
 from warehouse.export.store import Options, ShardStore, Unit, unit_key
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 #: Bytes of samples in a bucket at most, so that a bucket is mostly one shard of 64 MiB.
 BUCKET = 48 << 20
+#: The order is halved this often at most.
+BITS = 20
+#: The small range of the order in which a document stands.
+_RANGE = f"('0x' || left(documents.place, 15))::bigint >> {60 - BITS}"
+#: Documents with the buckets that they are in.
+_PLACED = f"""temp.mixture_documents as documents
+            join temp.levels on levels.component = documents.component and levels.copies <= documents.copies
+            join temp.buckets on buckets.level = levels.level and buckets.range = {_RANGE}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +68,29 @@ def make_plan(
     seed: int,
 ) -> Plan:
     """Cut a frozen mixture into parts, and look up which the store has."""
-    cursor.execute("create temp table levels (level int, component varchar, copies bigint, bits int)")
-    bits = {name: bucket_bits(amount, packing) for name, amount in mixture.components.items()}
+    cursor.execute("create temp table levels (level int, component varchar, copies bigint)")
     for number, level in enumerate(mixture.levels):
-        cursor.execute(
-            "insert into temp.levels values (?, ?, ?, ?)",
-            [number, level.component, level.copies, bits[level.component]],
-        )
+        cursor.execute("insert into temp.levels values (?, ?, ?)", [number, level.component, level.copies])
+    cursor.register("cut_buckets", _buckets(cursor, packing))
+    cursor.execute("create temp table buckets as from cut_buckets")
+    cursor.unregister("cut_buckets")
+    entry = f"concat_ws(' ', doc_id, to_json([{', '.join(values)}]))" if (values := _values(packing)) else "doc_id"
     cursor.execute(
-        """
+        f"""
         create temp table parts as
         select
             row_number() over (order by level, bucket)::int - 1 as part, *
         from (
             select
-                levels.level,
-                ('0x' || left(documents.place, 15))::bigint >> (60 - levels.bits) as bucket,
-                md5(concat_ws(' ', count(*), sum(md5_number_lower(doc_id)::hugeint),
-                    sum(md5_number_upper(doc_id)::hugeint))) as digest,
+                buckets.level,
+                buckets.bucket,
+                md5(concat_ws(' ', count(*), sum(md5_number_lower({entry})::hugeint),
+                    sum(md5_number_upper({entry})::hugeint))) as digest,
                 count(*) as documents,
                 sum(n_tokens)::bigint as n_tokens,
                 sum(n_chars)::bigint as n_chars
-            from temp.mixture_documents as documents
-            join temp.levels on levels.component = documents.component and levels.copies <= documents.copies
-            group by levels.level, bucket
+            from {_PLACED}
+            group by buckets.level, buckets.bucket
         )
         """
     )
@@ -95,26 +104,64 @@ def make_plan(
     return Plan(tuple(parts), done)
 
 
-def bucket_bits(amount: Amount, packing: Packing) -> int:
-    """How many leading bits of the order choose the bucket."""
-    whole = _size(packing, amount.once_tokens + amount.documents, amount.n_chars) / amount.reach
-    bits = 0
-    while whole / (1 << bits) > BUCKET and bits < 30:
-        bits += 1
-    return bits
+def _buckets(cursor: duckdb.DuckDBPyConnection, packing: Packing) -> pa.Table:
+    """Which bucket each small range of the order belongs to: level, range, bucket (the number of its first range)."""
+    import numpy as np
+    import pyarrow as pa
+
+    tables = []
+    (levels,) = cursor.execute("select count(*) from temp.levels").fetchone() or (0,)
+    for level in range(levels):
+        found = cursor.execute(
+            f"""
+            select {_RANGE} as range, sum(n_tokens + 1)::bigint as tokens, sum(n_chars)::bigint as chars
+            from temp.mixture_documents as documents
+            join temp.levels on levels.component = documents.component and levels.copies <= documents.copies
+            where level = ? group by all order by all
+            """,
+            [level],
+        ).fetchnumpy()
+        ranges = np.asarray(found["range"])
+        sizes = _size(packing, np.asarray(found["tokens"]), np.asarray(found["chars"]))
+        ends = np.concatenate([[0], np.cumsum(sizes)])
+        firsts = np.array(list(_halved(ranges, ends, 0, 1 << BITS)))
+        buckets = firsts[np.searchsorted(firsts, ranges, side="right") - 1]
+        tables.append(pa.table({"level": pa.repeat(level, len(ranges)), "range": ranges, "bucket": buckets}))
+    return pa.concat_tables(tables)
 
 
-def _size(packing: Packing, tokens: int, chars: int) -> int:
+def _halved(ranges: NDArray[Any], ends: NDArray[Any], first: int, last: int) -> Iterator[int]:
+    """Where the buckets of the ranges first <= range < last begin. ``ends`` are bytes up to each of ``ranges``."""
+    begin, end = ranges.searchsorted([first, last])
+    if ends[end] - ends[begin] <= BUCKET or last - first == 1:
+        yield first
+    else:
+        middle = (first + last) // 2
+        yield from _halved(ranges, ends, first, middle)
+        yield from _halved(ranges, ends, middle, last)
+
+
+T = TypeVar("T", int, "NDArray[Any]")
+
+
+def _size(packing: Packing, tokens: T, chars: T) -> T:
     """About how many bytes of samples these make."""
     if isinstance(packing, Tokens):
         return tokens * (2 if packing.dtype == "uint16" else 4)
     return chars
 
 
-def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
+def _values(packing: Packing) -> list[str]:
+    """The label columns of samples, as text."""
+    names = [name for name, _ in packing.labels] if isinstance(packing, Text) else []
+    return [f"documents.{quoted(name)}::varchar" for name in names]
+
+
+def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan, labels: Sequence[str]) -> list[str]:
     """Make the temporary table ``needed``: where the texts of missing units lie. Gives the files, in their order.
 
-    A row per document and unit: file (its index in the list), row (in the file), part, rank (in the unit), n_tokens.
+    A row per document and unit: file (its index in the list), row (in the file), part, rank (in the unit), n_tokens,
+    and ``labels``.
     """
     import pyarrow as pa
 
@@ -124,19 +171,18 @@ def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
         "create temp table files as select row_number() over (order by file)::int - 1 as number, file"
         " from (select distinct file from temp.mixture_documents)"
     )
+    further = "".join(f", documents.{quoted(label)}" for label in labels)
     cursor.execute(
-        """
+        f"""
         create temp table needed as
         select
             files.number as file,
             documents.row,
             parts.part,
             row_number() over (partition by parts.part order by documents.place, documents.doc_id)::int as rank,
-            documents.n_tokens
-        from temp.mixture_documents as documents
-        join temp.levels on levels.component = documents.component and levels.copies <= documents.copies
-        join temp.parts on parts.level = levels.level
-            and parts.bucket = ('0x' || left(documents.place, 15))::bigint >> (60 - levels.bits)
+            documents.n_tokens{further}
+        from {_PLACED}
+        join temp.parts on parts.level = buckets.level and parts.bucket = buckets.bucket
         join missing_parts on missing_parts.part = parts.part
         join temp.files on files.file = documents.file
         order by files.number, documents.row, parts.part

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,11 @@ class Unit:
     def file(self, entry: Mapping[str, Any]) -> Path:
         """The file of an entry."""
         return self.folder / str(stored(entry)["basename"])
+
+    @property
+    def key(self) -> str:
+        """Its name in the store."""
+        return self.folder.name
 
 
 class ShardStore:
@@ -133,12 +138,15 @@ class ShardStore:
         draft.rename(folder)
         return unit
 
-    def collect(self) -> tuple[int, int]:
-        """Remove units whose shards no export links. Gives how many, and their bytes."""
+    def collect(self, named: Collection[str] = ()) -> tuple[int, int]:
+        """Remove units that no manifest names and no export links. Gives how many, and their bytes.
+
+        ``named`` are the keys that manifests name: exports in other places hold copies, not links.
+        """
         units = freed = 0
         for counts in self.root.glob(f"*/*/{COUNTS}"):
             files = list(counts.parent.iterdir())
-            if all(file.stat().st_nlink == 1 for file in files):
+            if counts.parent.name not in named and all(file.stat().st_nlink == 1 for file in files):
                 units += 1
                 freed += sum(file.stat().st_size for file in files)
                 shutil.rmtree(counts.parent)
@@ -165,9 +173,11 @@ def unit_key(packing: Packing, options: Options, component: str, seed: int, dige
 
 
 def link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the file system cannot link."""
+    """A hard link, or a copy where the file system cannot link. A target that is there has the same bytes."""
     try:
         os.link(source, target)
+    except FileExistsError:
+        pass
     except OSError:
         shutil.copyfile(source, target)
 

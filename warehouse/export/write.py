@@ -7,17 +7,18 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from udfs.errors import CuveeError, UsageError
 from warehouse.export import manifest as manifests
-from warehouse.export.assemble import Identity, assemble
+from warehouse.export.assemble import Identity, assemble, streams_yaml, written_out
 from warehouse.export.encode import write_units
 from warehouse.export.manifest import Manifest
-from warehouse.export.mixture import Mixture, freeze
-from warehouse.export.packing import Packing
+from warehouse.export.mixture import Level, Mixture, freeze
+from warehouse.export.packing import Packing, Text
+from warehouse.export.places import Place, place_of
 from warehouse.export.plan import Plan, make_plan
 from warehouse.export.store import Options, ShardStore
 from warehouse.lake import Commit, Lake
@@ -27,26 +28,43 @@ from warehouse.lake import Commit, Lake
 class Request:
     """What is to be exported, how, and to where. ``tokenizer`` is the name under which the lake knows it.
 
-    ``seed`` orders documents; with the seed of the mixture, exports that differ in a share have most shards in common.
+    ``out`` is a folder or a URL. ``seed`` orders documents; with the seed of the mixture, exports that differ in a
+    share have most shards in common. ``labels`` are further columns of the mixture for samples of text. ``copies``
+    writes documents as often as they are to be seen, instead of telling Streaming to repeat them.
     """
 
     mixture: str
-    out: Path
+    out: Path | str
     packing: Packing
     tokenizer: str | None = None
     seed: int = 17
     options: Options = field(default_factory=Options)
+    labels: tuple[str, ...] = ()
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export did. ``written`` of its ``units`` were new to the store; ``changed`` is False if all was there."""
+    """What an export did. ``written`` of its ``units`` were new to the store; ``changed`` is False if all was there.
+
+    ``streams`` is the block of a recipe.
+    """
 
     manifest: Manifest
-    folder: Path
+    place: Place
     changed: bool
     units: int
     written: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, if that is a folder."""
+        return Path(str(self.place))
+
+    @property
+    def streams(self) -> str:
+        """The `streams:` block of a recipe."""
+        return streams_yaml(self.manifest, self.place)
 
 
 class Watcher:
@@ -71,70 +89,46 @@ def export(lake: Lake, request: Request, watcher: Watcher | None = None) -> Expo
     Raises UsageError (unknown mixture, foreign folder), MixtureError, and CuveeError where the disk is too small.
     """
     watcher = watcher or Watcher()
-    out = request.out.absolute()
-    _check_target(out, request.mixture)
+    place = place_of(request.out)
+    place.check(request.mixture)
     store = ShardStore(lake.root / "shards")
     with store.lock(lambda: watcher.note("another export is running; waiting for it")), contextlib.ExitStack() as stack:
         cursor = stack.enter_context(contextlib.closing(lake.reader()))
         cursor.execute("set memory_limit = '1GB'")
         cursor.execute("begin transaction")
-        mixture = freeze(cursor, request.mixture, request.seed)
-        plan = make_plan(cursor, mixture, request.packing, request.options, store, request.seed)
-        identity = Identity(_export_id(mixture, request, plan), request.tokenizer, request.seed)
+        mixture = freeze(cursor, request.mixture, request.seed, request.labels)
+        packing = request.packing
+        if isinstance(packing, Text):
+            packing = replace(packing, labels=mixture.labels)
+        plan = make_plan(cursor, mixture, packing, request.options, store, request.seed)
+        levels = written_out(mixture.levels) if request.copies else mixture.levels
+        export_id = _export_id(mixture, packing, request.seed, levels, plan)
+        identity = Identity(export_id, levels, request.tokenizer, request.seed)
         units = {part.key for part in plan.parts}
-        if present := _present(out, identity.export_id):
-            changed = _register(lake, present, out)
-            return Exported(present, out, changed, len(units), 0)
+        if present := place.present(export_id):
+            changed = _register(lake, present, place)
+            return Exported(present, place, changed, len(units), 0)
         finished = dict(plan.done)
+        times = {part: part.level.repeat if request.copies else 1 for part in plan.parts}
+        place.check_room(lake.root, sum(part.bytes * count for part, count in times.items()))
+        staging = stack.enter_context(lake.staging())
         if plan.missing:
             _check_disk(lake.root, sum(part.bytes for part in plan.missing.values()))
-            staging = stack.enter_context(lake.staging())
             with watcher.reading(sum(part.documents for part in plan.missing.values())) as advance:
-                finished = write_units(cursor, plan, request.packing, request.options, store, staging.folder, advance)
-        manifest = assemble(mixture, request.packing, plan, finished, identity, out)
-        _register(lake, manifest, out)
-        return Exported(manifest, out, True, len(units), len(plan.missing))
+                finished = write_units(cursor, plan, packing, request.options, store, staging.folder, advance)
+        draft = stack.enter_context(place.draft(staging.folder))
+        manifest = assemble(mixture, packing, plan, finished, identity, draft, place)
+        place.publish(draft)
+        _register(lake, manifest, place)
+        return Exported(manifest, place, True, len(units), len(plan.missing))
 
 
-def _export_id(mixture: Mixture, request: Request, plan: Plan) -> str:
+def _export_id(mixture: Mixture, packing: Packing, seed: int, levels: tuple[Level, ...], plan: Plan) -> str:
     """Everything that decides what a reader of the export sees."""
-    levels = [[level.path, level.repeat] for level in mixture.levels]
+    streams = [[level.path, level.repeat] for level in levels]
     keys = [part.key for part in plan.parts]
-    identity = [mixture.name, mixture.fingerprint, request.packing.identity, request.seed, levels, keys]
+    identity = [mixture.name, mixture.fingerprint, packing.identity, seed, streams, keys]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _check_target(out: Path, mixture: str) -> None:
-    """Refuse a folder with anything in it but an export of the same mixture."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    try:
-        other = Manifest.read(out).mixture
-    except UsageError as error:
-        raise UsageError(f"{out} is not empty and no export", hint="choose another --out, or remove it") from error
-    if other != mixture:
-        raise UsageError(f"{out} holds an export of {other}", hint="choose another --out, or remove it")
-
-
-def _present(out: Path, export_id: str) -> Manifest | None:
-    """The export that is in the folder, if it is this one and none of its files is missing or of another size."""
-    from warehouse.mds import Index
-
-    try:
-        manifest = Manifest.read(out)
-        if manifest.export_id != export_id or manifests.checksum(out / manifests.SAMPLES) != manifest.samples_checksum:
-            return None
-        for stream in manifest.streams:
-            folder = out / stream.path
-            if manifests.checksum(folder / "index.json") != stream.checksum:
-                return None
-            for shard in Index.read(folder).shards:
-                file = shard.raw if shard.path.name == shard.raw.basename else shard.zipped
-                if file is None or shard.path.stat().st_size != file.bytes:
-                    return None
-        return manifest
-    except (CuveeError, OSError):
-        return None
 
 
 def _check_disk(folder: Path, size: int) -> None:
@@ -148,7 +142,7 @@ def _check_disk(folder: Path, size: int) -> None:
         )
 
 
-def _register(lake: Lake, manifest: Manifest, out: Path) -> bool:
+def _register(lake: Lake, manifest: Manifest, place: Place) -> bool:
     """Tell the lake of an export and pin the snapshot it read, in one commit. False if that is already its last word.
 
     The newest row of a mixture is the one that training takes, so an export that replaces a newer one gets a new row.
@@ -161,7 +155,7 @@ def _register(lake: Lake, manifest: Manifest, out: Path) -> bool:
         )
         .fetchone()
     )
-    if last == (manifest.export_id, str(out)):
+    if last == (manifest.export_id, str(place)):
         return False
     holder = f"export {manifest.mixture} {manifest.export_id[:8]}"
     extra = {"export_id": manifest.export_id}
@@ -170,17 +164,18 @@ def _register(lake: Lake, manifest: Manifest, out: Path) -> bool:
         known = lake.cursor().execute("select 1 from exports.samples where export_id = ? limit 1", [manifest.export_id])
         if not known.fetchone():
             files.append(staging.file("exports.samples"))
-            _write_rows(out / manifests.SAMPLES, manifest.export_id, files[0])
+            with place.reading() as reader:
+                _write_rows(reader.get(reader.folder / manifests.SAMPLES), manifest.export_id, files[0])
         with lake.commit(f"export {manifest.mixture}", author="cuvee export", extra=extra) as commit:
             commit.add("exports.samples", files)
-            _add_row(commit, manifest, out)
+            _add_row(commit, manifest, place)
             pinned = "select 1 from cuvee.pins where snapshot_id = ? and holder = ?"
             if not commit.sql(pinned, [manifest.snapshot_id, holder]).fetchone():
                 commit.pin(holder, manifest.snapshot_id)
     return True
 
 
-def _add_row(commit: Commit, manifest: Manifest, out: Path) -> None:
+def _add_row(commit: Commit, manifest: Manifest, place: Place) -> None:
     row = [
         manifest.export_id,
         manifest.mixture,
@@ -191,11 +186,31 @@ def _add_row(commit: Commit, manifest: Manifest, out: Path) -> None:
         manifest.sequence_length,
         manifest.samples,
         manifest.tokens,
-        str(out),
+        str(place),
         json.dumps(asdict(manifest), ensure_ascii=False),
         datetime.now(UTC),
     ]
     commit.sql(f"insert into exports.exports values ({', '.join('?' * len(row))})", row)
+
+
+def units_in_use(lake: Lake) -> set[str]:
+    """The units that manifests name of exports that the lake knows of and that are still where it says.
+
+    An export at a URL that cannot be reached counts as being there.
+    """
+    used: set[str] = set()
+    for path, export_id, text in (
+        lake.cursor().execute("select path, export_id, manifest from exports.exports").fetchall()
+    ):
+        try:
+            if place_of(path).manifest().export_id != export_id:
+                continue
+        except UsageError:
+            continue
+        except CuveeError:
+            pass
+        used.update(unit for stream in json.loads(text)["streams"] for unit in stream.get("units", ()))
+    return used
 
 
 def _write_rows(samples: Path, export_id: str, target: Path) -> None:

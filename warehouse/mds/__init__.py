@@ -14,7 +14,8 @@ This package is the only place that knows the layout, and it needs neither strea
 
 from warehouse.mds.error import MDSError
 from warehouse.mds.index import Index, Shard, find
+from warehouse.mds.merge import merge
 from warehouse.mds.reader import read, read_shard
 from warehouse.mds.writer import Writer
 
-__all__ = ["Index", "MDSError", "Shard", "Writer", "find", "read", "read_shard"]
+__all__ = ["Index", "MDSError", "Shard", "Writer", "find", "merge", "read", "read_shard"]
