@@ -39,22 +39,61 @@ with
 {{ mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed, budget, window, components, overlap,
     leave_out, freed) }}
 {%- if overlap != 'all' %},
+-- Only the documents around the cut are put in order: of the parts before it all are in, of those behind it none.
+mixture_edge as (
+    select
+        mixture_target.place,
+        sums.part,
+        sums.tokens_so_far - sums.tokens as tokens_before
+    from (
+        select
+            place,
+            part,
+            tokens,
+            sum(tokens) over (
+                partition by place order by part rows between unbounded preceding and current row
+            ) as tokens_so_far
+        from mixture_parts
+    ) as sums
+    join mixture_target on mixture_target.place = sums.place
+    where (sums.tokens_so_far - sums.tokens) * mixture_target.divisor < mixture_target.part_of_an_epoch
+        and mixture_target.part_of_an_epoch <= sums.tokens_so_far * mixture_target.divisor
+),
 mixture_order as (
     select
-        doc_id,
-        component,
-        n_tokens,
-        sum(n_tokens) over (
-            partition by component
-            order by md5('{{ seed }}:' || doc_id), doc_id
+        mixture_pool.doc_id,
+        mixture_pool.place,
+        mixture_pool.n_tokens,
+        mixture_edge.tokens_before + sum(mixture_pool.n_tokens) over (
+            partition by mixture_pool.place
+            order by md5('{{ seed }}:' || mixture_pool.doc_id), mixture_pool.doc_id
             rows between unbounded preceding and current row
         ) as tokens_so_far
     from mixture_pool
+    join mixture_edge on mixture_edge.place = mixture_pool.place
+    where mixture_edge.part = mixture_pool.part
 ),
 mixture_copies as (
     select
+        mixture_pool.doc_id,
+        whole.component,
+        mixture_pool.n_tokens,
+        whole.whole_epochs + case when mixture_pool.part < whole.edge then 1 else 0 end as copies
+    from mixture_pool
+    join (
+        select
+            mixture_target.component,
+            mixture_target.place,
+            mixture_target.whole_epochs,
+            coalesce(mixture_edge.part, '') as edge
+        from mixture_target
+        left join mixture_edge on mixture_edge.place = mixture_target.place
+    ) as whole on whole.place = mixture_pool.place
+    where whole.edge != mixture_pool.part
+    union all
+    select
         mixture_order.doc_id,
-        mixture_order.component,
+        mixture_target.component,
         mixture_order.n_tokens,
         -- The cut after this document is nearer to the target than the cut before it: its middle lies before the target.
         mixture_target.whole_epochs + case
@@ -63,7 +102,7 @@ mixture_copies as (
             then 1 else 0
         end as copies
     from mixture_order
-    join mixture_target on mixture_target.component = mixture_order.component
+    join mixture_target on mixture_target.place = mixture_order.place
 )
 {%- endif %}
 select doc_id, component, cast(copies as bigint) as copies, cast(n_tokens as bigint) as n_tokens
@@ -138,7 +177,7 @@ mixture_asked (component, weight, epochs, place) as (
         {{ mixture_text(component) }},
         cast({{ mixture_weight(share, shares[leave_out] if leave_out is not none and component == freed else 0) }} as hugeint),
         cast({{ ((([epochs, 1] | min if all_once else epochs)) * 1000000) | round | int }} as hugeint),
-        {{ loop.index }}
+        cast({{ loop.index }} as integer)
     ){{ "," if not loop.last }}
     {%- endfor %}
     {%- else %}
@@ -164,7 +203,7 @@ mixture_asked (component, weight, epochs, place) as (
             {%- endfor %} else 1000000 end
             {%- else %} {{ ((([max_epochs | float, 1] | min if all_once else max_epochs | float)) * 1000000) | round | int }}
             {%- endif %} as hugeint),
-        0
+        cast(row_number() over (order by component) as integer)
     from {{ shares }}
     {%- if leave_out is not none %}
     where case when (select count(*) from {{ shares }} where component in (
@@ -175,20 +214,36 @@ mixture_asked (component, weight, epochs, place) as (
     {%- endif %}
     {%- endif %}
 ),
-mixture_pool as (
+{%- if overlap == 'first' and not components %}
+-- Documents that stand in several rows, and those whose hash is the same: the others need no comparing.
+mixture_twice as materialized (
+    select hash(doc_id) as doc_hash
+    from {{ mixture_placed(pool, shares, listed) }} as placed
+    group by hash(doc_id)
+    having count(*) > 1
+),
+{%- endif %}
+mixture_pool as materialized (
     select
-        doc_id,
-        component,
-        case when n_tokens >= 0 then n_tokens
-            else error('mixture: document ' || doc_id || ' of component ' || component || ' has no token count')
-        end as n_tokens
+        told.doc_id,
+        {{ "told.component," if overlap == 'all' }}
+        asked.place,
+        case when told.n_tokens >= 0 then told.n_tokens
+            else error('mixture: document ' || told.doc_id || ' of component ' || told.component || ' has no token count')
+        end as n_tokens,
+        left(md5('{{ seed }}:' || told.doc_id), 3) as part
     from {{ mixture_documents(pool, shares, listed, components, overlap, leave_out) }} as told
-    where component in (select component from mixture_asked)
+    join mixture_asked as asked on asked.component = told.component
+),
+mixture_parts as (
+    select place, part, count(*) as documents, sum(n_tokens) as tokens
+    from mixture_pool
+    group by place, part
 ),
 mixture_available as (
-    select component, count(*) as documents, sum(n_tokens) as available
-    from mixture_pool
-    group by component
+    select place, cast(sum(documents) as bigint) as documents, sum(tokens) as available
+    from mixture_parts
+    group by place
 ),
 mixture_total as (
     {%- if all_once %}
@@ -210,7 +265,7 @@ mixture_total as (
             sum(mixture_asked.weight) over () as total_weight,
             cast(coalesce(mixture_available.available, 0) as hugeint) * mixture_asked.epochs as cap
         from mixture_asked
-        left join mixture_available on mixture_available.component = mixture_asked.component
+        left join mixture_available on mixture_available.place = mixture_asked.place
         where mixture_asked.weight > 0
     ) as caps
     {%- elif budget is not none %}
@@ -225,6 +280,7 @@ mixture_total as (
 mixture_caps as (
     select
         mixture_asked.component,
+        mixture_asked.place,
         mixture_asked.weight,
         mixture_asked.epochs,
         coalesce(mixture_available.documents, 0) as documents,
@@ -235,7 +291,7 @@ mixture_caps as (
         sum(mixture_asked.weight) over () as total_weight
     from mixture_asked
     cross join mixture_total
-    left join mixture_available on mixture_available.component = mixture_asked.component
+    left join mixture_available on mixture_available.place = mixture_asked.place
 ),
 -- Tokens rise like water over components of width `weight` until each is at its cap. A component is at its cap if the
 -- tokens are not used up when the water stands at that cap: sum over all of least(cap, level * weight) < tokens.
@@ -279,7 +335,15 @@ mixture_fractions as (
                 || cast(mixture_caps.available as varchar) || ' in ' || cast(mixture_caps.documents as varchar)
                 || ' documents, at most ' || rtrim(rtrim(cast(mixture_caps.epochs / 1000000.0 as varchar), '0'), '.')
                 || ' epochs' || case when mixture_caps.documents > 0 then '' else '; the pool has '
-                || coalesce((select string_agg(distinct component, ', ' order by component) from {{ "mixture_pool" if components else pool }}), 'no rows')
+                || coalesce((
+                    {%- if components %}
+                    select string_agg(known.component, ', ' order by known.component)
+                    from mixture_asked as known
+                    join mixture_available on mixture_available.place = known.place
+                    {%- else %}
+                    select string_agg(distinct component, ', ' order by component) from {{ pool }}
+                    {%- endif %}
+                ), 'no rows')
                 end || '). Lower its share or the tokens, raise max_epochs, or set shortfall=''spill'''
             )
             {%- else %}
@@ -340,15 +404,15 @@ mixture_target as (
         n_tokens
     from {{ pool }}
     {%- elif overlap == 'first' %}
+    select doc_id, component, n_tokens
+    from {{ mixture_placed(pool, shares, listed) }} as alone
+    where hash(doc_id) not in (select doc_hash from mixture_twice)
+    union all
     {#- An aggregate, because a window would have as many partitions as there are documents. -#}
-    {%- set place = "position" if not listed else "place" %}
+    {% set place = "position" if not listed else "place" %}
     select doc_id, arg_min(component, {{ place }}) as component, arg_min(n_tokens, {{ place }}) as n_tokens
-    from {% if listed %}(
-        select doc_id, component, n_tokens, case component
-            {%- for name in shares %} when {{ mixture_text(name) }} then {{ loop.index }}{% endfor %} end as place
-        from {{ pool }}
-    ) as placed{% else %}{{ pool }}{% endif %}
-    where component in ({{ mixture_names(shares, listed) }})
+    from {{ mixture_placed(pool, shares, listed) }} as placed
+    where hash(doc_id) in (select doc_hash from mixture_twice)
     group by doc_id
     {%- else %}
     select
@@ -369,6 +433,18 @@ mixture_target as (
         )
         {%- endif %}
     {%- endif %}
+)
+{%- endmacro -%}
+
+{#  The pool's rows that are of a component of the shares, with the place that decides between several of a document. #}
+{%- macro mixture_placed(pool, shares, listed) -%}
+(
+    select *
+        {%- if listed %}, case component
+            {%- for name in shares %} when {{ mixture_text(name) }} then {{ loop.index }}{% endfor %} end as place
+        {%- endif %}
+    from {{ pool }}
+    where component in ({{ mixture_names(shares, listed) }})
 )
 {%- endmacro -%}
 
