@@ -143,9 +143,10 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
 
 def _same_data(job: Job) -> bool:
     """Whether a run reads on where its parent stopped: the same samples in the same order."""
-    if job.parent is None:
+    card = job.start.parent.parent / starts.CARD if job.start and job.optimizer else None
+    if card is None or not card.exists():
         return False
-    parent = json.loads((job.parent / "run.json").read_text(encoding="utf-8"))["identity"]
+    parent = json.loads(card.read_text(encoding="utf-8"))["identity"]
     return bool((parent["export"], parent["seed"]) == (job.export.manifest.export_id, job.seed))
 
 

@@ -42,12 +42,14 @@ def exports(tmp_path: Path, recipe: Recipe) -> dict[str, Export]:
 
 
 def job(exports: dict[str, Export], folder: Path, steps: int, *, seed: int = 17, parent: Path | None = None) -> Job:
+    from training import checkpoints
     from training.run import Job
 
+    start = checkpoints.saved(parent / "checkpoints")[-1][1] if parent else None
     folder.mkdir(exist_ok=True)
     identity = {"export": exports["baseline"].manifest.export_id, "seed": seed}
     (folder / "run.json").write_text(json.dumps({"identity": identity}))
-    return Job(folder, exports["baseline"], exports["held_out"], steps, seed, parent)
+    return Job(folder, exports["baseline"], exports["held_out"], steps, seed, start)
 
 
 def train(one: Job, recipe: Recipe) -> list[list[int]]:

@@ -25,12 +25,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from training import results, schedules
-from training.anneal import CARD, MixtureChangedError, RecipeChangedError, Run, _alone, _require_libraries, _write_card
+from training.anneal import RecipeChangedError, Run, _alone, _require_libraries, _write_card
 from training.distillation import encoding, examples, labeler, models
 from training.distillation.encoding import Encoder, Packer
 from training.distillation.labelled import Labelled, choose
 from training.distillation.recipe import Distillation
 from training.durations import Clock
+from training.exports import MixtureChangedError
+from training.starts import CARD
 from udfs.catalogue import seeds
 from udfs.errors import UsageError
 from udfs.taxonomies import Taxonomies
@@ -148,7 +150,7 @@ def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
 
 def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output) -> None:
     recipe = job.recipe
-    started = _write_card(run, folder.parent)
+    started = _write_card(run, folder.parent, 0)
     with out.progress(f"{recipe.name}: examples", job.labelled.documents, "documents") as progress:
         export = examples.write(
             folder / "examples", recipe, job.labelled, job.encoder(run, folder), run.identity["export"],
