@@ -1,7 +1,7 @@
-"""The sweep of a recipe: the trunk once, then every arm with every seed from the trunk's last checkpoint.
+"""The sweep of a recipe: the trunk once, then every arm in every window with every seed from the trunk's checkpoints.
 
-    <out>/trunk-17/         a folder per run; see training.run for what is in it
-    <out>/control-1/
+    <out>/trunk-17/             a folder per run; see training.run for what is in it
+    <out>/control-1/            or control-w05-1 where there are windows: an anneal of 5% of the budget
     <out>/upsampled-1/ …
 
 A run is identified by everything that decides its outcome: the recipe's settings for it, its arm and seed, the exports
@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -23,16 +23,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from training import ranks, results, schedules
+from training import ranks, results, schedules, starts
 from training.durations import Clock
 from training.exports import Export, MixtureChangedError
-from training.recipe import Recipe
+from training.recipe import Anneal, Recipe, Variant
+from training.starts import CARD, Origin
 from udfs.errors import CuveeError, UsageError
 from warehouse.cli.output import Output
 from warehouse.lake import Lake
 
 TRUNK = "trunk"
-CARD = "run.json"
 
 
 class RecipeChangedError(UsageError):
@@ -41,7 +41,10 @@ class RecipeChangedError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training run of a sweep. ``identity`` holds everything that decides its outcome."""
+    """One training run of a sweep. ``identity`` holds everything that decides its outcome.
+
+    ``variant`` is the arm, None for the trunk; ``start`` is how many of the trunk's batches come before.
+    """
 
     run_id: str
     arm: str
@@ -51,22 +54,28 @@ class Run:
     tokens: int
     parent: str | None
     identity: Mapping[str, Any]
+    variant: Variant | None = None
+    start: int = 0
 
     @property
     def label(self) -> str:
         """The run's name within its sweep, and its folder's."""
-        return f"{self.arm}-{self.seed}"
+        return f"{self.variant.label if self.variant else self.arm}-{self.seed}"
 
 
-def runs(recipe: Recipe, exports: Mapping[str, Export]) -> list[Run]:
-    """The runs of a sweep, the trunk first. Tokens are rounded down to whole batches."""
+def runs(recipe: Recipe, exports: Mapping[str, Export], origin: Origin | None = None) -> list[Run]:
+    """The runs of a sweep, the trunk first. Tokens are rounded down to whole batches.
+
+    ``origin`` is the checkpoint that a recipe without a trunk starts from. Raises UsageError if a component that is to
+    be left out is in no mixture.
+    """
     settings = asdict(recipe)
     deciding = ("model", "objective", "boundaries", "optimizer", "batch_tokens", "microbatch", "precision")
     shared = {key: settings[key] for key in deciding}
     shared["evaluation"] = settings["evaluation"]
     shared["held_out_export"] = exports[recipe.evaluation.mixture].manifest.export_id
 
-    def run(arm: str, seed: int, mixture: str, tokens: int, parent: str | None, own: Mapping[str, Any]) -> Run:
+    def run(arm: str, seed: int, mixture: str, steps: int, parent: str | None, own: Mapping[str, Any]) -> Run:
         identity = {
             **shared,
             **own,
@@ -78,57 +87,119 @@ def runs(recipe: Recipe, exports: Mapping[str, Export]) -> list[Run]:
         }
         text = json.dumps(identity, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        steps = tokens // recipe.batch_tokens
         run_id = f"{recipe.name}-{arm}-{seed}-{digest[:12]}"
         return Run(run_id, arm, seed, mixture, steps, steps * recipe.batch_tokens, parent, json.loads(text))
 
-    trunk = run(TRUNK, recipe.trunk.seed, recipe.trunk.mixture, recipe.trunk.tokens, None, {"trunk": settings["trunk"]})
-    return [
-        trunk,
-        *(
-            run(arm, seed, mixture, recipe.anneal.tokens, trunk.run_id, {"anneal": settings["anneal"]})
-            for seed in recipe.seeds
-            for arm, mixture in recipe.arms.items()
-        ),
-    ]
+    sweep: list[Run] = []
+    parent, started = None, {}
+    if recipe.trunk:
+        own = {"trunk": settings["trunk"]}
+        trunk = run(TRUNK, recipe.trunk.seed, recipe.trunk.mixture, recipe.trunk_steps(), None, own)
+        sweep, parent = [trunk], trunk.run_id
+    elif recipe.start:
+        parent = origin.run_id if origin else None
+        started = {"start": {**(origin.identity if origin else {}), "optimizer": recipe.start.optimizer}}
+    for seed in recipe.seeds if recipe.arms else ():
+        for variant in recipe.variants:
+            own = {"anneal": asdict(anneal_of(recipe, variant)), **started}
+            if variant.window is not None:
+                own["window"] = variant.window
+            if variant.left_out is not None:
+                exports[variant.mixture].without(variant.left_out)
+                own["left_out"] = variant.left_out
+            steps = recipe.window_steps(variant.window)
+            one = run(variant.arm, seed, variant.mixture, steps, parent, own)
+            sweep.append(replace(one, variant=variant, start=recipe.trunk_steps(variant.window)))
+    return sweep
 
 
-def anneal(recipe: Recipe, lake: Lake, exports: Mapping[str, Export], folder: Path, out: Output) -> None:
+def anneal_of(recipe: Recipe, variant: Variant) -> Anneal:
+    """How an arm decays: the recipe's settings with the variant's tokens and learning rate."""
+    return replace(
+        recipe.anneal,
+        tokens=recipe.window_steps(variant.window) * recipe.batch_tokens,
+        learning_rate=variant.learning_rate or recipe.anneal.learning_rate,
+    )
+
+
+def export_of(run: Run, exports: Mapping[str, Export]) -> Export:
+    """What a run reads: its mixture's export, without the component that it leaves out."""
+    export = exports[run.mixture]
+    return export.without(run.variant.left_out) if run.variant and run.variant.left_out else export
+
+
+def anneal(
+    recipe: Recipe, lake: Lake, exports: Mapping[str, Export], origin: Origin | None, folder: Path, out: Output
+) -> None:
     """Train what is not in the lake yet, in ``folder``, and record each run when it is done.
 
     Raises CuveeError if the training libraries are missing or another process trains in ``folder``;
-    MixtureChangedError or RecipeChangedError if a run's folder holds another run.
+    MixtureChangedError or RecipeChangedError if a run's folder holds another run; UsageError if there is no checkpoint
+    to start from, or a schedule makes no sense.
     """
-    sweep = runs(recipe, exports)
+    sweep = runs(recipe, exports, origin)
     done = results.finished(lake, [run.run_id for run in sweep])
     todo = [run for run in sweep if run.run_id not in done]
     if not todo:
         out.note(f"all {len(sweep)} runs of {recipe.name} are in the lake already")
         return
-    _check_rates(recipe, sweep, exports)
+    if recipe.start:
+        origin = starts.check(origin, recipe)
     _require_libraries()
+    for run in sweep:
+        if run.variant:
+            curve(recipe, run, exports, origin_rate(origin))
     if not ranks.first():
         out = replace(out, quiet=True)
     with _alone(folder) if ranks.first() else contextlib.nullcontext():
         for run in sweep:
             _check_card(run, folder, exports)
-        _train_all(recipe, sweep, todo, lake, exports, folder, out)
+        _train_all(recipe, sweep, todo, lake, exports, origin, folder, out)
 
 
-def trunk_rate(sweep: Sequence[Run], folder: Path) -> float | None:
-    """The learning rate in the trunk's last checkpoint, None if the trunk has not been trained to its end."""
+def curve(recipe: Recipe, run: Run, exports: Mapping[str, Export], current: float | None) -> Callable[[int], float]:
+    """A run's learning rate as a function of its tokens.
+
+    ``current`` is the rate in the checkpoint it starts from; None if there is none yet: then what the trunk's schedule
+    will leave there. Raises UsageError where the schedules make no sense: before hours have gone into the trunk.
+    """
+    clock = Clock(run.tokens, recipe.batch_tokens, exports[run.mixture].sequence_length)
+    if recipe.trunk:
+        tokens = recipe.trunk_steps() * recipe.batch_tokens
+        trunk_clock = Clock(tokens, recipe.batch_tokens, clock.sequence_length)
+        if run.variant is None:
+            schedule, peak = schedules.of_trunk(recipe.trunk, trunk_clock), recipe.trunk.learning_rate
+            return lambda tokens: peak * schedule(tokens)
+        if current is None:
+            current = schedules.trunk_rate(recipe.trunk, trunk_clock, run.start * recipe.batch_tokens)
+    assert run.variant is not None and current is not None
+    settings = anneal_of(recipe, run.variant)
+    return schedules.of_anneal(settings, schedules.entry_rate(settings, current), clock)
+
+
+def origin_rate(origin: Origin | None) -> float | None:
+    """The learning rate in the checkpoint that a recipe starts from."""
+    return _rate(origin.path) if origin else None
+
+
+def trunk_rate(run: Run, sweep: Sequence[Run], folder: Path) -> float | None:
+    """The learning rate in the trunk's checkpoint that a run starts from, None if it is not there yet."""
     trunk = sweep[0]
     card = folder / trunk.label / CARD
-    last = folder / trunk.label / "checkpoints" / f"ba{trunk.steps:012}.pt"
-    if not last.exists() or not card.exists() or json.loads(card.read_text(encoding="utf-8"))["run_id"] != trunk.run_id:
+    file = folder / trunk.label / "checkpoints" / f"ba{run.start:012}.pt"
+    if not file.exists() or not card.exists() or json.loads(card.read_text(encoding="utf-8"))["run_id"] != trunk.run_id:
         return None
+    return _rate(file)
+
+
+def _rate(checkpoint: Path) -> float:
     _require_libraries()
     from training.quiet import silence
 
     silence()
-    from training.checkpoints import learning_rate
+    from training.checkpoints import learning_rates
 
-    return learning_rate(last)
+    return learning_rates(checkpoint)[0]
 
 
 def _train_all(
@@ -137,6 +208,7 @@ def _train_all(
     todo: list[Run],
     lake: Lake,
     exports: Mapping[str, Export],
+    origin: Origin | None,
     folder: Path,
     out: Output,
 ) -> None:
@@ -144,50 +216,63 @@ def _train_all(
 
     out.note(f"{recipe.name}: {len(todo)} runs, {sum(run.tokens for run in todo):,} tokens, in {folder}")
     silence()
-    from training import data
-    from training.checkpoints import saved
+    from training import checkpoints, data
+    from training.models import count, model_vocabulary
     from training.run import Job, train
 
-    trunk = folder / sweep[0].label
-    if sweep[0] not in todo and not saved(trunk / "checkpoints"):
-        out.note(f"the trunk's checkpoints are gone from {trunk}: it is trained again")
-        todo = [sweep[0], *todo]
+    parameters = count(recipe.model, model_vocabulary(recipe, exports[sweep[0].mixture].vocabulary))
+    trunk = folder / sweep[0].label if recipe.trunk else None
+    marks = tuple(sorted({run.start for run in sweep if run.variant}))
+    if trunk:
+        found = {batch for batch, _ in checkpoints.saved(trunk / "checkpoints")}
+        missing = [run.start for run in todo if run.variant and run.start not in found]
+        if missing and max(found, default=0) > min(missing):
+            raise UsageError(
+                f"{trunk} has no checkpoint at batch {min(missing):,}, where a window begins, and is beyond it",
+                hint=f"train in another folder: --out {folder}-2",
+            )
+        if missing and sweep[0] not in todo:
+            out.note(f"the trunk's checkpoints are gone from {trunk}: it is trained again")
+            todo = [sweep[0], *todo]
     ranks.join()
     with data.shared_memory():
         for number, run in enumerate(todo, 1):
-            started = _write_card(run, folder) if ranks.first() else datetime.now(UTC)
+            before = run.start * recipe.batch_tokens + (origin.tokens if origin else 0)
+            facts = {
+                "tokens_before": before,
+                "parameters": parameters.total,
+                "parameters_without_embeddings": parameters.without_embeddings,
+                **({"control": recipe.control, "complete": run.variant.complete} if run.variant else {}),
+            }
+            started = _write_card(run, folder, before) if ranks.first() else datetime.now(UTC)
             clock = perf_counter()
+            export = export_of(run, exports)
             job = Job(
                 folder=folder / run.label,
-                export=exports[run.mixture],
+                export=export,
                 held_out=exports[recipe.evaluation.mixture],
                 steps=run.steps,
                 seed=run.seed,
-                parent=trunk if run.parent else None,
+                start=origin.path if origin else checkpoints.at(trunk, run.start) if trunk and run.variant else None,
+                optimizer=recipe.start is None or recipe.start.optimizer,
+                marks=() if run.variant else marks,
             )
+            own = replace(recipe, anneal=anneal_of(recipe, run.variant)) if run.variant else recipe
             with out.progress(
                 f"{recipe.name}: {run.label} ({number} of {len(todo)})", run.tokens, "tokens"
             ) as progress:
                 try:
-                    train(job, recipe, progress)
+                    train(job, own, progress)
                 except KeyboardInterrupt:
                     out.note(f"{run.label} is saved; the same command goes on from there")
                     raise
             ranks.wait()  # everyone's rows are on disk
             if not ranks.first():
                 continue
-            results.record(lake, run, recipe, exports[run.mixture], job.folder, started)
+            results.record(lake, run, recipe, export, job.folder, started, facts)
             losses = results.losses(lake, [run.run_id])[run.run_id]
             shown = ", ".join(f"{component} {loss:.3f}" for component, loss in losses.items())
             out.note(f"{run.label}: {run.tokens:,} tokens in {perf_counter() - clock:.0f} s; held-out loss {shown}")
-
-
-def _check_rates(recipe: Recipe, sweep: Sequence[Run], exports: Mapping[str, Export]) -> None:
-    """Refuse schedules that make no sense before hours of training have gone into the trunk."""
-    trunk, first = sweep[:2]
-    clock = Clock(first.tokens, recipe.batch_tokens, exports[trunk.mixture].sequence_length)
-    start = schedules.entry_rate(recipe.anneal, schedules.final_rate(recipe, trunk.tokens, clock))
-    schedules.of_anneal(recipe.anneal, start / recipe.trunk.learning_rate, clock)
 
 
 def _require_libraries() -> None:
@@ -237,14 +322,19 @@ def _check_card(run: Run, folder: Path, exports: Mapping[str, Export]) -> None:
     )
 
 
-def _write_card(run: Run, folder: Path) -> datetime:
+def _write_card(run: Run, folder: Path, before: int) -> datetime:
     """Mark a folder as a run's, and say when the run was first started."""
     card = folder / run.label / CARD
     if card.exists():
         return datetime.fromisoformat(json.loads(card.read_text(encoding="utf-8"))["started_at"])
     card.parent.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC)
-    content = {"run_id": run.run_id, "started_at": started.isoformat(), "identity": run.identity}
+    content = {
+        "run_id": run.run_id,
+        "started_at": started.isoformat(),
+        "tokens_before": before,
+        "identity": run.identity,
+    }
     aside = card.with_suffix(".part")
     aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     aside.rename(card)

@@ -22,14 +22,17 @@ from composer.utils.checkpoint import save_checkpoint
 
 
 class Saver(Callback):
-    """Saves the state every ``every`` batches, at the end, and when the user or the system asks the process to stop.
+    """Saves the state every ``every`` batches, at ``marks``, at the end, and when asked to stop.
 
-    Ctrl-C and SIGTERM let the current batch finish, save, and end training with KeyboardInterrupt; a second one stops
-    at once.
+    Marks stay, whatever ``keep`` says. Ctrl-C and SIGTERM let the current batch finish, save, and end training with
+    KeyboardInterrupt; a second one stops at once.
     """
 
-    def __init__(self, folder: Path, every: int | None, last: int, keep: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, every: int | None, last: int, keep: int | None = None, marks: tuple[int, ...] = ()
+    ) -> None:
         self._folder = folder
+        self._marks = frozenset(marks)
         self._every = every
         self._last = last
         self._keep = keep
@@ -50,8 +53,9 @@ class Saver(Callback):
             stop = state.device.tensor_to_device(torch.tensor(int(self._stop)))
             dist.all_reduce(stop, reduce_operation="MAX")
             self._stop = bool(stop)
-        if self._stop or batch == self._last or (self._every and batch % self._every == 0):
-            save(state, self._folder, self._keep)
+        timely = batch in self._marks or (self._every and batch % self._every == 0)
+        if self._stop or batch == self._last or timely:
+            save(state, self._folder, self._keep, self._marks)
         if self._stop:
             raise KeyboardInterrupt
 
@@ -73,14 +77,15 @@ class Saver(Callback):
         self._stop = True
 
 
-def save(state: State, folder: Path, keep: int | None = None) -> None:
-    """Write the state as the checkpoint of its batch; of the older ones, only the last ``keep`` stay, if given."""
+def save(state: State, folder: Path, keep: int | None = None, marks: frozenset[int] = frozenset()) -> None:
+    """Write the state as the checkpoint of its batch; of the older ones, the last ``keep`` and marks stay."""
     path = folder / _name(int(state.timestamp.batch))
     aside = path.with_suffix(".part")
     save_checkpoint(state, str(aside))
     if dist.get_global_rank() == 0:
         aside.rename(path)
-        for _, old in saved(folder)[: -keep or None] if keep else ():
+        others = [old for batch, old in saved(folder) if batch not in marks]
+        for old in others[:-keep] if keep else ():
             old.unlink()
     dist.barrier()
 
@@ -90,12 +95,18 @@ def saved(folder: Path) -> list[tuple[int, Path]]:
     return [(int(path.stem.removeprefix("ba")), path) for path in sorted(folder.glob("ba*.pt"))]
 
 
-def learning_rate(checkpoint: Path) -> float:
-    """The learning rate that the checkpoint's next batch would have been trained with."""
+def at(folder: Path, batch: int) -> Path:
+    """Where a run's checkpoint of a batch is, or would be."""
+    return folder / "checkpoints" / _name(batch)
+
+
+def learning_rates(checkpoint: Path) -> tuple[float, float]:
+    """The rate that the checkpoint's next batch would have been trained with, and the peak its schedule is of."""
     content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
     optimizers = content["state"]["optimizers"]
     (optimizer,) = optimizers.values()
-    return float(optimizer["param_groups"][0]["lr"])
+    group = optimizer["param_groups"][0]
+    return float(group["lr"]), float(group["initial_lr"])
 
 
 def _name(batch: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,11 @@ import click
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
 
 if TYPE_CHECKING:
-    from training.plan import PlannedCurve
+    from training.anneal import Run
+    from training.exports import Export
+    from training.plan import Cost, PlannedCurve
+    from training.recipe import Recipe
+    from training.starts import Origin
 
 
 @click.command()
@@ -43,31 +47,41 @@ def anneal(
 
         cuvee anneal training/recipes/demo.yaml --plan
     """
-    from training import exports, ranks, results
+    from training import exports, ranks, results, starts
     from training.anneal import anneal as train
-    from training.anneal import runs, trunk_rate
+    from training.anneal import runs
     from training.recipe import read_recipe
 
     recipe = read_recipe(recipe_path, settings)
     lake = open_lake(lake_dir)
     found = exports.find(lake, recipe)
-    sweep = runs(recipe, found)
+    origin = starts.find(recipe.start) if recipe.start else None
+    sweep = runs(recipe, found, origin)
     folder = folder or Path("runs") / recipe.name
     if only_plan:
         from training.plan import plan
 
         done = results.finished(lake, [run.run_id for run in sweep])
-        _show_plan(plan(recipe, sweep, found, done, trunk_rate(sweep, folder)), out)
+        _show_plan(plan(recipe, sweep, found, origin, lake, done, folder), out)
+        if recipe.start and origin is None:
+            out.note(f"no checkpoint in {recipe.start.checkpoint} yet: its learning rate and tokens are not known")
         return
-    train(recipe, lake, found, folder, out)
+    train(recipe, lake, found, origin, folder, out)
     if not ranks.first():
         return
     columns, rows = results.table(recipe, sweep, found, results.losses(lake, [run.run_id for run in sweep]))
     out.rows(columns, rows, title=f"{recipe.name}: held-out loss, nats per token")
+    if not recipe.arms:
+        return
     out.note(
         f"losses and differences are means over {len(recipe.seeds)} seeds (orders of the data); a difference compares"
         " runs with the same seed, and its spread is the largest less the smallest"
     )
+    if len(recipe.variants) > 1:
+        from training.picture import draw
+
+        out.note(f"{recipe.name}: the differences as a picture are in {draw(recipe, columns, rows, folder)}")
+        _note_cost(recipe, sweep, found, origin, out)
 
 
 @click.group()
@@ -100,8 +114,33 @@ def export_checkpoint(source: Path, target: Path, without_tokenizer: bool, lake_
     )
 
 
+@checkpoint.command(name="evaluate")
+@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--shots", default=0, show_default=True, metavar="N", help="Solved questions before each.")
+@click.option("--limit", type=int, metavar="N", help="Ask the first N questions of a file.")
+@lake_option
+@output_options
+def evaluate_checkpoint(
+    source: Path, files: tuple[Path, ...], shots: int, limit: int | None, lake_dir: Path | None, out: Output
+) -> None:
+    """Ask a checkpoint the questions of benchmark files, through lm-eval, and record its scores in runs.metrics.
+
+    A FILE is JSON lines (query, choices, gold; or another of llm-foundry's forms), and its name is the task's.
+
+        cuvee checkpoint evaluate runs/demo/upsampled-1 arc_easy.jsonl piqa.jsonl
+    """
+    from training.benchmarks import evaluate
+
+    scores = evaluate(source, files, open_lake(lake_dir), shots=shots, limit=limit)
+    out.rows(
+        ("task", "questions", "accuracy", "by length"),
+        [(score.task, score.questions, score.accuracy, score.by_length) for score in scores],
+    )
+
+
 def _show_plan(planned: object, out: Output) -> None:
-    from training.plan import Plan
+    from training.plan import CHINCHILLA, Plan
 
     assert isinstance(planned, Plan)
     if out.as_json:
@@ -109,8 +148,26 @@ def _show_plan(planned: object, out: Output) -> None:
         return
     counts = planned.parameters
     out.text(f"{counts.total:,} parameters, {counts.without_embeddings:,} without the embeddings")
+    whole = planned.cost
+    out.text(
+        f"{whole.tokens_per_parameter:.1f} tokens per parameter; Chinchilla's {CHINCHILLA} would be"
+        f" {whole.chinchilla_tokens:,} tokens"
+    )
+    out.text(_cost_line(whole))
+    if planned.memory is not None:
+        kind = "measured" if planned.speed and planned.speed.same else "estimated"
+        out.text(f"memory: {planned.memory / 2**30:.2f} GiB, {kind}")
+    if planned.speed:
+        total = sum(run.seconds or 0 for run in planned.runs if run.status != "done")
+        how = "on" if planned.speed.same else "by FLOPs from"
+        out.text(
+            f"time: {_time(total)} for what is to train, at {planned.speed.tokens_per_second:,.0f} tokens/s,"
+            f" measured {how} {planned.speed.run}"
+        )
+    else:
+        out.text("time: no run of this precision has been measured yet")
     out.rows(
-        ("run", "mixture", "tokens", "steps", "passes", "FLOPs", "without embeddings", "status"),
+        ("run", "mixture", "tokens", "steps", "passes", "FLOPs", "without embeddings", "time", "status"),
         [
             (
                 run.run,
@@ -120,6 +177,7 @@ def _show_plan(planned: object, out: Output) -> None:
                 run.passes,
                 f"{run.flops:.2e}",
                 f"{run.flops_without_embeddings:.2e}",
+                "?" if run.seconds is None else _time(run.seconds),
                 run.status,
             )
             for run in planned.runs
@@ -132,7 +190,7 @@ def _show_plan(planned: object, out: Output) -> None:
         title="what each arm reads",
     )
     for curve in planned.curves:
-        origin = {"recipe": "", "checkpoint": ", from the trunk's checkpoint"}[curve.source]
+        origin = ", from the checkpoint" if curve.source == "checkpoint" else ""
         out.rows(
             ("tokens", "learning rate", ""),
             [(f"{tokens:,}", f"{rate:.3e}", _bar(rate, planned.curves)) for tokens, rate in curve.points[::10]],
@@ -143,3 +201,27 @@ def _show_plan(planned: object, out: Output) -> None:
 def _bar(rate: float, curves: Sequence[PlannedCurve]) -> str:
     highest = max(rate for curve in curves for _, rate in curve.points) or 1.0
     return "█" * round(30 * rate / highest)
+
+
+def _note_cost(
+    recipe: Recipe, sweep: Sequence[Run], exports: Mapping[str, Export], origin: Origin | None, out: Output
+) -> None:
+    from training.models import count, model_vocabulary
+    from training.plan import cost
+
+    parameters = count(recipe.model, model_vocabulary(recipe, exports[sweep[0].mixture].vocabulary))
+    out.note(f"{recipe.name}: {_cost_line(cost(recipe, sweep, parameters, origin))}")
+
+
+def _cost_line(whole: Cost) -> str:
+    return (
+        f"{whole.tokens:,} tokens, {whole.flops:.2e} FLOPs (6ND;"
+        f" without embeddings {whole.flops_without_embeddings:.2e});"
+        f" each arm trained in full: {whole.full_runs_tokens:,} tokens, {whole.full_runs_flops:.2e} FLOPs,"
+        f" {whole.saving:.1f} times as much"
+    )
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -7,9 +7,10 @@ The dataclass says what a value must be, not YAML: ``3e-3`` is a float where a f
 from __future__ import annotations
 
 import math
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -69,6 +70,15 @@ class Node:
             node = node.value[key]
         return node.where
 
+    def get(self, path: str) -> Node | None:
+        """The node at a dotted path, None where nothing is written."""
+        node = self
+        for key in path.split("."):
+            if not isinstance(node.value, dict) or key not in node.value:
+                return None
+            node = node.value[key]
+        return node
+
     def with_value(self, path: str, value: Node) -> Node:
         """A copy in which the value at a dotted path is another one; missing mappings on the way are made."""
         key, _, rest = path.partition(".")
@@ -87,23 +97,104 @@ def parse(text: str, name: str) -> Node:
 
 
 def load(path: Path, settings: tuple[str, ...] = ()) -> Node:
-    """Read a YAML file and put ``settings`` (``key.key=value``, the value in YAML) over it.
+    """Read a YAML file and what it ``extends``, and put ``settings`` (``key.key=value``, the value in YAML) over it.
 
-    Raises RecipeError, and UsageError if the file cannot be read.
+    ``extends`` names a file, or a list of them, beside this one: mappings are merged key by key, other values replace
+    what was there, later files win, this file over all; files that ``settings`` extend come after its own. ``{a.b}``
+    within a text is the text at that key. Raises RecipeError, and UsageError if a file cannot be read.
     """
+    changes = [_setting(setting) for setting in settings]
+    more = [one for key, value in changes if key == EXTENDS for one in _listed(value)]
+    root = _extended(path, (), more)
+    for key, value in changes:
+        root = root.with_value(key, value) if key != EXTENDS else root
+    return _filled(root, root)
+
+
+EXTENDS = "extends"
+_REFERENCE = re.compile(r"\{([a-z_]+(?:\.[a-z_]+)*)\}")
+
+#: Left in a text for whoever knows it: the window of a run.
+LATER = ("window",)
+
+
+def _setting(setting: str) -> tuple[str, Node]:
+    key, equals, value = setting.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UsageError(f"--set {setting}: expected key=value", hint="for example: --set anneal.tokens=200k")
+    return key, _relocate(parse(value, "--set"), Location(f"--set {setting}"))
+
+
+def _listed(node: Node) -> list[Node]:
+    return node.value if isinstance(node.value, list) else [node]
+
+
+def _extended(path: Path, below: tuple[Path, ...], more: Sequence[Node] = ()) -> Node:
+    """A file over what it extends and ``more``."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"the recipe {path} is not UTF-8") from error
-    root = parse(text, str(path))
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not all(key.split(".")):
-            raise UsageError(f"--set {setting}: expected key=value", hint="for example: --set anneal.tokens=200k")
-        root = root.with_value(key, _relocate(parse(value, "--set"), Location(f"--set {setting}")))
-    return root
+    node = parse(text, str(path))
+    if not isinstance(node.value, dict):
+        return node
+    own = {key: value for key, value in node.value.items() if key != EXTENDS}
+    whole: Node | None = None
+    for one in [*_listed(node.value.get(EXTENDS, Node([], node.where))), *more]:
+        if not isinstance(one.value, str):
+            raise RecipeError(f"extends names a recipe, not {_shown(one)}", where=one.where)
+        base = path.parent / one.value
+        if not base.is_file():
+            near = did_you_mean(base.name, [each.name for each in base.parent.glob("*.yaml")])
+            raise RecipeError(f"no recipe {base}", where=one.where, hint=near)
+        if base.resolve() in (*below, path.resolve()):
+            raise RecipeError(f"{base} extends itself", where=one.where)
+        extended = _extended(base, (*below, path.resolve()))
+        whole = extended if whole is None else _merged(whole, extended)
+    mine = replace(node, value=own)
+    return mine if whole is None else _merged(whole, mine)
+
+
+def _merged(base: Node, over: Node) -> Node:
+    """``over`` on top of ``base``. Nothing (``key:``) in place of a mapping or a list takes the key away."""
+    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
+        return over
+    merged = dict(base.value)
+    for key, value in over.value.items():
+        before = merged.get(key)
+        if value.value is None and before is not None and isinstance(before.value, (dict, list)):
+            del merged[key]
+        else:
+            merged[key] = value if before is None else _merged(before, value)
+    return replace(over, value=merged)
+
+
+def _filled(node: Node, root: Node) -> Node:
+    """The node with every ``{a.b}`` replaced by the text at a.b of ``root``."""
+    value = node.value
+    if isinstance(value, dict):
+        return replace(node, value={key: _filled(child, root) for key, child in value.items()})
+    if isinstance(value, list):
+        return replace(node, value=[_filled(child, root) for child in value])
+    if not isinstance(value, str) or "{" not in value:
+        return node
+
+    def text(found: re.Match[str]) -> str:
+        if found[1] in LATER:
+            return found[0]
+        referred = root
+        for key in found[1].split("."):
+            children = referred.value if isinstance(referred.value, dict) else {}
+            if key not in children:
+                raise RecipeError(f"{found[0]} is nowhere set", where=node.where, hint=did_you_mean(key, children))
+            referred = children[key]
+        if not isinstance(referred.value, str) or "{" in referred.value:
+            raise RecipeError(f"{found[0]} is no plain text", where=node.where)
+        return referred.value
+
+    return replace(node, value=_REFERENCE.sub(text, value))
 
 
 T = TypeVar("T")
@@ -137,7 +228,8 @@ def _value(node: Node, hint: Any, name: str) -> Any:
     if origin is tuple and isinstance(node.value, list):
         return tuple(_value(item, arguments[0], f"{name}[{index}]") for index, item in enumerate(node.value))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(node.value, dict):
-        return {key: _value(item, arguments[1], f"{name}.{key}") for key, item in node.value.items()}
+        items = [(key, item) for key, item in node.value.items() if item.value is not None]
+        return {key: _value(item, arguments[1], f"{name}.{key}") for key, item in items}
     if is_dataclass(hint) and isinstance(hint, type) and hint not in _SCALARS:
         return read(node, hint, name)
     if origin is Literal and node.value in arguments:
@@ -156,6 +248,10 @@ def _value(node: Node, hint: Any, name: str) -> Any:
     raise RecipeError(f"{name} must be {wanted}, not {_shown(node)}", where=node.where, hint=close)
 
 
+def _number(text: str) -> float:
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
 def _truth(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
@@ -165,7 +261,7 @@ def _truth(text: str) -> bool:
 _SCALARS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     str: ("text", str),
     int: ("a whole number", count),
-    float: ("a number", float),
+    float: ("a number", _number),
     bool: ("true or false", _truth),
     Duration: ("a duration (tokens, or with sp, ba, dur or %)", parse_duration),
 }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.recipe import Recipe
-from udfs.errors import CuveeError, UsageError
+from udfs.errors import CuveeError, UsageError, did_you_mean
 from warehouse.export.manifest import Manifest, Stream
 from warehouse.lake import Lake
 
@@ -22,10 +22,25 @@ class MixtureChangedError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A mixture on disk, as token sequences."""
+    """A mixture on disk, as token sequences. ``left_out`` is a component of it that is not read."""
 
     folder: Path
     manifest: Manifest
+    left_out: str | None = None
+
+    def without(self, component: str) -> Export:
+        """The same export, of which a component is not read: its streams repeat 0 times, so sample ids stay.
+
+        Raises UsageError if it has no such component, or no other.
+        """
+        if component not in self.components:
+            raise UsageError(
+                f"the mixture {self.manifest.mixture} has no component {component!r} to leave out",
+                hint=did_you_mean(component, self.components),
+            )
+        if len(self.components) == 1:
+            raise UsageError(f"the mixture {self.manifest.mixture} has nothing but {component!r}")
+        return replace(self, left_out=component)
 
     @property
     def sequence_length(self) -> int:
@@ -40,7 +55,7 @@ class Export:
     def streams(self, component: str | None = None) -> tuple[Stream, ...]:
         """The streams of one component, or all, in the manifest's order; empty ones left out."""
         return tuple(
-            stream
+            replace(stream, repeat=0) if stream.component == self.left_out else stream
             for stream in self.manifest.streams
             if stream.samples and (component is None or stream.component == component)
         )
@@ -83,6 +98,12 @@ def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
                     f" {_named(first.manifest, what)} and {_named(export.manifest, what)}",
                     hint=f"export one of them again: {_command(export.manifest.mixture)}",
                 )
+    if recipe.sequence_length not in (None, first.sequence_length):
+        raise ExportMismatchError(
+            f"the recipe is for sequences of {recipe.sequence_length:,} tokens, the exports have"
+            f" {first.sequence_length:,}",
+            hint=f"{_command(first.manifest.mixture)} --sequence-length {recipe.sequence_length}",
+        )
     if recipe.batch_tokens % first.sequence_length:
         raise ExportMismatchError(
             f"batch_tokens {recipe.batch_tokens:,} is no whole number of sequences of {first.sequence_length:,} tokens"

@@ -18,7 +18,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Sum of the losses. Gradients are made in the forward pass, while a chunk's logits are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, hits: Tensor | None) -> Tensor:
         wanted = any(ctx.needs_input_grad[:3])
         cast = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else None
         matrix = weight.to(cast) if cast else weight
@@ -34,6 +34,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 logits = (rows @ matrix.t()).float().add_(bias)
                 logits.sub_(logits.amax(1, keepdim=True))
                 chosen = logits.gather(1, target[:, None])[:, 0]
+                if hits is not None:
+                    hits += (chosen == 0).sum()  # the target's logit is the largest
                 odds = logits.exp_()  # in place of the logits, and below of the probabilities: each pass costs
                 normalizer = odds.sum(1)
                 total += (normalizer.log() - chosen).sum()
@@ -52,14 +54,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scale = gradients[0]
         hidden_grad, weight_grad, bias_grad = ctx.saved_tensors
-        return hidden_grad * scale, weight_grad * scale, bias_grad * scale, None
+        return hidden_grad * scale, weight_grad * scale, bias_grad * scale, None, None
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, hits: Tensor | None = None
+) -> Tensor:
     """Sum over rows of the cross-entropy of ``hidden @ weight.T + bias`` against ``targets``, in nats.
 
     ``hidden`` is (n, h), ``weight`` (vocabulary, h), ``bias`` (vocabulary), ``targets`` (n). Under autocast the
-    products are in its type, the softmax and the sum in float32.
+    products are in its type, the softmax and the sum in float32. ``hits`` is increased by how many targets have the
+    largest logit of their row.
     """
     apply: Callable[..., Tensor] = _LinearCrossEntropy.apply
-    return apply(hidden, weight, bias, targets)
+    return apply(hidden, weight, bias, targets, hits)

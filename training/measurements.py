@@ -28,6 +28,7 @@ METRICS = pa.schema(
 TRAIN_LOSS = "train/loss"
 LEARNING_RATE = "train/learning_rate"
 HELD_OUT_LOSS = "held_out/loss"
+HELD_OUT_ACCURACY = "held_out/accuracy"
 
 
 class Measurements(Callback):
@@ -62,10 +63,11 @@ class Measurements(Callback):
         self._note(self._before, LEARNING_RATE, None, self._rate)
 
     def eval_end(self, state: State, logger: Logger) -> None:
-        """Note a component's held-out loss. The evaluator's label is the component."""
+        """Note a component's held-out loss and accuracy. The evaluator's label is the component."""
         component = state.dataloader_label
         assert component is not None
-        self._note(state.timestamp, HELD_OUT_LOSS, component, float(state.eval_metrics[component]["loss"].compute()))
+        for name, metric in ((HELD_OUT_LOSS, "loss"), (HELD_OUT_ACCURACY, "accuracy")):
+            self._note(state.timestamp, name, component, float(state.eval_metrics[component][metric].compute()))
 
     def state_dict(self) -> dict[str, Any]:
         """Called while a checkpoint is being made: its batches' rows go to disk before it does."""

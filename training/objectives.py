@@ -49,6 +49,10 @@ class HeldOutLoss(Metric):
         return self.loss / self.predictions
 
 
+class HeldOutAccuracy(HeldOutLoss):
+    """The share of predictions that were right: the mean over all tokens of 1 or 0 in place of a loss."""
+
+
 class Scorer(nn.Module):
     """A transformers model with its loss in one forward, around which FSDP can gather the weights of both.
 
@@ -60,8 +64,10 @@ class Scorer(nn.Module):
         self.model = model
         self._end_of_text = end_of_text
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, targets: Tensor, hits: Tensor | None = None) -> Tensor:
         """Sum of the losses in nats of ``inputs`` against ``targets``, both (sequences, length).
+
+        ``hits`` is increased by how many targets were thought the likeliest.
 
         ModernBERT's logits are never held all at once; other models' are, since what they do between hidden states and
         logits is their own (scaling, capping).
@@ -73,8 +79,10 @@ class Scorer(nn.Module):
         if isinstance(self.model, (ModernBertForMaskedLM, ModernBertDecoderForCausalLM)):
             head = whole.head if isinstance(self.model, ModernBertForMaskedLM) else whole.lm_head
             hidden = hidden_states(self.model, inputs, self._end_of_text).flatten(0, 1)[places]
-            return linear_cross_entropy(head(hidden), whole.decoder.weight, whole.decoder.bias, targets)
+            return linear_cross_entropy(head(hidden), whole.decoder.weight, whole.decoder.bias, targets, hits)
         chosen = logits(self.model, inputs, self._end_of_text).flatten(0, 1)[places]
+        if hits is not None:
+            hits += (chosen.argmax(1) == targets).sum()
         return functional.cross_entropy(chosen.float(), targets, reduction="sum")
 
 
@@ -127,16 +135,22 @@ class LanguageModel(ComposerModel):
         return outputs / (len(batch["inputs"]) * batch["per_sequence"][0])
 
     def eval_forward(self, batch: Batch, outputs: Tensor | None = None) -> Tensor:
-        """What ``update_metric`` reads: the summed loss."""
-        return self.forward(batch) if outputs is None else outputs
+        """What ``update_metric`` reads: the summed loss, and how many predictions were right."""
+        if outputs is not None:
+            return outputs
+        batch = self._prepared(batch)
+        hits = torch.zeros((), dtype=torch.int64, device=batch["inputs"].device)
+        loss = self.scorer(batch["inputs"], batch["targets"], hits)
+        return torch.stack([loss.double(), hits.double()])
 
     def get_metrics(self, is_train: bool) -> dict[str, Metric]:
-        """Held-out loss; the training loss is logged by the trainer itself."""
-        return {} if is_train else {"loss": HeldOutLoss()}
+        """Held-out loss and accuracy; the training loss is logged by the trainer itself."""
+        return {} if is_train else {"loss": HeldOutLoss(), "accuracy": HeldOutAccuracy()}
 
     def update_metric(self, batch: Batch, outputs: Any, metric: Metric) -> None:
         """Add a batch to a metric."""
-        metric.update(outputs, int((self._prepared(batch)["targets"] != IGNORED).sum()))
+        which = 1 if isinstance(metric, HeldOutAccuracy) else 0
+        metric.update(outputs[which], int((self._prepared(batch)["targets"] != IGNORED).sum()))
 
     def _prepared(self, batch: Batch) -> Batch:
         if "targets" not in batch:

@@ -1,23 +1,24 @@
 """Recipes: what is trained, on which mixtures, for how many tokens, and how it is judged.
 
-A recipe trains one trunk and anneals it: from the trunk's last checkpoint, every arm decays the learning rate over
-the same number of tokens, each on its own mixture, once per seed. One arm is the control, on the unchanged mixture:
-decay alone already lowers the loss, so an arm without a control shows nothing (OLMo 2, arXiv 2501.00656, gained 4.4
-points from it).
+A recipe trains one trunk, or starts from a checkpoint, and anneals: every arm decays the learning rate over the same
+number of tokens, each on its own mixture, once per seed. One arm is the control, on the unchanged mixture: decay alone
+already lowers the loss, so an arm without a control shows nothing (OLMo 2, arXiv 2501.00656, gained 4.4 points from
+it). Windows, learning rates and left-out components multiply the arms; a control belongs to each window and rate.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
 from training.configuration import Amount, Count, Fraction, Node, Positive, Range, RecipeError, load, read
-from training.durations import Clock, Duration
+from training.durations import Clock, Duration, count
 from udfs.errors import did_you_mean
 
 
@@ -90,11 +91,12 @@ class Trunk:
     """The run that all arms start from, by default at a constant learning rate after a linear warmup.
 
     ``seed`` draws the first weights and the order of the data. The keys from ``schedule`` on are those of an anneal.
+    With windows it has as many ``tokens`` as come before the last of them.
     """
 
     mixture: str
-    tokens: Count
     learning_rate: Positive
+    tokens: Count = 0
     warmup: Duration = NOTHING
     schedule: Shape = "constant"
     seed: Amount = 17
@@ -106,6 +108,30 @@ class Trunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """What the arms start from in place of a trunk: the folder of a run, whose last checkpoint counts, or a .pt file.
+
+    Without ``optimizer`` only the weights are taken, and those of a ModernBERT of the other kind are converted.
+    ``seed`` is the trainer's; the orders of the data have theirs.
+    """
+
+    checkpoint: str
+    optimizer: bool = True
+    seed: Amount = 17
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOut:
+    """An arm again without one of ``components``, for each of them; in all windows unless ``windows`` names some.
+
+    Its samples are left where they are and not read, so the others get its share in proportion to theirs.
+    """
+
+    components: tuple[str, ...]
+    windows: tuple[Fraction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Anneal:
     """How every arm decays over ``tokens``: from the trunk's current learning rate to ``final_fraction`` of it.
 
@@ -114,7 +140,7 @@ class Anneal:
     and ``decay_floor`` are inverse_sqrt's time scale (the warmup, if not given) and the ratio it tends to.
     """
 
-    tokens: Count
+    tokens: Count = 0
     schedule: Shape = "linear"
     final_fraction: Fraction = 0.0
     learning_rate: Positive | None = None
@@ -156,9 +182,9 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """AdamW with decoupled weight decay: the decay follows the schedule but not the peak learning rate."""
+    """What updates the weights (training.optimizers): all three decay weights by the schedule, not by the peak rate."""
 
-    name: Literal["decoupled_adamw"] = "decoupled_adamw"
+    name: Literal["decoupled_adamw", "stable_adamw", "lionw"] = "decoupled_adamw"
     betas: tuple[Annotated[float, Range(at_least=0, below=1)], ...] = (0.9, 0.98)
     eps: Positive = 1e-6
     weight_decay: Annotated[float, Range(at_least=0)] = 0.0
@@ -171,6 +197,30 @@ class Checkpoints:
 
     every: Count | None = None
     keep: Count | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An arm in one window, at one learning rate, with or without a component. Seeds multiply it once more."""
+
+    arm: str
+    mixture: str
+    window: float | None = None
+    learning_rate: float | None = None
+    left_out: str | None = None
+    complete: str | None = None
+
+    @property
+    def group(self) -> tuple[float | None, float | None]:
+        """What is compared: arms of the same window and learning rate."""
+        return self.window, self.learning_rate
+
+    @property
+    def label(self) -> str:
+        """A name for a folder, without the seed."""
+        window = f"-w{window_name(self.window)}" if self.window is not None else ""
+        rate = f"-lr{self.learning_rate:g}" if self.learning_rate is not None else ""
+        return f"{self.arm}{window}{rate}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,20 +237,28 @@ class Fsdp:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe. The tokenizer and the sequence length are the exports' own.
+    """A recipe. The tokenizer is the exports' own, and so is the sequence length, which may be asked for.
 
-    ``boundaries``: whether documents packed into one sequence are kept apart.
+    ``budget`` is what shares of tokens (``20%``) and ``windows`` are parts of: an anneal of 5% of the budget starts
+    from the trunk's checkpoint at 95%. ``{window}`` in an arm's mixture is 05, 10, …. ``boundaries``: whether documents
+    packed into one sequence are kept apart.
     """
 
     name: str
     model: Model
-    trunk: Trunk
-    anneal: Anneal
-    arms: Mapping[str, str]
-    control: str
     evaluation: Evaluation
     batch_tokens: Count
+    trunk: Trunk | None = None
+    start: Start | None = None
+    anneal: Anneal = Anneal()
+    arms: Mapping[str, str] = field(default_factory=dict)
+    control: str = ""
+    budget: Count | None = None
+    windows: tuple[Fraction, ...] = ()
+    learning_rates: tuple[Positive, ...] = ()
+    leave_out: Mapping[str, LeaveOut] = field(default_factory=dict)
     seeds: tuple[Amount, ...] = (1, 2)
+    sequence_length: Count | None = None
     objective: Objective = Objective()
     boundaries: bool = True
     microbatch: Count | None = None
@@ -215,9 +273,61 @@ class Recipe:
         return self.objective.name or ("causal_lm" if self.model.kind == "decoder" else "masked_lm")
 
     @property
+    def seed(self) -> int:
+        """The trainer's seed."""
+        settings = self.trunk or self.start
+        return settings.seed if settings else 17
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """All arms, by window and learning rate."""
+        found: list[Variant] = []
+        for window in self.windows or (None,):
+            name = window_name(window) if window is not None else ""
+            for rate in self.learning_rates or (None,):
+                whole = [
+                    Variant(arm, mixture.replace("{window}", name), window, rate) for arm, mixture in self.arms.items()
+                ]
+                found += whole
+                for one in whole:
+                    less = self.leave_out.get(one.arm)
+                    if less and (not less.windows or window in less.windows):
+                        found += [
+                            replace(one, arm=without(one.arm, component), left_out=component, complete=one.arm)
+                            for component in less.components
+                        ]
+        return tuple(found)
+
+    def window_steps(self, window: float | None) -> int:
+        """Batches of an anneal: in the window, or those of ``anneal.tokens``."""
+        if window is None or self.budget is None:
+            return self.anneal.tokens // self.batch_tokens
+        return max(1, round(self.budget // self.batch_tokens * window))
+
+    def trunk_steps(self, window: float | None = None) -> int:
+        """Batches of the trunk before ``window``; without it all, and 0 without a trunk."""
+        if self.trunk is None:
+            return 0
+        if self.windows and self.budget is not None:
+            return self.budget // self.batch_tokens - self.window_steps(min(self.windows) if window is None else window)
+        return self.trunk.tokens // self.batch_tokens
+
+    @property
     def mixtures(self) -> tuple[str, ...]:
         """Every mixture the recipe reads, each once; the held-out one last."""
-        return tuple(dict.fromkeys((self.trunk.mixture, *self.arms.values(), self.evaluation.mixture)))
+        trunk = (self.trunk.mixture,) if self.trunk else ()
+        read = (*trunk, *(variant.mixture for variant in self.variants))
+        return tuple(dict.fromkeys((*read, self.evaluation.mixture)))
+
+
+def window_name(window: float) -> str:
+    """How a window is written in names: 05 for 5%, 12.5 for 12.5%."""
+    return f"{100 * window:04.1f}".removesuffix(".0")
+
+
+def without(arm: str, component: str) -> str:
+    """The name of an arm without a component."""
+    return f"{arm}-without-{re.sub(r'[^0-9A-Za-z_.-]+', '-', component)}"
 
 
 @cache
@@ -235,7 +345,7 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
 
     Raises RecipeError (file, line, column, and the nearest known name) for anything it cannot mean.
     """
-    node = load(path, settings)
+    node = _shares_of_budget(load(path, settings))
     recipe = read(node, Recipe)
     _check_model(recipe.model, node)
     if (recipe.learns == "causal_lm") != (recipe.model.kind == "decoder"):
@@ -245,8 +355,78 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
             where=node.at("objective.name"),
             hint="an encoder learns masked_lm or masked_next_token, a decoder causal_lm",
         )
+    if len(recipe.arms) == 1 and not recipe.control:
+        recipe = replace(recipe, control=next(iter(recipe.arms)))
+    _check_parts(recipe, node)
+    if recipe.windows and recipe.trunk:
+        recipe = replace(recipe, trunk=replace(recipe.trunk, tokens=recipe.trunk_steps() * recipe.batch_tokens))
+    if recipe.windows:
+        longest = recipe.window_steps(max(recipe.windows))
+        recipe = replace(recipe, anneal=replace(recipe.anneal, tokens=longest * recipe.batch_tokens))
     _check_arms(recipe, node)
     return recipe
+
+
+#: Counts of tokens that may be written as a share of the budget.
+_OF_BUDGET = ("trunk.tokens", "anneal.tokens", "evaluation.every", "checkpoints.every")
+
+
+def _shares_of_budget(node: Node) -> Node:
+    """The recipe with ``20%`` of the budget written as a count."""
+    for key in _OF_BUDGET:
+        found = node.get(key)
+        if found is None or not isinstance(found.value, str) or not found.value.endswith("%"):
+            continue
+        budget = node.get("budget")
+        try:
+            if budget is None or not isinstance(budget.value, str):
+                raise RecipeError(f"{key} is a share, of no budget", where=found.where, hint="budget: 1B")
+            tokens = round(count(budget.value) * float(found.value[:-1]) / 100)
+        except ValueError:
+            continue  # read() says what is wrong with either
+        node = node.with_value(key, replace(found, value=str(tokens)))
+    return node
+
+
+def _check_parts(recipe: Recipe, node: Node) -> None:
+    """Which keys there must be, and which not beside others."""
+    if recipe.trunk is None and recipe.start is None:
+        raise RecipeError("the recipe lacks 'trunk'", where=node.where, hint="or start from a checkpoint: start")
+    if recipe.trunk and recipe.start:
+        raise RecipeError("the recipe has a trunk and a start: one or the other", where=node.at("start"))
+    if recipe.start and not recipe.arms:
+        raise RecipeError("the recipe lacks 'arms': there is nothing to train", where=node.where)
+    if not recipe.arms:
+        for key in ("anneal", "windows", "leave_out", "learning_rates", "control"):
+            if node.get(key):
+                raise RecipeError(f"{key} is for arms, and the recipe has none", where=node.at(key))
+    if recipe.windows:
+        if recipe.budget is None or recipe.trunk is None:
+            raise RecipeError(
+                f"windows are parts of a {'budget' if recipe.trunk else 'trunk'}, which the recipe has not",
+                where=node.at("windows"),
+            )
+        for key in ("trunk.tokens", "anneal.tokens"):
+            if node.get(key):
+                raise RecipeError(f"{key} follows from budget and windows", where=node.at(key))
+        if not all(0 < window < 1 for window in recipe.windows) or len(set(recipe.windows)) < len(recipe.windows):
+            raise RecipeError("windows are different shares between 0 and 100%", where=node.at("windows"))
+    elif recipe.trunk and not recipe.trunk.tokens:
+        raise RecipeError("trunk lacks 'tokens'", where=node.at("trunk"))
+    elif recipe.arms and not recipe.anneal.tokens:
+        raise RecipeError("the recipe lacks 'anneal.tokens'", where=node.at("anneal"))
+    if recipe.learning_rates and recipe.anneal.learning_rate:
+        raise RecipeError("learning_rates already say what anneal.learning_rate is", where=node.at("anneal"))
+    for arm, less in recipe.leave_out.items():
+        where = node.at(f"leave_out.{arm}")
+        if arm not in recipe.arms:
+            raise RecipeError(
+                f"{arm!r} in leave_out is none of the arms", where=where, hint=did_you_mean(arm, recipe.arms)
+            )
+        if unknown := [window for window in less.windows if window not in recipe.windows]:
+            raise RecipeError(f"{unknown[0]:g} in leave_out is none of the windows", where=where)
+    if not recipe.windows and (wanted := [arm for arm, mixture in recipe.arms.items() if "{window}" in mixture]):
+        raise RecipeError("{window} without windows", where=node.at(f"arms.{wanted[0]}"))
 
 
 def _check_model(model: Model, node: Node) -> None:
@@ -275,9 +455,9 @@ def _check_model(model: Model, node: Node) -> None:
 
 
 def _check_arms(recipe: Recipe, node: Node) -> None:
-    if recipe.control not in recipe.arms:
+    if recipe.arms and recipe.control not in recipe.arms:
         raise RecipeError(
-            f"the control {recipe.control!r} is none of the arms",
+            f"the control {recipe.control!r} is none of the arms" if recipe.control else "the recipe lacks 'control'",
             where=node.at("control"),
             hint=did_you_mean(recipe.control, recipe.arms),
         )
@@ -290,11 +470,13 @@ def _check_arms(recipe: Recipe, node: Node) -> None:
         raise RecipeError("seeds must be different numbers, at least one", where=node.at("seeds"))
     if len(recipe.optimizer.betas) != 2:
         raise RecipeError("optimizer.betas must be two numbers", where=node.at("optimizer.betas"))
-    for key, tokens in (("trunk.tokens", recipe.trunk.tokens), ("anneal.tokens", recipe.anneal.tokens)):
-        if tokens < recipe.batch_tokens:
+    for name, settings in (("trunk", recipe.trunk), ("anneal", recipe.anneal if recipe.arms else None)):
+        if settings is None:
+            continue
+        if settings.tokens < recipe.batch_tokens:
+            key = f"{name}.tokens"
             raise RecipeError(f"{key} is less than one batch ({recipe.batch_tokens:,} tokens)", where=node.at(key))
-    _check_schedule(recipe.trunk, "trunk", recipe.batch_tokens, node)
-    _check_schedule(recipe.anneal, "anneal", recipe.batch_tokens, node)
+        _check_schedule(settings, name, recipe.batch_tokens, node)
 
 
 def _check_schedule(settings: Trunk | Anneal, name: str, batch_tokens: int, node: Node) -> None:

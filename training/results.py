@@ -41,22 +41,42 @@ def losses(lake: Lake, run_ids: Sequence[str]) -> dict[str, dict[str, float]]:
     return found
 
 
-def record(lake: Lake, run: Run, recipe: Recipe, export: Export, folder: Path, started: datetime) -> None:
+def record(
+    lake: Lake,
+    run: Run,
+    recipe: Recipe,
+    export: Export,
+    folder: Path,
+    started: datetime,
+    facts: Mapping[str, Any],
+) -> None:
     """Put a finished run into the lake: the run, its metrics, batches and checkpoints, all or nothing.
 
-    Rows that the same run left before are replaced. The snapshot that its mixture was exported from is pinned.
+    ``facts`` stand beside its settings in runs.runs. Rows that the same run left before are replaced. The snapshot that
+    its mixture was exported from is pinned.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from training import checkpoints, journal
+    from training import checkpoints, journal, speed
     from training.measurements import METRICS
     from training.provenance import BATCHES
 
     states = checkpoints.saved(folder / "checkpoints")
     tables = {
-        "runs.runs": _run_row(run, recipe, export, started),
-        "runs.metrics": journal.read(folder / "metrics", METRICS),
+        "runs.runs": _run_row(run, recipe, export, started, facts),
+        "runs.metrics": pa.concat_tables(
+            [
+                journal.read(folder / "metrics", METRICS),
+                pa.Table.from_pylist(
+                    [
+                        {"name": name, "component": None, "batch": run.steps, "tokens": run.tokens, "value": value}
+                        for name, value in speed.read(folder).items()
+                    ],
+                    METRICS,
+                ),
+            ]
+        ),
         "runs.batches": journal.read(folder / "batches", BATCHES),
         "runs.checkpoints": pa.table(
             {
@@ -87,11 +107,11 @@ def record(lake: Lake, run: Run, recipe: Recipe, export: Export, folder: Path, s
             commit.pin(holder, export.manifest.snapshot_id)
 
 
-def _run_row(run: Run, recipe: Recipe, export: Export, started: datetime) -> pa.Table:
+def _run_row(run: Run, recipe: Recipe, export: Export, started: datetime, facts: Mapping[str, Any]) -> pa.Table:
     import pyarrow as pa
 
     moment = pa.timestamp("us", "UTC")
-    config = pa.array([json.dumps(run.identity, sort_keys=True)], pa.string())
+    config = pa.array([json.dumps({**run.identity, **facts}, sort_keys=True)], pa.string())
     return pa.table(
         {
             "recipe": [recipe.name],
@@ -129,27 +149,42 @@ def effect(arm: Sequence[float], control: Sequence[float]) -> Effect:
 def table(
     recipe: Recipe, sweep: Sequence[Run], exports: Mapping[str, Export], found: Mapping[str, Mapping[str, float]]
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows of the final table, a row per held-out component.
+    """Columns and rows of the final table: a row per held-out component, in each window and at each learning rate.
 
-    Per arm the component's share in its mixture and its loss, mean over the seeds; for every arm but the control the
-    difference from the control and its spread.
+    Per arm the component's share in what it reads and its loss, mean over the seeds; for every arm but the control the
+    difference from the control and its spread, and for an arm without a component that from the whole arm, too.
     """
-    by_arm = {arm: [run for run in sweep if run.arm == arm] for arm in recipe.arms}
-    others = [arm for arm in recipe.arms if arm != recipe.control]
-    columns = ["component", *(f"share {arm}" for arm in recipe.arms), "loss trunk"]
-    columns += [f"loss {arm}" for arm in recipe.arms]
-    columns += [column for arm in others for column in (f"{arm} - {recipe.control}", f"spread {arm}")]
+    from training.anneal import export_of
+
+    variants = recipe.variants
+    arms = list(dict.fromkeys(variant.arm for variant in variants))
+    against = [(arm, recipe.control) for arm in arms if arm != recipe.control]
+    against += dict.fromkeys((one.arm, one.complete) for one in variants if one.complete not in (None, recipe.control))
+    columns = [*(["window"] if recipe.windows else []), *(["learning rate"] if recipe.learning_rates else [])]
+    columns += ["component", *(f"share {arm}" for arm in arms), *(["loss trunk"] if recipe.trunk else [])]
+    columns += [f"loss {arm}" for arm in arms]
+    columns += [
+        column
+        for arm, other in against
+        for column in (f"{arm} - {other}", f"spread {arm}" + ("" if other == recipe.control else f" - {other}"))
+    ]
     rows: list[tuple[Any, ...]] = []
-    for component in exports[recipe.evaluation.mixture].components:
-        measured = {arm: [found[run.run_id][component] for run in by_arm[arm]] for arm in recipe.arms}
-        effects = [effect(measured[arm], measured[recipe.control]) for arm in others]
-        rows.append(
-            (
-                component,
-                *(round(exports[mixture].share(component), 4) for mixture in recipe.arms.values()),
-                found[sweep[0].run_id][component],
-                *(fmean(values) for values in measured.values()),
-                *(value for one in effects for value in (one.mean, one.spread)),
-            )
-        )
+    for window, rate in dict.fromkeys(variant.group for variant in variants):
+        members = [run for run in sweep if run.variant and run.variant.group == (window, rate)]
+        by_arm = {arm: [run for run in members if run.arm == arm] for arm in arms}
+        for component in exports[recipe.evaluation.mixture].components:
+            measured = {arm: [found[run.run_id][component] for run in own] for arm, own in by_arm.items()}
+            row: list[Any] = [window] if recipe.windows else []
+            row += [rate] if recipe.learning_rates else []
+            row.append(component)
+            row += [round(export_of(own[0], exports).share(component), 4) if own else None for own in by_arm.values()]
+            row += [found[sweep[0].run_id][component]] if recipe.trunk else []
+            row += [fmean(values) if values else None for values in measured.values()]
+            for arm, other in against:
+                one = effect(measured[arm], measured[other]) if measured[arm] and measured[other] else None
+                row += [one.mean, one.spread] if one else [None, None]
+            rows.append(tuple(row))
+    if not variants and recipe.trunk:
+        columns = ["component", "loss trunk"]
+        rows = list(found[sweep[0].run_id].items())
     return columns, rows

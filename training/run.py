@@ -11,20 +11,16 @@ A run's folder holds
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from composer import Evaluator, Trainer
 from composer.algorithms import GradientClipping
-from composer.optim import DecoupledAdamW
 from composer.utils import parallelism, reproducibility
-from torch import nn
 
-from training import checkpoints, data, ranks, schedules
+from training import checkpoints, data, optimizers, ranks, schedules, starts
 from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
@@ -33,6 +29,7 @@ from training.objectives import Preparation, objective
 from training.provenance import Provenance
 from training.recipe import Fsdp, Recipe
 from training.schedules import Schedule
+from training.speed import Speed
 from udfs.errors import UsageError
 from warehouse.cli.output import Progress
 
@@ -52,14 +49,20 @@ NOT_INHERITED = [
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one run trains. ``parent`` is the trunk's folder, None for the trunk itself."""
+    """What one run trains.
+
+    ``start`` is the checkpoint that it starts from (None: fresh weights, on the trunk's schedule), with the optimizer's
+    state or without; ``marks`` are batches whose checkpoints others start from.
+    """
 
     folder: Path
     export: Export
     held_out: Export
     steps: int
     seed: int
-    parent: Path | None
+    start: Path | None
+    optimizer: bool = True
+    marks: tuple[int, ...] = ()
 
 
 def train(job: Job, recipe: Recipe, progress: Progress) -> None:
@@ -70,24 +73,28 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     saved = checkpoints.saved(job.folder / "checkpoints")
     length = job.export.sequence_length
     sequences = recipe.batch_tokens // length
-    reproducibility.seed_all(recipe.trunk.seed)
+    reproducibility.seed_all(recipe.seed)
     vocabulary, end_of_text = job.export.vocabulary, job.export.manifest.end_of_text or 0
     tokens = model_vocabulary(recipe, vocabulary)
     made = make(recipe.model, tokens, length, end_of_text=end_of_text, attention=attention(recipe.precision))
+    if job.start and not job.optimizer and not saved:
+        starts.put(job.start, made)
     made.config.save_pretrained(job.folder / "model")
     model = objective(made, recipe, vocabulary, end_of_text, job.seed)
-    optimizer = _optimizer(model, recipe)
+    peak, schedule = _schedule(job, recipe)
+    optimizer = optimizers.make(model, recipe.optimizer, peak)
     per_rank, rest = divmod(sequences, ranks.count())
     if rest:
         raise UsageError(f"a batch of {sequences:,} sequences cannot be shared equally by {ranks.count()} processes")
-    continues = not saved and _same_data(job)
+    inherited = job.start if job.optimizer and not saved else None
+    continues = inherited is not None and data.reads_on(inherited, job.export, job.seed)
     train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed, continues=continues)
     measurements = Measurements(job.folder / "metrics")
-    start = saved[-1][1] if saved else _last(job.parent) if job.parent else None
+    start = saved[-1][1] if saved else inherited
     trainer = Trainer(
         model=model,
         optimizers=optimizer,
-        schedulers=schedules.scheduler(optimizer, _schedule(job, recipe), recipe.batch_tokens),
+        schedulers=schedules.scheduler(optimizer, schedule, recipe.batch_tokens),
         step_schedulers_every_batch=True,
         train_dataloader=train_data,
         max_duration=f"{job.steps}ba",
@@ -99,11 +106,13 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
             Provenance(job.folder / "batches"),
             measurements,
             Meter(progress, job.steps * recipe.batch_tokens),
+            *([Speed(job.folder, job.steps)] if ranks.first() else []),
             checkpoints.Saver(
                 job.folder / "checkpoints",
                 every=max(1, recipe.checkpoints.every // recipe.batch_tokens) if recipe.checkpoints.every else None,
                 last=job.steps,
                 keep=recipe.checkpoints.keep,
+                marks=job.marks,
             ),
         ],
         run_name=job.folder.name,
@@ -114,8 +123,10 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         device_train_microbatch_size=min(recipe.microbatch or per_rank, per_rank),
         precision=recipe.precision,
         parallelism_config={"fsdp": _fsdp(recipe.fsdp)} if recipe.fsdp else None,
-        seed=recipe.trunk.seed,
+        seed=recipe.seed,
     )
+    if inherited:
+        optimizers.set_again(optimizer, recipe.optimizer, peak * schedule(0))
     close: Callable[[], None] = trainer.close
     progress.advance(int(trainer.state.timestamp.token))
     try:
@@ -129,14 +140,6 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
             data.close(spec)
 
 
-def _same_data(job: Job) -> bool:
-    """Whether a run reads on where its parent stopped: the same samples in the same order."""
-    if job.parent is None:
-        return False
-    parent = json.loads((job.parent / "run.json").read_text(encoding="utf-8"))["identity"]
-    return bool((parent["export"], parent["seed"]) == (job.export.manifest.export_id, job.seed))
-
-
 def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
     """Checkpoints stay whole: one file, which any number of processes can read."""
     return parallelism.FSDP2Config(
@@ -147,33 +150,17 @@ def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
     )
 
 
-def _schedule(job: Job, recipe: Recipe) -> Schedule:
+def _schedule(job: Job, recipe: Recipe) -> tuple[float, Schedule]:
+    """The peak learning rate, and the schedule that is relative to it."""
     clock = Clock(job.steps * recipe.batch_tokens, recipe.batch_tokens, job.export.sequence_length)
-    if job.parent is None:
-        return schedules.of_trunk(recipe.trunk, clock)
-    start = schedules.entry_rate(recipe.anneal, checkpoints.learning_rate(_last(job.parent)))
-    return schedules.of_anneal(recipe.anneal, start / recipe.trunk.learning_rate, clock)
-
-
-def _last(parent: Path) -> Path:
-    """The checkpoint that an anneal starts from."""
-    return checkpoints.saved(parent / "checkpoints")[-1][1]
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> DecoupledAdamW:
-    """Weight decay for matrices only: norms and biases are left alone, as in Ettin."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    settings = recipe.optimizer
-    first, second = settings.betas
-    groups: list[dict[Any, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-    return DecoupledAdamW(
-        groups,
-        lr=recipe.trunk.learning_rate,
-        betas=(first, second),
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-    )
+    if job.start is None:
+        assert recipe.trunk is not None
+        return recipe.trunk.learning_rate, schedules.of_trunk(recipe.trunk, clock)
+    current, peak = checkpoints.learning_rates(job.start)
+    entry = schedules.entry_rate(recipe.anneal, current)
+    if not job.optimizer:
+        peak = entry
+    return peak, schedules.of_anneal(recipe.anneal, entry / peak, clock)
 
 
 def _evaluators(job: Job, recipe: Recipe) -> list[Evaluator]:
@@ -183,7 +170,7 @@ def _evaluators(job: Job, recipe: Recipe) -> list[Evaluator]:
         Evaluator(
             label=component,
             dataloader=data.evaluation_data(job.held_out, component, batch_size=batch),
-            metric_names=["loss"],
+            metric_names=["loss", "accuracy"],
             subset_num_batches=math.ceil(limit / (batch * ranks.count())) if limit else -1,
         )
         for component in job.held_out.components

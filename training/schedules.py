@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.durations import Clock
-from training.recipe import Anneal, Piece, Recipe, Trunk
+from training.recipe import Anneal, Piece, Trunk
 from udfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -171,9 +171,9 @@ def of_anneal(anneal: Anneal, start: float, clock: Clock) -> Schedule:
     return Scaled(_curve(anneal, clock, "anneal", first=1.0), start)
 
 
-def final_rate(recipe: Recipe, total: int, clock: Clock) -> float:
-    """The learning rate that a trunk of ``total`` tokens ends with, as its last checkpoint will have it."""
-    return recipe.trunk.learning_rate * of_trunk(recipe.trunk, replace(clock, total=total))(total)
+def trunk_rate(trunk: Trunk, clock: Clock, tokens: int) -> float:
+    """The learning rate of a trunk after ``tokens``, as a checkpoint there will have it. ``clock`` is the trunk's."""
+    return trunk.learning_rate * of_trunk(trunk, clock)(tokens)
 
 
 def entry_rate(anneal: Anneal, current: float) -> float:

@@ -8,7 +8,7 @@ AdamW. So both meet the same machine, however busy; the ratio is the median over
 
 With a GPU, Ettin's decoders 150m and 400m instead, at 1,024 and 8,192 tokens in bf16: the Trainer's tokens per second
 and its share of the chip's peak (``--peak`` FLOP/s; 6 N D, and 6 width length D for each global layer's causal
-attention); documents one to a row, padded, in a bare loop, and, where accelerate is installed, in transformers' Trainer.
+attention); documents one to a row, padded, in a bare loop, and in transformers' Trainer where accelerate is installed.
 """
 
 from __future__ import annotations
