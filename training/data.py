@@ -105,6 +105,12 @@ def evaluation_data(export: Export, component: str, *, batch_size: int) -> DataS
     return _spec(dataset, batch_size, drop_last=False)
 
 
+def all_samples(export: Export) -> TokenDataset:
+    """The samples of an export by their ids, through ``get_item``."""
+    streams = [Stream(local=str(export.folder / stream.path)) for stream in export.streams()]
+    return TokenDataset(export, streams=streams, batch_size=1, shuffle=False)
+
+
 def close(spec: DataSpec) -> None:
     """Stop the dataset's threads. They would poll until the process ends."""
     loader: Any = spec.dataloader

@@ -20,7 +20,7 @@ from composer import Evaluator, Trainer
 from composer.algorithms import GradientClipping
 from composer.utils import parallelism, reproducibility
 
-from training import checkpoints, data, optimizers, ranks, schedules, starts
+from training import checkpoints, data, optimizers, ranks, schedules, starts, trackers
 from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
@@ -115,6 +115,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
                 marks=job.marks,
             ),
         ],
+        loggers=trackers.make(recipe.loggers, job.folder, recipe.name),
         run_name=job.folder.name,
         load_path=str(start) if start else None,
         load_ignore_keys=None if saved else NOT_INHERITED if continues else [*NOT_INHERITED, "state/dataset_state"],

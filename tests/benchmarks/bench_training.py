@@ -38,7 +38,7 @@ from training import data, run  # noqa: E402
 from training.exports import Export  # noqa: E402
 from training.models import SUITE_VOCABULARY, attention, count_parameters, make  # noqa: E402
 from training.objectives import LanguageModel, objective  # noqa: E402
-from training.recipe import Anneal, Evaluation, Model, Optimizer, Recipe, Trunk, suite  # noqa: E402
+from training.recipe import Evaluation, Model, Optimizer, Recipe, Trunk, suite  # noqa: E402
 from warehouse.lake import Lake  # noqa: E402
 
 END_OF_TEXT = 0
@@ -50,10 +50,7 @@ def recipe(model: Model, batch_tokens: int, microbatch: int, precision: Any = "f
     return Recipe(
         name="bench",
         model=model,
-        trunk=Trunk("m", 10**12, 1e-3),
-        anneal=Anneal(10**12),
-        arms={"control": "m"},
-        control="control",
+        trunk=Trunk("m", learning_rate=1e-3),
         evaluation=Evaluation("m", samples=1),
         batch_tokens=batch_tokens,
         microbatch=microbatch,
