@@ -1,4 +1,4 @@
--- What a run saw between two of its checkpoints, by label: every occurrence of a document in a batch counts.
+-- What a run saw between two of its checkpoints, by label: documents once each, their tokens as often as they were seen.
 {{ config(materialized='view') }}
 {% set labelled %}
 (
