@@ -25,7 +25,7 @@ from typing import Any
 
 from training import ranks, results, schedules, starts
 from training.durations import Clock
-from training.exports import Export
+from training.exports import Export, MixtureChangedError
 from training.recipe import Anneal, Recipe, Variant
 from training.starts import CARD, Origin
 from udfs.errors import CuveeError, UsageError
@@ -33,10 +33,6 @@ from warehouse.cli.output import Output
 from warehouse.lake import Lake
 
 TRUNK = "trunk"
-
-
-class MixtureChangedError(UsageError):
-    """A run folder was begun on another export than the one that would be read now."""
 
 
 class RecipeChangedError(UsageError):
@@ -238,6 +234,7 @@ def _train_all(
         if missing and sweep[0] not in todo:
             out.note(f"the trunk's checkpoints are gone from {trunk}: it is trained again")
             todo = [sweep[0], *todo]
+    ranks.join()
     with data.shared_memory():
         for number, run in enumerate(todo, 1):
             before = run.start * recipe.batch_tokens + (origin.tokens if origin else 0)

@@ -23,42 +23,92 @@ from streaming.base import constant
 from streaming.base.util import clean_stale_shared_memory
 from torch import Tensor
 
-from training.exports import Export
+from training import ranks
+from training.exports import Export, MixtureChangedError
 
 #: Fixed, because Streaming's default is the number of machines, and the order of samples depends on it.
 CANONICAL_NODES = 1
 
 
 class TokenDataset(StreamingDataset):
-    """Samples as ``input_ids`` (any integer array) and ``sample_id``. ``column`` is where the export has the tokens."""
+    """Samples of an export as ``input_ids`` (any integer array) and ``sample_id``.
 
-    def __init__(self, column: str, **options: Any) -> None:
-        super().__init__(num_canonical_nodes=CANONICAL_NODES, **options)
-        self._column = column
+    Its place in the data is kept with the mixture's fingerprint, and taken up again on the same mixture only.
+    ``continues``: the first place that is taken up is another run's, whose clock does not go on in this one.
+    """
+
+    def __init__(self, export: Export, *, continues: bool = False, **options: Any) -> None:
+        with _naming():
+            super().__init__(num_canonical_nodes=CANONICAL_NODES, **options)
+        self._column = export.manifest.column
+        self._mixture = _mixture(export)
+        self._continues = continues
+        self._begun = (0, 0)  # an epoch, and how many of its samples another run has read
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
         """One sample by its id."""
         return {"input_ids": super().get_item(sample_id, retry)[self._column], "sample_id": int(sample_id)}
 
+    def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
+        """The place in the data. Composer counts ``num_samples`` from where this run began in its first epoch."""
+        state = super().state_dict(num_samples, from_beginning)
+        epoch, samples = self._begun
+        if from_beginning and state["epoch"] == epoch:
+            state["sample_in_epoch"] += samples
+        return {**state, **self._mixture, "begun": self._begun}
 
-def training_data(export: Export, *, batch_size: int, seed: int) -> DataSpec:
+    def load_state_dict(self, obj: dict[str, Any]) -> None:
+        """Go on from there. Raises MixtureChangedError if that was a place in another mixture."""
+        changed = [key for key, value in self._mixture.items() if obj.get(key) != value]
+        if changed:
+            was, now = ((one.get("mixture"), str(one.get(changed[-1]))[:12]) for one in (obj, self._mixture))
+            raise MixtureChangedError(
+                f"the checkpoint's place in the data is one in {was[0]} ({changed[-1]} {was[1]}), and {now[0]}"
+                f" ({now[1]}) is another mixture",
+                hint="go on with the mixture that the run was begun on, or train in another folder: --out",
+            )
+        self._begun = (obj["epoch"], obj["sample_in_epoch"]) if self._continues else tuple(obj["begun"])
+        super().load_state_dict({key: value for key, value in obj.items() if key not in (*self._mixture, "begun")})
+
+
+def training_data(export: Export, *, batch_size: int, seed: int, continues: bool = False) -> DataSpec:
     """Shuffled batches of ``batch_size`` sequences per process, every stream as often as the mixture says.
 
     ``seed`` alone gives the order. A last, smaller batch of an epoch is dropped, so that every batch has the same
-    number of tokens.
+    number of tokens. ``continues``: see TokenDataset.
     """
     streams = [Stream(local=str(export.folder / stream.path), repeat=stream.repeat) for stream in export.streams()]
     dataset = TokenDataset(
-        export.manifest.column, streams=streams, batch_size=batch_size, shuffle=True, shuffle_seed=seed
+        export, continues=continues, streams=streams, batch_size=batch_size, shuffle=True, shuffle_seed=seed
     )
     return _spec(dataset, batch_size, drop_last=True)
+
+
+def _mixture(export: Export) -> dict[str, Any]:
+    """What a place in the data is a place in."""
+    manifest = export.manifest
+    own = {"mixture": manifest.mixture, "fingerprint": manifest.fingerprint, "export": manifest.export_id}
+    return {**own, "left_out": export.left_out}
+
+
+def reads_on(checkpoint: Path, export: Export, seed: int) -> bool:
+    """Whether a checkpoint's place in the data is one in the same samples in the same order."""
+    content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
+    place = (content["state"].get("dataset_state") or {}).get("train") or {}
+    return place.items() >= {**_mixture(export), "shuffle_seed": seed}.items()
 
 
 def evaluation_data(export: Export, component: str, *, batch_size: int) -> DataSpec:
     """All samples of one component once, in their order."""
     streams = [Stream(local=str(export.folder / stream.path)) for stream in export.streams(component)]
-    dataset = TokenDataset(export.manifest.column, streams=streams, batch_size=batch_size, shuffle=False)
+    dataset = TokenDataset(export, streams=streams, batch_size=batch_size, shuffle=False)
     return _spec(dataset, batch_size, drop_last=False)
+
+
+def all_samples(export: Export) -> TokenDataset:
+    """The samples of an export by their ids, through ``get_item``."""
+    streams = [Stream(local=str(export.folder / stream.path)) for stream in export.streams()]
+    return TokenDataset(export, streams=streams, batch_size=1, shuffle=False)
 
 
 def close(spec: DataSpec) -> None:
@@ -77,7 +127,7 @@ def shared_memory() -> Iterator[None]:
     next one fails with FileExistsError. Its own cleaning removes every block on the machine, those of living processes
     too. Here a number's blocks go if no process maps one of them, and no other run of ours may be about to.
     """
-    with (Path(tempfile.gettempdir()) / f"cuvee-streaming-{os.getuid()}.lock").open("a") as lock:
+    with _lock_file("lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -86,6 +136,21 @@ def shared_memory() -> Iterator[None]:
             _clean()
         fcntl.flock(lock, fcntl.LOCK_SH)  # held by every run for as long as it lives
         yield
+
+
+@contextlib.contextmanager
+def _naming() -> Iterator[None]:
+    """Let one run at a time choose the number of its blocks: every rank looks for the lowest free one by itself."""
+    with _lock_file("naming").open("a") as lock:
+        if ranks.first_here():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        ranks.wait()
+        yield
+        ranks.wait()
+
+
+def _lock_file(what: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"cuvee-streaming-{os.getuid()}.{what}"
 
 
 def _clean() -> None:

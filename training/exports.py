@@ -16,6 +16,10 @@ class ExportMismatchError(UsageError):
     """Exports of one recipe that were not made for each other, or not for training."""
 
 
+class MixtureChangedError(UsageError):
+    """A run was begun on another export than the one that would be read now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
     """A mixture on disk, as token sequences. ``left_out`` is a component of it that is not read."""

@@ -21,13 +21,24 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def wait() -> None:
-    """Wait until every process has come here. One that fails instead ends them all, through the launcher."""
+def first_here() -> bool:
+    """Whether this process is the first one of its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def join() -> None:
+    """Connect the processes. Before any dataset is made: Streaming would connect and disconnect for each."""
     if count() == 1:
         return
     import torch
     from composer.utils import dist
 
-    if not dist.is_initialized():
-        dist.initialize_dist("gpu" if torch.cuda.is_available() else "cpu")
-    dist.barrier()
+    dist.initialize_dist("gpu" if torch.cuda.is_available() else "cpu")
+
+
+def wait() -> None:
+    """Wait until every process has come here. One that fails instead ends them all, through the launcher."""
+    if count() > 1:
+        from composer.utils import dist
+
+        dist.barrier()

@@ -20,7 +20,7 @@ from composer import Evaluator, Trainer
 from composer.algorithms import GradientClipping
 from composer.utils import parallelism, reproducibility
 
-from training import checkpoints, data, optimizers, ranks, schedules, starts
+from training import checkpoints, data, optimizers, ranks, schedules, starts, trackers
 from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
@@ -33,12 +33,12 @@ from training.speed import Speed
 from udfs.errors import UsageError
 from warehouse.cli.output import Progress
 
-#: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, the place in the data (the mixture
-#: is another one), what callbacks and metrics remember, the random state. Weights and optimizer state remain.
+#: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, what callbacks and metrics
+#: remember, the random state; and, unless mixture and seed are the trunk's, the place in the data. Weights and the
+#: optimizer's state remain.
 NOT_INHERITED = [
     "state/timestamp",
     "state/schedulers",
-    "state/dataset_state",
     "state/callbacks",
     "state/train_metrics",
     "state/eval_metrics",
@@ -86,9 +86,10 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     per_rank, rest = divmod(sequences, ranks.count())
     if rest:
         raise UsageError(f"a batch of {sequences:,} sequences cannot be shared equally by {ranks.count()} processes")
-    train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed)
-    measurements = Measurements(job.folder / "metrics")
     inherited = job.start if job.optimizer and not saved else None
+    continues = inherited is not None and data.reads_on(inherited, job.export, job.seed)
+    train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed, continues=continues)
+    measurements = Measurements(job.folder / "metrics")
     start = saved[-1][1] if saved else inherited
     trainer = Trainer(
         model=model,
@@ -114,9 +115,10 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
                 marks=job.marks,
             ),
         ],
+        loggers=trackers.make(recipe.loggers, job.folder, recipe.name),
         run_name=job.folder.name,
         load_path=str(start) if start else None,
-        load_ignore_keys=None if saved else NOT_INHERITED,
+        load_ignore_keys=None if saved else NOT_INHERITED if continues else [*NOT_INHERITED, "state/dataset_state"],
         load_progress_bar=False,
         progress_bar=False,
         device_train_microbatch_size=min(recipe.microbatch or per_rank, per_rank),

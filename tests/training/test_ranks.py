@@ -20,7 +20,8 @@ pytestmark = pytest.mark.xdist_group("ranks")
 
 CUVEE = ("-c", "from warehouse.cli import main; main()")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-SMALL = ("arms={control: upsampled}", "seeds=[1]", "checkpoints.every=4096", "anneal.tokens=6144")
+#: 4 batches, then 12 that go beyond an epoch of 10.
+SMALL = ("arms={control: upsampled}", "seeds=[1]", "checkpoints={}", "trunk.tokens=2048", "anneal.tokens=6144")
 
 
 def anneal(folder: Path, processes: int, *settings: str) -> subprocess.CompletedProcess[str]:
@@ -39,31 +40,39 @@ def anneal(folder: Path, processes: int, *settings: str) -> subprocess.Completed
     )
 
 
+def outcome(folder: Path, processes: int, *settings: str) -> tuple[list[Any], list[Any]]:
+    """Metrics, and the samples of every batch with the number of ranks that read them."""
+    lake = Lake.create(folder / "lake")
+    write_exports(lake, folder / "exports")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    done = anneal(folder, processes, *settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    reader = lake.reader()
+    metrics = reader.execute(
+        "select arm, name, component, batch, value from runs.metrics join runs.runs using (run_id) order by all"
+    )
+    batches = lake.reader().execute(
+        "select arm, batch, list_sort(flatten(list(sample_ids))), count(distinct rank)"
+        " from runs.batches join runs.runs using (run_id) group by all order by all"
+    )
+    return metrics.fetchall(), batches.fetchall()
+
+
 @pytest.mark.parametrize(
-    "settings", [(), ("model.kind=encoder",), ("fsdp={}",)], ids=["causal_lm", "masked_lm", "fsdp"]
+    ("settings", "tolerance"),
+    [
+        pytest.param((), 1e-5, id="causal_lm"),
+        pytest.param(("model.kind=encoder",), 1e-5, id="masked_lm"),
+        pytest.param(("fsdp={}",), 1e-4, id="fsdp", marks=pytest.mark.prove),  # sums in another order than DDP
+    ],
 )
-def test_two_processes_give_the_losses_of_one(tmp_path: Path, settings: tuple[str, ...]) -> None:
-    found: list[dict[str, Any]] = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        lake = Lake.create(folder / "lake")
-        write_exports(lake, folder / "exports")
-        (folder / "tiny.yaml").write_text(RECIPE)
-        done = anneal(folder, processes, *(settings if processes == 2 or "fsdp={}" not in settings else ()))
-        assert done.returncode == 0, done.stdout + done.stderr
-        reader = lake.reader()
-        metrics = reader.execute(
-            "select arm, name, component, batch, value from runs.metrics join runs.runs using (run_id) order by all"
-        ).fetchall()
-        batches = reader.execute(
-            "select arm, batch, list_sort(flatten(list(sample_ids))), count(distinct rank)"
-            " from runs.batches join runs.runs using (run_id) group by all order by all"
-        ).fetchall()
-        found.append({"metrics": metrics, "batches": batches})
-    alone, together = found
-    assert [row[:3] for row in together["batches"]] == [row[:3] for row in alone["batches"]]
-    assert {row[3] for row in together["batches"]} == {2}
-    assert {len(row[2]) for row in together["batches"]} == {16}
-    assert [row[:4] for row in together["metrics"]] == [row[:4] for row in alone["metrics"]]
-    for ours, theirs in zip(together["metrics"], alone["metrics"], strict=True):
-        assert ours[4] == pytest.approx(theirs[4], abs=1e-5), ours
+def test_two_processes_give_the_losses_of_one(tmp_path: Path, settings: tuple[str, ...], tolerance: float) -> None:
+    plain = tuple(setting for setting in settings if not setting.startswith("fsdp"))
+    metrics, batches = outcome(tmp_path / "1", 1, *plain)
+    shared_metrics, shared_batches = outcome(tmp_path / "2", 2, *settings)
+    assert [row[:3] for row in shared_batches] == [row[:3] for row in batches]
+    assert {row[3] for row in shared_batches} == {2}
+    assert {len(row[2]) for row in shared_batches} == {16}
+    assert [row[:4] for row in shared_metrics] == [row[:4] for row in metrics]
+    for ours, theirs in zip(shared_metrics, metrics, strict=True):
+        assert ours[4] == pytest.approx(theirs[4], abs=tolerance), ours
