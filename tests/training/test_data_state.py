@@ -15,7 +15,6 @@ from warehouse.lake import Lake
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
-pytestmark = pytest.mark.xdist_group("shared memory")
 
 if TYPE_CHECKING:
     from training.run import Job

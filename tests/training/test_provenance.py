@@ -17,7 +17,6 @@ from udfs.errors import UsageError
 from warehouse.lake import Lake
 
 pytest.importorskip("streaming")
-pytestmark = pytest.mark.xdist_group("shared memory")
 
 COMMON, RARE = language(1, 30), language(2, 10)
 #: Samples of each batch and rank. Ids up to 29 are common's, then come rare's.
