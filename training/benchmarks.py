@@ -53,7 +53,7 @@ _FORMS: Mapping[tuple[str, ...], Mapping[str, Any]] = {
         "output_type": "generate_until",
         "doc_to_text": "context",
         "doc_to_target": "answer",
-        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 32, "do_sample": False},
+        "generation_kwargs": {"until": ["\n"], "do_sample": False},
         "metric_list": [{"metric": "exact_match", "ignore_case": True, "ignore_punctuation": True}],
     },
 }
@@ -144,6 +144,11 @@ def _form(question: object) -> tuple[str, ...] | None:
     return next((form for form in _FORMS if all(key in question for key in form)), None)
 
 
+def _with_length(form: Mapping[str, Any], most: int) -> dict[str, Any]:
+    generation = form.get("generation_kwargs")
+    return {**form, **({"generation_kwargs": {**generation, "max_gen_toks": most}} if generation else {})}
+
+
 def _asked(model: Path, questions: Mapping[str, Sequence[dict[str, Any]]], shots: int) -> list[Score]:
     from training.quiet import silence
 
@@ -159,6 +164,7 @@ def _asked(model: Path, questions: Mapping[str, Sequence[dict[str, Any]]], shots
     loaded = library.AutoModelForCausalLM.from_pretrained(model).eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     asked = HFLM(pretrained=loaded.to(device), tokenizer=tokenizer, device=device, batch_size=8)
+    most = min(32, asked.max_length // 4)  # tokens of an answer
     tasks = [
         {
             "task": name,
@@ -166,7 +172,7 @@ def _asked(model: Path, questions: Mapping[str, Sequence[dict[str, Any]]], shots
             "test_split": "test",
             "fewshot_split": "test",
             "num_fewshot": shots,
-            **_FORMS[_form(docs[0]) or ()],
+            **_with_length(_FORMS[_form(docs[0]) or ()], most),
         }
         for name, docs in questions.items()
     ]

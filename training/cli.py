@@ -114,6 +114,28 @@ def export_checkpoint(source: Path, target: Path, without_tokenizer: bool, lake_
     )
 
 
+@checkpoint.command(name="order")
+@click.argument("run_id", metavar="RUN_ID")
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--prefix", metavar="NAME", help="What the folders are called  [default: checkpoint, or decay]")
+@lake_option
+@output_options
+def write_order(run_id: str, target: Path, prefix: str | None, lake_dir: Path | None, out: Output) -> None:
+    """Write the tokens a run read, in order, as Parquet files (step, input_ids) between its checkpoints.
+
+    RUN_ID is one of runs.runs. The layout is that of Ettin's released data order.
+
+        cuvee checkpoint order demo-trunk-17-0123456789ab data-order
+    """
+    from training.data_order import write
+
+    files = write(open_lake(lake_dir), run_id, target, prefix)
+    if out.as_json:
+        out.json([str(path) for path in files])
+        return
+    out.text(f"{len(files)} files in {target}")
+
+
 @checkpoint.command(name="evaluate")
 @click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))

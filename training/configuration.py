@@ -107,7 +107,11 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> Node:
     more = [one for key, value in changes if key == EXTENDS for one in _listed(value)]
     root = _extended(path, (), more)
     for key, value in changes:
-        root = root.with_value(key, value) if key != EXTENDS else root
+        if key != EXTENDS:
+            nothing = value.value is None  # takes away what stands there, as in a recipe that extends another
+            root = (
+                _merged(root, Node({}, root.where).with_value(key, value)) if nothing else root.with_value(key, value)
+            )
     return _filled(root, root)
 
 

@@ -41,11 +41,7 @@ class TokenDataset(StreamingDataset):
         with _naming():
             super().__init__(num_canonical_nodes=CANONICAL_NODES, **options)
         self._column = export.manifest.column
-        self._mixture = {
-            "mixture": export.manifest.mixture,
-            "fingerprint": export.manifest.fingerprint,
-            "export": export.manifest.export_id,
-        }
+        self._mixture = _mixture(export)
         self._continues = continues
         self._begun = (0, 0)  # an epoch, and how many of its samples another run has read
 
@@ -88,11 +84,31 @@ def training_data(export: Export, *, batch_size: int, seed: int, continues: bool
     return _spec(dataset, batch_size, drop_last=True)
 
 
+def _mixture(export: Export) -> dict[str, Any]:
+    """What a place in the data is a place in."""
+    manifest = export.manifest
+    own = {"mixture": manifest.mixture, "fingerprint": manifest.fingerprint, "export": manifest.export_id}
+    return {**own, "left_out": export.left_out}
+
+
+def reads_on(checkpoint: Path, export: Export, seed: int) -> bool:
+    """Whether a checkpoint's place in the data is one in the same samples in the same order."""
+    content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
+    place = (content["state"].get("dataset_state") or {}).get("train") or {}
+    return place.items() >= {**_mixture(export), "shuffle_seed": seed}.items()
+
+
 def evaluation_data(export: Export, component: str, *, batch_size: int) -> DataSpec:
     """All samples of one component once, in their order."""
     streams = [Stream(local=str(export.folder / stream.path)) for stream in export.streams(component)]
     dataset = TokenDataset(export, streams=streams, batch_size=batch_size, shuffle=False)
     return _spec(dataset, batch_size, drop_last=False)
+
+
+def all_samples(export: Export) -> TokenDataset:
+    """The samples of an export by their ids, through ``get_item``."""
+    streams = [Stream(local=str(export.folder / stream.path)) for stream in export.streams()]
+    return TokenDataset(export, streams=streams, batch_size=1, shuffle=False)
 
 
 def close(spec: DataSpec) -> None:

@@ -266,6 +266,7 @@ class Recipe:
     precision: Literal["fp32", "amp_bf16"] = "fp32"
     checkpoints: Checkpoints = Checkpoints()
     fsdp: Fsdp | None = None
+    loggers: tuple[Literal["file", "tensorboard", "mlflow", "wandb"], ...] = ()
 
     @property
     def learns(self) -> Literal["causal_lm", "masked_lm", "masked_next_token"]:

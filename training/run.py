@@ -11,7 +11,6 @@ A run's folder holds
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from composer import Evaluator, Trainer
 from composer.algorithms import GradientClipping
 from composer.utils import parallelism, reproducibility
 
-from training import checkpoints, data, optimizers, ranks, schedules, starts
+from training import checkpoints, data, optimizers, ranks, schedules, starts, trackers
 from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
@@ -87,10 +86,10 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     per_rank, rest = divmod(sequences, ranks.count())
     if rest:
         raise UsageError(f"a batch of {sequences:,} sequences cannot be shared equally by {ranks.count()} processes")
-    continues = not saved and _same_data(job)
+    inherited = job.start if job.optimizer and not saved else None
+    continues = inherited is not None and data.reads_on(inherited, job.export, job.seed)
     train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed, continues=continues)
     measurements = Measurements(job.folder / "metrics")
-    inherited = job.start if job.optimizer and not saved else None
     start = saved[-1][1] if saved else inherited
     trainer = Trainer(
         model=model,
@@ -116,6 +115,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
                 marks=job.marks,
             ),
         ],
+        loggers=trackers.make(recipe.loggers, job.folder, recipe.name),
         run_name=job.folder.name,
         load_path=str(start) if start else None,
         load_ignore_keys=None if saved else NOT_INHERITED if continues else [*NOT_INHERITED, "state/dataset_state"],
@@ -139,15 +139,6 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         close()
         for spec in (train_data, *(evaluator.dataloader for evaluator in trainer.state.evaluators)):
             data.close(spec)
-
-
-def _same_data(job: Job) -> bool:
-    """Whether a run reads on where its parent stopped: the same samples in the same order."""
-    card = job.start.parent.parent / starts.CARD if job.start and job.optimizer else None
-    if card is None or not card.exists():
-        return False
-    parent = json.loads(card.read_text(encoding="utf-8"))["identity"]
-    return bool((parent["export"], parent["seed"]) == (job.export.manifest.export_id, job.seed))
 
 
 def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:

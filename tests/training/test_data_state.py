@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ from warehouse.lake import Lake
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
-pytestmark = pytest.mark.xdist_group("shared memory")
 
 if TYPE_CHECKING:
     from training.run import Job
@@ -41,14 +39,9 @@ def exports(tmp_path: Path, recipe: Recipe) -> dict[str, Export]:
     return dict(find(lake, recipe))
 
 
-def job(exports: dict[str, Export], folder: Path, steps: int, *, seed: int = 17, parent: Path | None = None) -> Job:
-    from training import checkpoints
+def job(exports: dict[str, Export], folder: Path, steps: int, *, seed: int = 17, start: Path | None = None) -> Job:
     from training.run import Job
 
-    start = checkpoints.saved(parent / "checkpoints")[-1][1] if parent else None
-    folder.mkdir(exist_ok=True)
-    identity = {"export": exports["baseline"].manifest.export_id, "seed": seed}
-    (folder / "run.json").write_text(json.dumps({"identity": identity}))
     return Job(folder, exports["baseline"], exports["held_out"], steps, seed, start)
 
 
@@ -69,14 +62,14 @@ def test_an_anneal_on_the_trunks_mixture_and_seed_reads_on(
     """Four batches of an epoch of eleven are the trunk's; the anneal goes on, into the next epoch, also when broken."""
     unbroken = train(job(exports, tmp_path / "unbroken", 16), recipe)
     trunk = job(exports, tmp_path / "trunk", 4)
-    seen = train(trunk, recipe)
-    anneal = job(exports, tmp_path / "anneal", 12, parent=trunk.folder)
-    assert seen + train(anneal, recipe) == unbroken
+    last = trunk.folder / "checkpoints" / "ba000000000004.pt"
+    anneal = job(exports, tmp_path / "anneal", 12, start=last)
+    assert train(trunk, recipe) + train(anneal, recipe) == unbroken
     for batch, path in ((12, 4), (12, 8)):
         for later in range(path + 4, batch + 1, 4):
             (anneal.folder / "checkpoints" / f"ba{later:012}.pt").unlink()
         assert train(anneal, recipe) == unbroken[4:]
-    other = job(exports, tmp_path / "other", 4, seed=1, parent=trunk.folder)
+    other = job(exports, tmp_path / "other", 4, seed=1, start=last)
     first = train(job(exports, tmp_path / "fresh", 4, seed=1), recipe)
     assert train(other, recipe) == first, "another seed is another order, from its beginning"
 

@@ -22,12 +22,12 @@ SOURCES = ("web/extracted_docs", "domains/literature_chapters", "domains/domain_
 MODELS = {
     "documents": """
 select d.doc_id, any_value(coalesce(
-    case when o.metadata ->> '$.domain' in ('law', 'mathematics', 'medicine') then o.metadata ->> '$.domain' end,
+    case when (o.metadata ->> '$.domain') in ('law', 'mathematics', 'medicine') then o.metadata ->> '$.domain' end,
     'general')) as component,
     {{ held_out('d.doc_id', share=0.1, seed=17) }} as held_out
 from {{ source('raw', 'documents') }} as d
 join {{ source('raw', 'occurrences') }} as o on o.doc_id = d.doc_id
-where o.source <> 'domain_docs' or o.metadata ->> '$.domain' in ('law', 'mathematics', 'medicine')
+where o.source <> 'domain_docs' or (o.metadata ->> '$.domain') in ('law', 'mathematics', 'medicine')
 group by d.doc_id
 """,
     "training_documents": "select doc_id from {{ ref('documents') }} where not held_out",

@@ -16,7 +16,6 @@ from warehouse.lake import Lake
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
-pytestmark = pytest.mark.xdist_group("ranks")
 
 CUVEE = ("-c", "from warehouse.cli import main; main()")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}

@@ -7,15 +7,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.training.tiny_sweep import RECIPE, Part, language, write_export, write_exports
+from training import starts
 from training.anneal import runs
 from training.exports import Export
-from training.plan import plan
+from training.models import Parameters, make
+from training.plan import measured, plan
 from training.recipe import Recipe, read_recipe
 from udfs.errors import UsageError
 from warehouse.export.manifest import Component, Manifest, Stream
@@ -152,8 +155,11 @@ def test_a_plan_tells_time_and_memory_from_earlier_runs(place: Path) -> None:
     assert cost["saving"] == pytest.approx(15 * 12288 / cost["tokens"])
     assert cost["flops"] == 6 * shown["parameters"]["total"] * cost["tokens"]
     assert [curve["run"] for curve in shown["curves"]] == ["trunk", "anneal-w25", "anneal-w50"]
-    other = cuvee(place, "anneal", "sweep.yaml", "--plan", "--set", "model.hidden=128", "--set", "model.heads=2")
-    assert "by FLOPs from" in other.stdout
+    recipe, lake = read_recipe(place / "sweep.yaml"), Lake.open(place / "lake")
+    larger = measured(lake, recipe, Parameters(2 * shown["parameters"]["total"], 0))
+    assert larger is not None and not larger.same
+    assert larger.tokens_per_second == pytest.approx(shown["speed"]["tokens_per_second"] / 2)
+    assert measured(lake, replace(recipe, precision="amp_bf16"), Parameters(1, 0)) is None
 
 
 def test_sql_compares_runs_as_the_table_does(place: Path) -> None:
@@ -234,18 +240,24 @@ def test_recipes_extend_each_other(tmp_path: Path) -> None:
 
 
 def test_a_start_that_does_not_fit_is_refused(place: Path) -> None:
-    start = ("--set", "trunk=", "--set", "start.checkpoint=runs/sweep/trunk-17", "--set", "anneal.tokens=2048")
-    missing = cuvee(place, "anneal", "tiny.yaml", *start, "--set", "start.checkpoint=runs/none", "--set", "name=n")
-    assert missing.returncode == 2
-    assert "no checkpoint to start from in runs/none" in missing.stderr
-    other = cuvee(place, "anneal", "tiny.yaml", *start, "--set", "optimizer.name=lionw", "--set", "name=n")
-    assert other.returncode == 2
-    assert "another optimizer: decoupled_adamw, not lionw" in other.stderr
-    sizes = ("--set", "model.layers=3", "--set", "start.optimizer=false", "--set", "name=n")
-    larger = cuvee(place, "anneal", "tiny.yaml", *start, *sizes)
-    assert larger.returncode == 2
-    assert "holds another model" in larger.stderr
-    assert "Traceback" not in larger.stderr
+    def start(*options: str, checkpoint: str = "runs/sweep/trunk-17") -> Recipe:
+        own = ("trunk=", "anneal.tokens=2048", f"start.checkpoint={place / checkpoint}", *options)
+        return read_recipe(place / "tiny.yaml", own)
+
+    for recipe, words in (
+        (start(checkpoint="runs/none"), "no checkpoint to start from in"),
+        (start("optimizer.name=lionw"), "another optimizer: decoupled_adamw, not lionw"),
+        (start("model.kind=encoder"), "another model: decoder, not encoder"),
+    ):
+        assert recipe.start is not None
+        with pytest.raises(UsageError, match=words):
+            starts.check(starts.find(recipe.start), recipe)
+    weights = start("start.optimizer=false", "model.kind=encoder", "model.layers=3")
+    assert weights.start is not None
+    origin = starts.check(starts.find(weights.start), weights)
+    assert (origin.path.name, origin.tokens) == ("ba000000000018.pt", 9216)
+    with pytest.raises(UsageError, match=r"holds another model: .* absent, the recipe's"):
+        starts.put(origin.path, make(weights.model, 65, 32, end_of_text=0))
 
 
 def made_up(recipe: Recipe, name: str, folder: Path) -> Export:

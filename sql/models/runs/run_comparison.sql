@@ -20,7 +20,7 @@ with run as (
         cast(config ->> '$.parameters' as bigint) as parameters,
         cast(config ->> '$.parameters_without_embeddings' as bigint) as parameters_without_embeddings
     from {{ source('runs', 'runs') }}
-    where config ->> '$.control' is not null
+    where (config ->> '$.control') is not null
 ),
 measured as (
     select
