@@ -52,7 +52,9 @@ def test_training_knows_the_lake_and_the_manifest_only() -> None:
     assert not broken, "\n".join(broken)
 
 
-@pytest.mark.parametrize("command", [["--help"], ["anneal", "--help"], ["export", "--help"], ["build", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["anneal", "--help"], ["distil", "--help"], ["export", "--help"], ["build", "--help"]]
+)
 def test_help_loads_neither_torch_nor_transformers(command: list[str]) -> None:
     script = (
         "import sys; from warehouse.cli import cli\n"

@@ -42,9 +42,8 @@ student: {student}
 max_tokens: 24
 tokens: {tokens}
 sequence_length: 256
-batch_tokens: 2048
-learning_rate: 5e-3
-checkpoints: {{every: 10ki, keep: 2}}
+batch_tokens: 512
+learning_rate: 3e-3
 """
 STUDENTS = {
     "writer": "{kind: generative, tokenizer: words, layers: 2, hidden: 64, intermediate: 128, heads: 2,"
@@ -56,18 +55,17 @@ STUDENTS = {
 def made_up(count: int) -> Iterator[Passage]:
     """Passages whose words tell three domains apart."""
     draw = random.Random(7)
-    words = {domain: [f"{domain[:3]}{n:02}" for n in range(12)] for domain in DOMAINS[:3]}
+    words = {domain: [f"{domain[:3]}{n:02}" for n in range(4)] for domain in DOMAINS[:3]}
     for number in range(count):
         domain = DOMAINS[number % 3]
-        n = draw.choice((12, 80, 130))
-        text = " ".join(draw.choice(words[domain]) if draw.random() < 0.5 else "word" for _ in range(n))
+        n = draw.choice((12, 75, 110))
+        text = " ".join(draw.choice(words[domain]) if draw.random() < 0.8 else "word" for _ in range(n))
         yield Passage(f"{number // 4}#{number % 4}", text, domain)
 
 
-def recipe(folder: Path, name: str, tokens: int = 200_000) -> Path:
+def recipe(folder: Path, name: str, tokens: int = 150_000) -> Path:
     path = folder / f"{name}.yaml"
-    content = RECIPE.format(name=name, student=STUDENTS[name], tokens=tokens)
-    path.write_text(content.replace("10ki", "20480"))
+    path.write_text(RECIPE.format(name=name, student=STUDENTS[name], tokens=tokens))
     return path
 
 
@@ -137,9 +135,11 @@ def test_a_stopped_run_ends_as_an_unbroken_one(
 ) -> None:
     from training.distillation import students
 
-    path = recipe(tmp_path, name, tokens=2048 * 24)
+    tokens = 512 * 24
+    path = recipe(tmp_path, name, tokens)
+    saving = ("--set", f"checkpoints.every={512 * 10}")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(made, path, "--out", str(whole))
+    run(made, path, "--out", str(whole), *saving)
     step = students.Weighing.after_dataloader
 
     def stopping(self: Any, state: Any, logger: Any) -> None:
@@ -149,19 +149,19 @@ def test_a_stopped_run_ends_as_an_unbroken_one(
 
     monkeypatch.setattr(students.Weighing, "after_dataloader", stopping)
     with pytest.raises(RuntimeError, match="plug"):
-        run(made, path, "--out", str(broken))
+        run(made, path, "--out", str(broken), *saving)
     monkeypatch.undo()
     shutil.rmtree(made / "sql" / "labelers")
     lake = Lake.open(made / "lake")
     rows = "select batch, sample_ids from runs.batches join runs.runs using (run_id) where recipe = ? and tokens = ?"
-    before = lake.reader().execute(rows + " order by batch", [name, 2048 * 24]).fetchall()
+    before = lake.reader().execute(rows + " order by batch", [name, tokens]).fetchall()
     with lake.commit("forget", author="test") as commit:
-        commit.sql("delete from runs.runs where recipe = ? and tokens = ?", [name, 2048 * 24])
-    run(made, path, "--out", str(broken))
+        commit.sql("delete from runs.runs where recipe = ? and tokens = ?", [name, tokens])
+    run(made, path, "--out", str(broken), *saving)
     file = "model.safetensors" if name == "writer" else HEADS
     ends = [load_file(next(out.glob(f"*/labeler/{name}/{file}"))) for out in (whole, broken)]
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0] | ends[1])
-    assert lake.reader().execute(rows + " order by batch", [name, 2048 * 24]).fetchall() == before
+    assert lake.reader().execute(rows + " order by batch", [name, tokens]).fetchall() == before
 
 
 @given(st.lists(st.integers(1, 64), max_size=300))
@@ -291,7 +291,7 @@ def test_heads_learn_fdc_by_its_classes_of_three_digits(made: Path) -> None:
     [
         (("teacher=thruth",), "did you mean truth?"),
         (("taxonomy=passage",), "did you mean passages?"),
-        (("documents=distilation_documents",), "did you mean distillation_documents?"),
+        (("documents=distilation_documents",), "did you mean distillation_documents"),
         (("documents=raw.files",), "has no column doc_id"),
         (("student.tokenizer=word",), "did you mean words?"),
         (("tokens=500M", "batch_tokens=8388608"), "a batch has 32,768"),
@@ -312,7 +312,7 @@ def test_what_is_not_in_the_lake_is_said(made: Path, tmp_path: Path, settings: t
         ("student.folder=nowhere", "student.folder"),
         ("name=Two Words", "no name of a labeler"),
         ("batch_tokens=1000", "no whole number"),
-        ("tokens=1k", "less than one batch"),
+        ("tokens=100", "less than one batch"),
         ("pieces=[{to: 1.0}, {to: 0}]", "only one piece"),
     ],
 )

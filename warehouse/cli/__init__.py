@@ -93,6 +93,7 @@ class LazyGroup(click.Group):
 _ENTRY_HELP = {
     "anneal": "Train a trunk and anneal it on mixtures, from a recipe.",
     "checkpoint": "Write a checkpoint as a folder that transformers loads.",
+    "distil": "Train a small labeler on another one's labels, from a recipe.",
 }
 
 
