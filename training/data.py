@@ -24,21 +24,24 @@ from streaming.base.util import clean_stale_shared_memory
 from torch import Tensor
 
 from training.exports import Export
+from training.foreign import fitted
 
 #: Fixed, because Streaming's default is the number of machines, and the order of samples depends on it.
 CANONICAL_NODES = 1
 
 
 class TokenDataset(StreamingDataset):
-    """Samples as ``input_ids`` (any integer array) and ``sample_id``. ``column`` is where the export has the tokens."""
+    """Samples as ``input_ids`` (any integer array, of the export's length) and ``sample_id``."""
 
-    def __init__(self, column: str, **options: Any) -> None:
+    def __init__(self, export: Export, **options: Any) -> None:
         super().__init__(num_canonical_nodes=CANONICAL_NODES, **options)
-        self._column = column
+        self._column = export.manifest.column
+        self._length, self._end = export.sequence_length, export.manifest.end_of_text or 0
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
         """One sample by its id."""
-        return {"input_ids": super().get_item(sample_id, retry)[self._column], "sample_id": int(sample_id)}
+        tokens = super().get_item(sample_id, retry)[self._column]
+        return {"input_ids": fitted(tokens, self._length, self._end), "sample_id": int(sample_id)}
 
 
 def training_data(export: Export, *, batch_size: int, seed: int) -> DataSpec:
@@ -47,17 +50,15 @@ def training_data(export: Export, *, batch_size: int, seed: int) -> DataSpec:
     ``seed`` alone gives the order. A last, smaller batch of an epoch is dropped, so that every batch has the same
     number of tokens.
     """
-    streams = [Stream(local=str(export.folder / stream.path), repeat=stream.repeat) for stream in export.streams()]
-    dataset = TokenDataset(
-        export.manifest.column, streams=streams, batch_size=batch_size, shuffle=True, shuffle_seed=seed
-    )
+    streams = [Stream(**export.place(stream), repeat=stream.repeat) for stream in export.streams()]
+    dataset = TokenDataset(export, streams=streams, batch_size=batch_size, shuffle=True, shuffle_seed=seed)
     return _spec(dataset, batch_size, drop_last=True)
 
 
 def evaluation_data(export: Export, component: str, *, batch_size: int) -> DataSpec:
     """All samples of one component once, in their order."""
-    streams = [Stream(local=str(export.folder / stream.path)) for stream in export.streams(component)]
-    dataset = TokenDataset(export.manifest.column, streams=streams, batch_size=batch_size, shuffle=False)
+    streams = [Stream(**export.place(stream)) for stream in export.streams(component)]
+    dataset = TokenDataset(export, streams=streams, batch_size=batch_size, shuffle=False)
     return _spec(dataset, batch_size, drop_last=False)
 
 
