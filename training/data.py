@@ -25,13 +25,14 @@ from torch import Tensor
 
 from training import ranks
 from training.exports import Export, MixtureChangedError
+from training.foreign import fitted
 
 #: Fixed, because Streaming's default is the number of machines, and the order of samples depends on it.
 CANONICAL_NODES = 1
 
 
 class TokenDataset(StreamingDataset):
-    """Samples of an export as ``input_ids`` (any integer array) and ``sample_id``.
+    """Samples of an export as ``input_ids`` (any integer array, of its length) and ``sample_id``.
 
     Its place in the data is kept with the mixture's fingerprint, and taken up again on the same mixture only.
     ``continues``: the first place that is taken up is another run's, whose clock does not go on in this one.
@@ -41,13 +42,15 @@ class TokenDataset(StreamingDataset):
         with _naming():
             super().__init__(num_canonical_nodes=CANONICAL_NODES, **options)
         self._column = export.manifest.column
+        self._length, self._end = export.sequence_length, export.manifest.end_of_text or 0
         self._mixture = _mixture(export)
         self._continues = continues
         self._begun = (0, 0)  # an epoch, and how many of its samples another run has read
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
         """One sample by its id."""
-        return {"input_ids": super().get_item(sample_id, retry)[self._column], "sample_id": int(sample_id)}
+        tokens = super().get_item(sample_id, retry)[self._column]
+        return {"input_ids": fitted(tokens, self._length, self._end), "sample_id": int(sample_id)}
 
     def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
         """The place in the data. Composer counts ``num_samples`` from where this run began in its first epoch."""
@@ -77,7 +80,7 @@ def training_data(export: Export, *, batch_size: int, seed: int, continues: bool
     ``seed`` alone gives the order. A last, smaller batch of an epoch is dropped, so that every batch has the same
     number of tokens. ``continues``: see TokenDataset.
     """
-    streams = [Stream(local=str(export.folder / stream.path), repeat=stream.repeat) for stream in export.streams()]
+    streams = [Stream(**export.place(stream), repeat=stream.repeat) for stream in export.streams()]
     dataset = TokenDataset(
         export, continues=continues, streams=streams, batch_size=batch_size, shuffle=True, shuffle_seed=seed
     )
@@ -100,7 +103,7 @@ def reads_on(checkpoint: Path, export: Export, seed: int) -> bool:
 
 def evaluation_data(export: Export, component: str, *, batch_size: int) -> DataSpec:
     """All samples of one component once, in their order."""
-    streams = [Stream(local=str(export.folder / stream.path)) for stream in export.streams(component)]
+    streams = [Stream(**export.place(stream)) for stream in export.streams(component)]
     dataset = TokenDataset(export, streams=streams, batch_size=batch_size, shuffle=False)
     return _spec(dataset, batch_size, drop_last=False)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from training import foreign
 from training.recipe import Recipe
 from udfs.errors import CuveeError, UsageError, did_you_mean
 from warehouse.export.manifest import Manifest, Stream
 from warehouse.lake import Lake
+from warehouse.remote import is_url
 
 
 class ExportMismatchError(UsageError):
@@ -22,10 +25,14 @@ class MixtureChangedError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A mixture on disk, as token sequences. ``left_out`` is a component of it that is not read."""
+    """A mixture as token sequences: in a folder, or at a URL that Streaming reads (``remote``).
+
+    ``left_out`` is a component of it that is not read.
+    """
 
     folder: Path
     manifest: Manifest
+    remote: str | None = None
     left_out: str | None = None
 
     def without(self, component: str) -> Export:
@@ -41,6 +48,12 @@ class Export:
         if len(self.components) == 1:
             raise UsageError(f"the mixture {self.manifest.mixture} has nothing but {component!r}")
         return replace(self, left_out=component)
+
+    def place(self, stream: Stream) -> dict[str, Any]:
+        """Where a stream is, as Streaming's ``Stream`` takes it."""
+        if self.remote is not None:
+            return {"remote": f"{self.remote.rstrip('/')}/{stream.path}".removesuffix("/")}
+        return {"local": str(self.folder / stream.path)}
 
     @property
     def sequence_length(self) -> int:
@@ -79,14 +92,16 @@ class Export:
 
 
 def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
-    """The latest export of every mixture of a recipe, by the mixture's name.
+    """The latest export of every mixture of a recipe, by the mixture's name; one with ``/`` in it is a folder or URL.
 
     Raises UsageError where one is missing, with the command that makes it, and ExportMismatchError where they do not
     fit: text instead of tokens, different tokenizers or sequence lengths, a batch that is no whole number of sequences.
     """
     rows = lake.reader().execute("select mixture, path from exports.exports order by exported_at").fetchall()
     latest = {str(mixture): Path(path) for mixture, path in rows}
-    exports = {mixture: _read(mixture, latest.get(mixture)) for mixture in recipe.mixtures}
+    own = {name: _read(name, latest.get(name)) for name in recipe.mixtures if not foreign.is_foreign(name)}
+    known = [export.manifest for export in own.values()]
+    exports = {name: own.get(name) or _foreign(name, known, lake.snapshot()) for name in recipe.mixtures}
     first, *others = exports.values()
     for export in others:
         for what in ("tokenizer_fingerprint", "sequence_length"):
@@ -109,6 +124,10 @@ def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
             f"batch_tokens {recipe.batch_tokens:,} is no whole number of sequences of {first.sequence_length:,} tokens"
         )
     return exports
+
+
+def _foreign(place: str, known: Sequence[Manifest], snapshot_id: int) -> Export:
+    return Export(Path(place).absolute(), foreign.manifest(place, known, snapshot_id), place if is_url(place) else None)
 
 
 def _read(mixture: str, folder: Path | None) -> Export:

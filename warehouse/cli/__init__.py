@@ -21,6 +21,7 @@ COMMANDS = {
     "init": ("warehouse.cli.lake:init", "Create a lake here."),
     "lake": ("warehouse.cli.lake:lake", "Show the lake; check, compact or expire it."),
     "ingest": ("warehouse.cli.ingest:ingest", "Read documents into the lake, or labels of documents."),
+    "attributes": ("warehouse.cli.attributes:attributes", "Read and write scores as Dolma's attribute files."),
     "build": ("warehouse.cli.build:build", "Build seeds, snapshots and models and test them, in dependency order."),
     "run": ("warehouse.cli.build:run", "Build models only."),
     "seed": ("warehouse.cli.build:seed", "Load seeds only."),

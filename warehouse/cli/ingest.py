@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ class _Size(click.ParamType[int]):
 @click.option("--text-field", default="text", show_default=True, metavar="F", help="Field of the text; a.b nests.")
 @click.option("--id-field", default="id", show_default=True, metavar="F", help="Field of the source's own id.")
 @click.option("--url-field", default="url", show_default=True, metavar="F", help="Field of the URL.")
+@click.option("--tokenizer", metavar="NAME|DIR", help="Makes text of MDS samples that are tokens only.")
 @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read, with exit code 1.")
 @click.option("--environment", is_flag=True, help="Also read the files of the installed Python packages.")
 @click.option("--limit-bytes", type=_Size(), metavar="SIZE", help="With --environment: at most this much, e.g. 30MB.")
@@ -63,6 +65,7 @@ def ingest(
     text_field: str,
     id_field: str,
     url_field: str,
+    tokenizer: str | None,
     strict: bool,
     environment: bool,
     limit_bytes: int | None,
@@ -77,6 +80,7 @@ def ingest(
 
     JSONL and JSON (plain, gz, zst), Parquet, MDS folders, WARC, WET and ARC, text, Markdown and source files are told
     by their content. Files that the lake has are not read again. Records that cannot be read go to raw.rejects.
+    URLs such as hf://datasets/NAME/folder or s3://… are downloaded for as long as they are read.
 
     Labels (Parquet, CSV, JSONL) land in labels.<taxonomy> as those of a labeler of their own. A row names its document
     by doc_id, text, url or id, and has a column per category, or category, rank and code.
@@ -96,26 +100,31 @@ def ingest(
     if labels != (labeler is not None) or (taxonomy is not None and not labels):
         raise UsageError("--labels needs --labeler NAME, and --labeler and --taxonomy need --labels")
 
+    from udfs.tokenizer_files import find as find_tokenizer
     from warehouse.ingest import Options, environment_inputs, find_inputs
     from warehouse.ingest import ingest as run
     from warehouse.ingest.records import source_name
+    from warehouse.remote import is_url
 
     if source is not None and source_name(source) is None:
         raise UsageError(f"{source!r} cannot be a source", hint="it names a folder: up to 240 bytes, and not NULL")
     lake = open_lake(lake_dir)
-    inputs = find_inputs(paths)
     if labeler is not None:
         from warehouse.cli.ingest_labels import run as run_labels
 
         options = Options(source, text_field, id_field, url_field, strict)
-        return run_labels(lake, inputs, labeler, taxonomy, project_dir, options, out)
-    if environment:
-        out.note("looking through the installed packages")
-        inputs += environment_inputs(limit_bytes)
-    total = sum(entry.path.stat().st_size for entry in inputs if entry.path.is_file()) / 1e6
-    options = Options(source, text_field, id_field, url_field, strict)
-    with out.progress("ingesting", total, "MB") as progress:
-        report = run(lake, inputs, options, lambda size, name: progress.advance(size / 1e6, name))
+        return run_labels(lake, find_inputs(paths), labeler, taxonomy, project_dir, options, out)
+    with ExitStack() as stack:
+        downloads = stack.enter_context(lake.staging()).folder if any(map(is_url, paths)) else None
+        inputs = find_inputs(paths, downloads)
+        if environment:
+            out.note("looking through the installed packages")
+            inputs += environment_inputs(limit_bytes)
+        total = sum(entry.path.stat().st_size for entry in inputs if entry.path.is_file()) / 1e6
+        decoder = find_tokenizer(tokenizer, lake.root / "tokenizers", Path()) if tokenizer else None
+        options = Options(source, text_field, id_field, url_field, strict, decoder)
+        with out.progress("ingesting", total, "MB") as progress:
+            report = run(lake, inputs, options, lambda size, name: progress.advance(size / 1e6, name))
     _print(report, out)
     if unreadable := [file for file in report.files if file.outcome == "unreadable"]:
         raise CuveeError(f"{len(unreadable)} files could not be read; first {unreadable[0].path}: {unreadable[0].note}")

@@ -21,6 +21,8 @@ What is decided here, for every format:
 - **Rejects** keep up to 64 KiB of the record as it was found; the reason says when there was more.
 - **Source** is the one asked for, else the record's own field ``source``, else the file's name up to the first dot (the
   folder's name for text files in a folder; ``pypi`` for the environment).
+- **Tokens** in MDS samples without text become text by the tokenizer that was asked for, special tokens left out.
+- **URLs** are downloaded into the lake's staging for as long as they are read; raw.files has the URL as path.
 - **Columns** of an occurrence come from ``url``, ``id`` (or the fields asked for), ``license``, and ``created``,
   ``published_at``, ``published`` or ``date`` where that is an ISO 8601 time. All other fields are its metadata, in
   one JSON object.

@@ -11,13 +11,14 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from udfs.errors import UsageError, did_you_mean
 from warehouse.ingest import mds
 from warehouse.ingest.environment import SOURCE, PackageFile, package_files
 from warehouse.lake import CATALOG
+from warehouse.remote import fetch, is_url
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
@@ -28,6 +29,7 @@ class Input:
 
     ``source`` is the source of its documents unless the caller or the record names another; ``folder_source`` that of a
     text file found in a folder, which shares one with its neighbours. ``name`` is the path below what was asked for.
+    ``url`` is where a file was downloaded from.
     """
 
     path: Path
@@ -36,19 +38,45 @@ class Input:
     name: str
     is_mds: bool = False
     package: PackageFile | None = None
+    url: str | None = None
+
+    @property
+    def place(self) -> str:
+        """What raw.files calls it."""
+        return self.url or path_text(self.path)
 
 
-def find_inputs(paths: Sequence[str]) -> list[Input]:
-    """All inputs that paths, folders and globs name, each once, in the order of their paths.
+def find_inputs(paths: Sequence[str], downloads: Path | None = None) -> list[Input]:
+    """All inputs that paths, folders, globs and URLs name, each once, in the order of their paths.
 
-    Raises UsageError for a path that does not exist and for a glob that matches nothing.
+    What is at URLs is downloaded into folders in ``downloads``; without one, a URL is a path. Raises UsageError for a
+    path that does not exist and for a glob that matches nothing, CuveeError for a URL that cannot be read.
     """
     found: dict[Path, Input] = {}
-    for text in paths:
+    for number, text in enumerate(paths):
+        if downloads is not None and is_url(text) and not os.path.lexists(text):
+            folder = downloads / str(number)
+            fetch(text, folder)
+            for entry in _walk(folder):
+                found[entry.path] = _downloaded(entry, text.rstrip("/"), folder)
+            continue
         for path in _expand(text):
             for entry in _walk(path) if path.is_dir() else [_file(path)]:
                 found.setdefault(entry.path, entry)
     return [found[path] for path in sorted(found)]
+
+
+def _downloaded(entry: Input, url: str, folder: Path) -> Input:
+    """An input below a URL. A file at the URL itself was downloaded under its own name."""
+    below = entry.path.relative_to(folder).as_posix()
+    name = url.rpartition("/")[2]
+    source = name if entry.path == folder else entry.source
+    return replace(
+        entry,
+        source=source,
+        folder_source=name if entry.folder_source == folder.name else entry.folder_source,
+        url=url if below in (".", name) else f"{url}/{below}",
+    )
 
 
 def environment_inputs(limit_bytes: int | None) -> list[Input]:

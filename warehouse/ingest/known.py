@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import Location
 from warehouse.ingest import mds
-from warehouse.ingest.inputs import Input, path_text
+from warehouse.ingest.inputs import Input
 from warehouse.ingest.records import Options, StrictError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class KnownFiles:
         self._lake, self._options = lake, options
         self._paths: defaultdict[str, list[_Row]] = defaultdict(list)
         self._fresh: dict[str, _Row] = {}
-        paths = [path_text(entry.path) for entry in inputs]
+        paths = [entry.place for entry in inputs]
         for row in self._rows(f"{_QUERY} where path in (select unnest(?))", paths):
             self._paths[row.path].append(row)
 
@@ -78,7 +78,7 @@ class KnownFiles:
 
         Raises StrictError under --strict if records of it were rejected then.
         """
-        for row in self._paths.get(path_text(entry.path), ()):
+        for row in self._paths.get(entry.place, ()):
             if (row.bytes, row.modified_ns) == (stamp.bytes, stamp.modified_ns) and row.file_id == file_id(
                 row.path, row.checksum, self._options
             ):

@@ -1,21 +1,27 @@
 """MDS folders, through the one module that knows their layout. A sample's number, counted from 1, is its position.
 
 A shard that cannot be read, or has no text, is rejected and the next one is tried. A folder that holds token samples
-only is rejected as one; its tokens came from documents.
+only is rejected as one, unless a tokenizer is named that makes text of them; special tokens are left out of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from warehouse.ingest.columnar import ColumnarDocuments, NoTextColumnError
 from warehouse.ingest.parquet import empty
 from warehouse.ingest.records import Batch, Options, Rejects
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from warehouse.mds import Shard
+
+#: Columns that hold token ids.
+TOKENS = ("input_ids", "tokens")
 
 
 def folders(root: Path) -> list[Path]:
@@ -37,6 +43,24 @@ def files(folder: Path) -> list[Path]:
     return [index, *(shard for shard in shards if shard.is_file())]
 
 
+def _decoded(rows: pa.RecordBatch, options: Options) -> pa.RecordBatch:
+    """Rows whose tokens have become text, if a tokenizer is there for that and text is not."""
+    tokens = next((name for name in TOKENS if name in rows.schema.names), None)
+    if options.tokenizer is None or tokens is None or options.text_field in rows.schema.names:
+        return rows
+    import pyarrow as pa
+
+    texts = _tokenizer(options.tokenizer).decode_batch(rows[tokens].to_pylist())
+    return rows.drop_columns([tokens]).append_column(options.text_field, pa.array(texts, pa.large_string()))
+
+
+@cache
+def _tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path))
+
+
 def read_mds(path: Path, source: str, options: Options) -> Iterator[Batch]:
     """Documents of an MDS folder: the one that holds ``index.json``."""
     from warehouse.mds import Index, MDSError, read_shard
@@ -53,7 +77,7 @@ def read_mds(path: Path, source: str, options: Options) -> Iterator[Batch]:
         position = first
         try:
             documents: ColumnarDocuments | None = None
-            for rows in read_shard(shard):
+            for rows in map(partial(_decoded, options=options), read_shard(shard)):
                 documents = documents or ColumnarDocuments(path, source, options, rows.schema)
                 yield from documents.batches(rows, position)
                 position += rows.num_rows
@@ -63,7 +87,8 @@ def read_mds(path: Path, source: str, options: Options) -> Iterator[Batch]:
             rejects.add(position, str(error))
         first += shard.samples
     if textless and len(textless) == len(shards):
-        textless = [(0, textless[0][1])]
+        hint = "; --tokenizer makes text of tokens" if options.tokenizer is None else ""
+        textless = [(0, textless[0][1] + hint)]
     for position, reason in textless:
         rejects.add(position, reason)
     yield empty(rejects)

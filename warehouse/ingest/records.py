@@ -20,6 +20,7 @@ import orjson
 import pyarrow as pa
 
 from udfs.errors import CuveeError, Location
+from udfs.identity import file_digest
 
 #: A longer record is rejected: at 256 MB, its bytes, its text and Parquet's copies of it still fit in 1 GB.
 MAX_RECORD = 256 << 20
@@ -68,19 +69,24 @@ class StrictError(CuveeError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How records are read. A field name may reach into nested objects: ``payload.body``."""
+    """How records are read. A field name may reach into nested objects: ``payload.body``.
+
+    ``tokenizer`` is the tokenizer.json by which token ids become text, where samples have no text.
+    """
 
     source: str | None = None
     text_field: str = "text"
     id_field: str = "id"
     url_field: str = "url"
     strict: bool = False
+    tokenizer: Path | None = None
 
     @property
     def fields(self) -> str:
         """Text that differs when the same bytes would give other documents; empty for the default fields."""
         names = (self.text_field, self.id_field, self.url_field)
-        return "" if names == ("text", "id", "url") else "\0".join(names)
+        own = () if names == ("text", "id", "url") else names
+        return "\0".join(own if self.tokenizer is None else (*own, file_digest(self.tokenizer)))
 
 
 @dataclass(frozen=True, slots=True)

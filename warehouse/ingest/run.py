@@ -22,7 +22,7 @@ from warehouse.ingest.arc import read_arc
 from warehouse.ingest.commit import bounded_memory, commit_unit
 from warehouse.ingest.environment import read_package_file
 from warehouse.ingest.formats import Detected, detect
-from warehouse.ingest.inputs import Input, path_text
+from warehouse.ingest.inputs import Input
 from warehouse.ingest.jsonl import read_json, read_jsonl
 from warehouse.ingest.known import KnownFiles, Stamp
 from warehouse.ingest.mds import read_mds
@@ -151,7 +151,7 @@ class _Run:
 
     def take(self, entry: Input) -> int:
         """Ingest one input unless it is known; returns its size in bytes."""
-        path = path_text(entry.path)
+        path = entry.place
         try:
             stamp = Stamp.of(entry)
             if self._known.unchanged(entry, stamp):
