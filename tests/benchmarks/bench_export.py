@@ -7,25 +7,32 @@
 * End to end: a mixture of the lake to shards, beside MDSWriter fed from the lake's own Parquet files by pyarrow, row
   group by row group. Cuvée's time is that of the whole export: the mixture's rows are looked up, ordered by md5, hashed
   with SHA-256 and registered in the lake; MDSWriter writes the rows as they come.
-* Tokens: packed sequences of a tenth of the text, beside a bare ``tokenizers`` batch encoding that keeps nothing.
+* Reading: a shard of that batch on disk to Arrow, hashes checked, beside Streaming's own reader, sample by sample.
+* Tokens: packed sequences of a tenth of the text, beside a bare ``tokenizers`` batch encoding that keeps nothing, and
+  beside the algorithm of llm-foundry's convert_text_to_mds (the package's pins exclude ours): two processes, in each
+  transformers' tokenizer by document, a list of ids cut into samples, MDSWriter.
   And ``n_tokens`` over the same texts, as a build asks it, beside the bare encoding.
 
-Each end-to-end measurement is a process of its own, in turn, and the best round counts. The text is the shared test
-data, repeated with a number before each document so that no two are equal.
+Each end-to-end measurement is a process of its own, in turn, and the best round counts; beside MB per second of time
+stand MB per second of CPU, which other work on the machine disturbs less. The text is the shared test data, repeated
+with a number before each document so that no two are equal.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -122,6 +129,29 @@ def n_tokens(lake: Path) -> None:
         pass
 
 
+def foundry(lake: Path, out: Path) -> None:
+    """What convert_text_to_mds does, over half of the row groups in each of two processes."""
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(_foundry_group, [lake] * 2, [out / "0", out / "1"], range(2)))
+
+
+def _foundry_group(lake: Path, out: Path, group: int) -> None:
+    import numpy as np
+    from streaming import MDSWriter
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = PreTrainedTokenizerFast(tokenizer_file=str(lake / "tokenizers" / "bench" / "tokenizer.json"))
+    bpe.model_max_length = 1 << 40
+    buffer: list[int] = []
+    with MDSWriter(columns={"tokens": "ndarray:int32"}, out=str(out), compression="zstd") as writer:
+        for number, batch in enumerate(batches(lake)):
+            for text in batch["text"].to_pylist() if number % 2 == group else ():
+                buffer += [*bpe(text, truncation=False, padding=False)["input_ids"], 0]
+                while len(buffer) >= 1024:
+                    sample, buffer = buffer[:1024], buffer[1024:]
+                    writer.write({"tokens": np.asarray(sample, np.int32)})
+
+
 def cuvee(lake: Path, out: Path, *options: str) -> None:
     """The command."""
     from warehouse.cli import cli
@@ -136,30 +166,46 @@ WAYS: dict[str, Callable[[Path, Path], None]] = {
     "mdswriter zstd:3": lambda lake, out: mdswriter(lake, out, "zstd:3"),
     "cuvee tokens": lambda lake, out: cuvee(lake, out, "--tokenizer", "bench", "--sequence-length", "1024"),
     "tokenizers": lambda lake, _: bare_tokenizers(lake),
-    "n_tokens (token)": lambda lake, _: n_tokens(lake),
+    "n_tokens": lambda lake, _: n_tokens(lake),
+    "llm-foundry": foundry,
 }
 
 
-def end_to_end(ways: list[str], lake: Path, scratch: Path, rounds: int, size: int) -> dict[str, float]:
-    """MB/s of each way, the best of some rounds."""
-    best: dict[str, float] = {}
+def end_to_end(ways: list[str], lake: Path, scratch: Path, rounds: int, size: int) -> dict[str, Rate]:
+    """The rates of each way, the best of some rounds."""
+    best: dict[str, Rate] = {}
     for number in range(rounds):
         for way in ways if number % 2 else ways[::-1]:
             shutil.rmtree(lake / "shards", ignore_errors=True)
             out = scratch / "out"
             shutil.rmtree(out, ignore_errors=True)
             command = [sys.executable, __file__, "--run", way, str(lake), str(out)]
-            began = time.monotonic()
+            began, spent = time.monotonic(), _children()
             subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-            rate = size / 1e6 / (time.monotonic() - began)
-            best[way] = max(best.get(way, 0.0), rate)
+            rate = Rate(size / 1e6 / (time.monotonic() - began), size / 1e6 / (_children() - spent))
+            best[way] = Rate(*map(max, rate, best.get(way, rate)))
     return best
 
 
-def encoder_alone(lake: Path, rounds: int) -> dict[str, float]:
-    """MB/s from an Arrow batch of about 64 MB to the bytes of a shard, in this process."""
-    from streaming import MDSWriter
+class Rate(NamedTuple):
+    """MB per second of time, and of CPU."""
 
+    wall: float
+    cpu: float = 0.0
+
+
+def _children() -> float:
+    """CPU seconds of processes that ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def encoder_alone(lake: Path, rounds: int) -> dict[str, float]:
+    """MB/s from an Arrow batch of about 64 MB to the bytes of a shard, and back from a file, in this process."""
+    from streaming import MDSWriter
+    from streaming.base.format.mds.reader import MDSReader
+
+    from warehouse import mds
     from warehouse.mds import encodings
     from warehouse.mds.writer import encode, head
 
@@ -183,7 +229,24 @@ def encoder_alone(lake: Path, rounds: int) -> dict[str, float]:
             return head(sizes, theirs.config_data), data  # written one after the other, never joined
 
         assert b"".join(ours()) == official()
-        ways: dict[str, Callable[[], Any]] = {"cuvee": ours, "mdswriter": official}
+        with mds.Writer(Path(folder) / "read", COLUMNS, size_limit=None, hashes=["sha256"]) as writer:
+            writer.write(batch)
+        entry = json.loads((Path(folder) / "read" / "index.json").read_bytes())["shards"][0]
+        reader = MDSReader.from_json(folder, "read", entry)
+
+        def read() -> list[pa.RecordBatch]:
+            return list(mds.read(Path(folder) / "read"))
+
+        def official_read() -> list[Any]:
+            return [reader[number] for number in range(batch.num_rows)]
+
+        assert sum(found.num_rows for found in read()) == batch.num_rows
+        ways: dict[str, Callable[[], Any]] = {
+            "cuvee": ours,
+            "mdswriter": official,
+            "read": read,
+            "mdsreader": official_read,
+        }
         best: dict[str, float] = {}
         for name in list(ways) * (2 * rounds):
             began = time.monotonic()
@@ -227,22 +290,25 @@ def main() -> None:
         lake, size = make_lake(Path(scratch), options.megabytes)
         print(f"{size / 1e6:,.0f} MB of text; MB/s, and the ratio to the peer")
         alone = encoder_alone(lake.root, options.rounds)
-        show("encoder alone", alone["cuvee"], "MDSWriter", alone["mdswriter"])
-        text = [way for way in WAYS if "token" not in way]
+        show("encoder alone", Rate(alone["cuvee"]), "MDSWriter", Rate(alone["mdswriter"]))
+        show("reading alone", Rate(alone["read"]), "Streaming", Rate(alone["mdsreader"]))
+        text = [way for way in WAYS if way.startswith(("cuvee", "mdswriter")) and "tokens" not in way]
         best = end_to_end(text, lake.root, Path(scratch), options.rounds, size)
         show("lake to text shards", best["cuvee"], "MDSWriter", best["mdswriter"])
         show("the same, zstd:3", best["cuvee zstd:3"], "MDSWriter", best["mdswriter zstd:3"])
-        show("", best["cuvee zstd:3"], "bare zstd", bare_compressor(lake.root))
+        show("", best["cuvee zstd:3"], "bare zstd", Rate(bare_compressor(lake.root)))
         small, size = make_lake(Path(scratch) / "small", max(1, options.megabytes // 10))
-        tokens = [way for way in WAYS if "token" in way]
+        tokens = [way for way in WAYS if way not in text]
         best = end_to_end(tokens, small.root, Path(scratch), options.rounds, size)
         show("lake to token shards", best["cuvee tokens"], "bare tokenizers", best["tokenizers"])
-        show("n_tokens", best["n_tokens (token)"], "bare tokenizers", best["tokenizers"])
+        show("n_tokens", best["n_tokens"], "bare tokenizers", best["tokenizers"])
+        show("", best["cuvee tokens"], "llm-foundry's", best["llm-foundry"])
 
 
-def show(what: str, ours: float, peer: str, theirs: float) -> None:
+def show(what: str, ours: Rate, peer: str, theirs: Rate) -> None:
     """One line of the result."""
-    print(f"{what:22}{ours:8,.0f}   {peer:16}{theirs:8,.0f}   {ours / theirs:6.2f} x", flush=True)
+    ratios = f"{ours.wall / theirs.wall:6.2f} x" + (f"  CPU {ours.cpu / theirs.cpu:6.2f} x" if theirs.cpu else "")
+    print(f"{what:22}{ours.wall:8,.0f}   {peer:16}{theirs.wall:8,.0f}   {ratios}", flush=True)
 
 
 if __name__ == "__main__":

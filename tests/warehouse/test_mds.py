@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from udfs.errors import UsageError
 from warehouse import mds
 from warehouse.mds.encodings import DTYPES
 
@@ -182,19 +183,41 @@ def test_arrays_of_mixed_shapes_read_as_structs_and_write_back_the_same(tmp_path
     assert files(tmp_path / "ours") == files(tmp_path / "theirs")
 
 
-def test_images_and_bytes_are_payloads_as_stored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "encoding",
+    ["pil", "png", "jpeg", "jpeg_array", "jpegarray", "list[pil]", "list[jpeg]", "list[png]", "bytes"],
+)
+def test_images_and_bytes_are_payloads_as_stored(tmp_path: Path, encoding: str) -> None:
     from PIL import Image
 
     image = Image.new("RGB", (3, 2), (10, 20, 30))
-    columns = {"png": "png", "pil": "pil", "many": "list[png]", "raw": "bytes"}
-    samples = [{"png": image, "pil": image, "many": [image, image], "raw": b"\x00\xff"} for _ in range(2)]
+    value: Any = b"\x00\xff" if encoding == "bytes" else image
+    if encoding.startswith("jpeg"):
+        image.save(tmp_path / "image.jpeg")
+        value = Image.open(tmp_path / "image.jpeg")
+    if encoding in ("jpeg_array", "jpegarray"):
+        value = [(tmp_path / "image.jpeg").read_bytes()] * 2
+    elif encoding.startswith("list"):
+        value = [value, value]
+    samples = [{"x": value, "n": number} for number in range(3)]
+    columns = {"x": encoding, "n": "int"}
     official(tmp_path / "theirs", columns, samples)
     (read,) = mds.read(tmp_path / "theirs")
-    assert read["png"][0].as_py().startswith(b"\x89PNG")
-    assert read["raw"][1].as_py() == b"\x00\xff"
+    assert pa.types.is_large_binary(read["x"].type)
     with mds.Writer(tmp_path / "ours", columns) as writer:
         writer.write(read)
     assert files(tmp_path / "ours") == files(tmp_path / "theirs")
+
+
+def test_every_encoding_of_streaming_is_known_but_the_unsafe_one() -> None:
+    from streaming.base.format.mds.encodings import get_mds_encodings
+
+    from warehouse.mds.encodings import parse
+
+    known = {name for name in get_mds_encodings() if name != "pkl"}
+    assert {parse(name).name for name in known} == known
+    with pytest.raises(UsageError, match="runs the code"):
+        parse("pkl")
 
 
 def test_reads_what_the_official_writer_wrote(shared_data: Path) -> None:
@@ -268,6 +291,32 @@ def test_a_merged_index_without_indexes_below_is_read(tmp_path: Path) -> None:
         (leaf / "index.json").unlink()
     assert mds.find(tmp_path) == [tmp_path]
     assert [row["text"] for row in rows(list(mds.read(tmp_path)))] == ["b", "c"]
+
+
+def test_nested_folders_merge_where_the_official_merge_loses_them(tmp_path: Path) -> None:
+    """Components, each with nested parts: an index per part, per component, and over all."""
+    from streaming import StreamingDataset
+    from streaming.base.util import clean_stale_shared_memory, merge_index
+
+    clean_stale_shared_memory()
+    leaves = [tmp_path / "train" / part for part in ("books/books_0000", "books/books_0001", "web/a/b/web_0000")]
+    for leaf in leaves:
+        with mds.Writer(leaf, {"text": "str"}, compression="zstd", hashes=["sha1"]) as writer:
+            writer.write(pa.record_batch({"text": [f"{leaf.name} {number}" for number in range(3)]}))
+    merge_index([str(leaf / "index.json") for leaf in leaves], str(tmp_path / "train"))
+    official = json.loads((tmp_path / "train" / "index.json").read_text())["shards"]
+    assert not all((tmp_path / "train" / shard["zip_data"]["basename"]).exists() for shard in official)
+    assert mds.merge(tmp_path / "train" / "books") == 2
+    assert mds.merge(tmp_path / "train") == 3
+    assert mds.merge(tmp_path / "train") == 3, "a merged index is no part of the next"
+    expected = [f"{leaf.name} {number}" for leaf in leaves for number in range(3)]
+    for folder, texts in ((tmp_path / "train", expected), (tmp_path / "train" / "books", expected[:6])):
+        assert [row["text"] for batch in mds.read(folder) for row in batch.to_pylist()] == texts
+    dataset = StreamingDataset(remote=str(tmp_path / "train"), local=str(tmp_path / "local"), batch_size=1)
+    assert [dataset[number]["text"] for number in range(len(dataset))] == expected
+    assert mds.find(tmp_path / "train") == leaves
+    with pytest.raises(UsageError, match="no MDS folders below"):
+        mds.merge(leaves[0])
 
 
 def test_other_tools_index_files_are_no_mds(tmp_path: Path) -> None:

@@ -200,10 +200,10 @@ class Tokens:
         import numpy as np
 
         sizes, document, begins = _cut(np.diff(offsets), self._body, empty=self._body < self.sequence_length)
-        kept = (begins == 0) | (sizes >= self.min_length)
-        dropped = int(sizes[~kept].sum())
-        sizes, document, begins = sizes[kept], document[kept], begins[kept]
-        text = _gathered(data, offsets[document] + begins, sizes)
+        long = (begins == 0) | (sizes >= self.min_length)
+        kept, dropped = np.flatnonzero(long), int(sizes[~long].sum())
+        text = _taken(data, sizes, kept)
+        sizes, document = sizes[kept], document[kept]
         flat, ends = _between(text, sizes, self.bos, self.eos, self.dtype)
         pieces = Pieces(np.arange(len(sizes)), document, np.diff(np.concatenate([[0], ends])))
         return flat, pieces, dropped
@@ -236,14 +236,16 @@ def _between(
     return flat, ends
 
 
-def _gathered(data: NDArray[Any], begins: NDArray[Any], sizes: NDArray[Any]) -> NDArray[Any]:
-    """Stretches of ``data``, one after the other."""
+def _taken(data: NDArray[Any], sizes: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
+    """Some of the stretches of these ``sizes`` that ``data`` consists of, joined. Arrow moves the bytes."""
     import numpy as np
+    import pyarrow as pa
 
-    ends = np.cumsum(sizes)
-    shift = begins - (ends - sizes)
-    taken: NDArray[Any] = data[np.repeat(shift, sizes) + np.arange(int(ends[-1]) if len(ends) else 0)]
-    return taken
+    from warehouse.mds.encodings import binary
+
+    offsets = np.concatenate([[0], np.cumsum(sizes)]) * data.itemsize
+    taken = binary(data.view(np.uint8), offsets).take(pa.array(which))
+    return np.frombuffer(taken.buffers()[2] or b"", data.dtype)[: int(sizes[which].sum())]
 
 
 def _cut(lengths: NDArray[Any], size: int, *, empty: bool = False) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -280,7 +282,7 @@ def _best_fit(data: NDArray[Any], offsets: NDArray[Any], length: int) -> tuple[N
     """
     import numpy as np
 
-    sizes, document, begins = _cut(np.diff(offsets), length)
+    sizes, document, _ = _cut(np.diff(offsets), length)
     sample = np.empty(len(sizes), np.int64)
     rooms: list[list[int]] = [[] for _ in range(length + 1)]  # samples by the room that is left
     some = 0  # bit n: rooms[n] is not empty
@@ -303,8 +305,8 @@ def _best_fit(data: NDArray[Any], offsets: NDArray[Any], length: int) -> tuple[N
     np.minimum.at(first, sample, np.arange(len(sizes)))
     sample = np.argsort(np.argsort(first))[sample]
     order = np.argsort(sample, kind="stable")
-    tokens = _gathered(data, (offsets[document] + begins)[order], sizes[order])
-    return tokens, Pieces(sample[order], document[order].astype(np.int64), sizes[order].astype(np.int64))
+    pieces = Pieces(sample[order], document[order].astype(np.int64), sizes[order].astype(np.int64))
+    return _taken(data, sizes, order), pieces
 
 
 Packing = Text | Tokens

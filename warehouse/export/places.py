@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,6 +142,7 @@ class Remote:
         from pyarrow import fs
 
         parts = urlsplit(self.url)
+        small = {"allow_delayed_open": True}  # one request for a small file, not three
         endpoint = next(
             filter(None, map(os.environ.get, ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT_URL"))), ""
         )
@@ -149,7 +150,7 @@ class Remote:
             if parts.scheme == "s3" and endpoint:
                 server = urlsplit(endpoint)
                 region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-                system = fs.S3FileSystem(endpoint_override=server.netloc, scheme=server.scheme, region=region)
+                system = fs.S3FileSystem(endpoint_override=server.netloc, scheme=server.scheme, region=region, **small)
                 return system, f"{parts.netloc}{parts.path}"
             if parts.scheme in ("s3", "gs", "hdfs"):
                 return tuple(fs.FileSystem.from_uri(self.url))
@@ -222,7 +223,7 @@ class Remote:
                 with ThreadPoolExecutor(CONNECTIONS) as pool:
                     list(pool.map(self._send, group.keys(), group.values()))
             self._send(manifests.FILE, last)
-            self._remove({UNFINISHED} | found.keys() - files.keys() - {manifests.FILE})
+            self._remove({UNFINISHED} | found.keys() - files.keys() - {manifests.FILE}, kept=files.keys())
         except OSError as error:
             raise self._failed("write to", error) from error
 
@@ -235,10 +236,15 @@ class Remote:
             system.create_dir(target.rpartition("/")[0], recursive=True)
         fs.copy_files(str(path), target, destination_filesystem=system, use_threads=False)
 
-    def _remove(self, names: set[str]) -> None:
+    def _remove(self, names: set[str], kept: Collection[str] = ()) -> None:
+        """Remove files; of folders that hold none of ``kept``, all."""
         system, root = self._system
+        folders = {name.rpartition("/")[0] for name in names} - {"/".join(part) for part in _above(kept)} - {""}
         for name in sorted(names):
-            system.delete_file(f"{root}/{name}")
+            if not kept or name.rpartition("/")[0] not in folders:
+                system.delete_file(f"{root}/{name}")
+        for folder in sorted(folders) if kept else ():
+            system.delete_dir(f"{root}/{folder}")
 
     def _listing(self) -> dict[str, int]:
         """Every file there with its size."""
@@ -318,6 +324,13 @@ def _files(indexes: dict[str, bytes]) -> dict[str, int]:
             file = entry["zip_data"] or entry["raw_data"]
             files[f"{folder}/{file['basename']}"] = int(file["bytes"])
     return files
+
+
+def _above(names: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """The folders that files are in, and those above."""
+    for name in names:
+        parts = tuple(name.split("/")[:-1])
+        yield from (parts[:depth] for depth in range(len(parts) + 1))
 
 
 def _whole(manifest: Manifest, export_id: str, indexes: dict[str, bytes], found: dict[str, int]) -> bool:

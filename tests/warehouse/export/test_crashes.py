@@ -64,7 +64,7 @@ def unbroken(blended: Lake, bpe: Tokenizer, tmp_path: Path) -> tuple[Path, float
     return tmp_path / "unbroken", time.monotonic() - began
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.prove)])
+@pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.prove)])
 def test_killed_and_run_again(unbroken: tuple[Path, float], tmp_path: Path, kills: int) -> None:
     finished, seconds = unbroken
     expected = content(finished / "out")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -170,6 +173,43 @@ def test_streaming_dataset_yields_each_sample_as_often_as_the_mixture_says(
     assert seen == Counter({key: copies for key, (copies, _) in blend(pool, bpe).items()})
     listed = pq.read_table(done.folder / "samples.parquet")["doc_id"].to_pylist()
     assert [dataset[number]["id"] for number in range(len(listed))] == listed, "sample ids are Streaming's own"
+
+
+def test_two_ranks_with_two_workers_see_the_mixture_and_the_padding_that_was_predicted(
+    blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path
+) -> None:
+    rows = blend(pool, bpe, more=41)
+    add_mixture(blended, "blend", rows)
+    done = run(blended, tmp_path / "out", Text())
+    expected = Counter({f"{of} {doc_id(text)}": copies for (text, of), (copies, _) in rows.items()})
+    assert expected.total() % 2 == 1, "an odd number, so that there is something to predict"
+    padding = done.manifest.padding(ranks_per_node=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("one_rank.py")), str(done.folder)],
+            env={**os.environ, **places, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    seen: Counter[str] = Counter()
+    for rank in ranks:
+        out, errors = rank.communicate(timeout=300)
+        assert rank.returncode == 0, errors
+        seen.update(json.loads(out.splitlines()[-1]))
+    assert expected <= seen
+    assert seen.total() - expected.total() == padding == 1
+    tokens = {f"{of} {doc_id(text)}": count for (text, of), (_, count) in rows.items()}
+    whole = sum(tokens[key] * count for key, count in seen.items())
+    for name, component in done.manifest.components.items():
+        share = sum(tokens[key] * count for key, count in seen.items() if key.startswith(f"{name} ")) / whole
+        assert abs(share - component.share) <= max(0.001, 2 * max(tokens.values()) / whole)
 
 
 def test_again_does_nothing_and_elsewhere_links(blended: Lake, bpe: Tokenizer, tmp_path: Path) -> None:

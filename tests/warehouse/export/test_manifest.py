@@ -43,6 +43,30 @@ def test_totals_count_repeats() -> None:
     assert (MANIFEST.samples, MANIFEST.tokens) == (12, 96)
 
 
+@pytest.mark.parametrize("canonical", [1, 2, 8])
+@pytest.mark.parametrize(("nodes", "ranks"), [(1, 1), (1, 2), (1, 8), (2, 3), (8, 4)])
+@pytest.mark.parametrize("samples", [97, 500, 1001])
+def test_padding_is_what_streaming_does(samples: int, nodes: int, ranks: int, canonical: int) -> None:
+    from streaming.base.partition import get_partitions
+
+    manifest = replace(MANIFEST, streams=(replace(STREAM, repeat=1, samples=samples),), num_canonical_nodes=canonical)
+    for algorithm in ("orig", "relaxed"):
+        for workers, batch in ((1, 1), (2, 4)):
+            ids = get_partitions(algorithm, samples, canonical, nodes, ranks, workers, batch)
+            assert (ids >= 0).sum() - samples == manifest.padding(nodes, ranks)
+    with pytest.raises(UsageError, match="3 nodes and 2 canonical nodes"):
+        replace(manifest, num_canonical_nodes=2).padding(nodes=3)
+
+
+def test_manifests_of_before_are_read() -> None:
+    content = json.loads(MANIFEST.to_json())
+    for name in ("packing", "bos", "boundaries", "num_canonical_nodes"):
+        del content[name]
+    for stream in content["streams"]:
+        del stream["units"]
+    assert Manifest.parse(content) == MANIFEST
+
+
 def test_a_later_field_is_skipped_and_a_later_layout_refused() -> None:
     content = json.loads(MANIFEST.to_json())
     assert Manifest.parse({**content, "colour": "red"}) == MANIFEST
