@@ -25,7 +25,7 @@ MIXTURES = {
     "everything": f"{{{{ mixture(ref('long'), {SHARES}, tokens='all', overlap='first') }}}}",
     "windowed": f"{{{{ mixture(ref('pool'), {SHARES}, budget='9000000', window=0.3, {CONDITIONS}) }}}}",
     "several": f"{{{{ mixture(ref('pool'), {SHARES}, tokens=2000000, max_epochs=2, overlap='all', {CONDITIONS}) }}}}",
-    "ablated": f"{{{{ mixture(ref('long'), {SHARES}, tokens=900000, max_epochs=4, leave_out='maths', freed='code') }}}}",
+    "ablated": f"{{{{ mixture(ref('long'), {SHARES}, tokens=900000, leave_out='maths', freed='code') }}}}",
     "report": f"{{{{ mixture_report(ref('plain'), ref('pool'), {SHARES}, tokens=2000000, max_epochs=4) }}}}",
 }
 
