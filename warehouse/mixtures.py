@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from udfs.errors import UsageError
+from udfs.errors import UsageError, did_you_mean
 from warehouse.export.mixture import COLUMNS, MixtureError, find, fingerprint
 
 if TYPE_CHECKING:
@@ -184,11 +184,16 @@ def show(cursor: duckdb.DuckDBPyConnection, name: str) -> Shown:
     )
 
 
-def compare(cursor: duckdb.DuckDBPyConnection, a: str, b: str) -> Compared:
-    """What B has otherwise than A. ``name@12`` is a mixture as it was in the lake's snapshot 12.
+def compare(cursor: duckdb.DuckDBPyConnection, a: str, b: str | None = None) -> Compared:
+    """What B has otherwise than A.
 
-    Raises UsageError for an unknown name or snapshot, MixtureError for a relation that is no mixture.
+    ``name@12`` is a mixture as it was in the lake's snapshot 12; a training run's id, with or without the digest at its
+    end, is the mixture it saw. A run alone is compared with the run it started from, which then is A. Raises UsageError
+    for an unknown name or snapshot, MixtureError for a relation that is no mixture.
     """
+    if b is None:
+        a, b = _trunk_and_arm(cursor, a)
+    a, b = _seen_by(cursor, a) or a, _seen_by(cursor, b) or b
     _read(cursor, a, "mixture_a")
     _read(cursor, b, "mixture_b")
     rows = cursor.execute(
@@ -298,6 +303,30 @@ def _read(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> str | Non
         hint = "cuvee lake lists snapshots; a view has no past, only tables do" if version else None
         raise MixtureError(f"cannot read {name}: {error}", hint=hint) from error
     return sql
+
+
+#: Runs by their id or the recipe, arm and seed that it begins with; of several, the one that finished last.
+_RUN = """
+    from runs.runs where run_id = $1 or regexp_replace(run_id, '-[0-9a-f]{12}$', '') = $1
+    order by run_id = $1 desc, finished_at desc limit 1
+"""
+
+
+def _seen_by(cursor: duckdb.DuckDBPyConnection, name: str) -> str | None:
+    """The mixture that a run was trained on, at the snapshot it was exported from; None if no run has the name."""
+    row = cursor.execute(f"select mixture, snapshot_id {_RUN}", [name]).fetchone()
+    return f"{row[0]}@{row[1]}" if row else None
+
+
+def _trunk_and_arm(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:
+    row = cursor.execute(f"select parent_run_id, run_id {_RUN}", [name]).fetchone()
+    if row is None:
+        known = [each[0] for each in cursor.execute("select run_id from runs.runs").fetchall()]
+        hint = did_you_mean(name, known) or f"name two mixtures: cuvee mixture diff {name} …"
+        raise UsageError(f"no run {name!r} in the lake", hint=hint)
+    if row[0] is None:
+        raise UsageError(f"{name} started from no other run", hint=f"name two: cuvee mixture diff {name} …")
+    return str(row[0]), str(row[1])
 
 
 def _snapshot(cursor: duckdb.DuckDBPyConnection, name: str) -> int:

@@ -4,6 +4,7 @@
           - mixture_shares: {arguments: {shares: {code: 0.4, prose: 0.6}, within: 0.01}}
           - max_epochs: {arguments: {at_most: 4}}
           - max_shift: {arguments: {reference: ref('baseline'), at_most: 0.3, at_most_kl: 0.5}}
+          - max_document_share
           - disjoint_from: {arguments: {to: ref('held_out')}}
           - no_contamination
           - licence_allowed: {arguments: {allowed: [MIT, Apache-2.0]}}
@@ -13,6 +14,8 @@
     max_epochs        no document is seen more often, over all its components; or as component → number, within each
     max_shift         against a reference mixture, no component's share of the tokens moves by more than at_most, and the
                       divergence KL(model‖reference) over components is at most at_most_kl nats; either may be left out
+    max_document_share   no document has more than at_most of its component's tokens, 0.01 unless told; a warning, unless
+                      its config says severity: error
     disjoint_from     no document is in the other relation too (its column `field`)
     no_contamination  no document quotes a benchmark, by the model contaminated_documents or a relation `contaminated`
     licence_allowed   every document was found at one place at least under a licence of the list, whatever its case;
@@ -80,6 +83,17 @@ select shifts.*, divergence.nats
 from shifts, divergence
 where {{ "false" if at_most is none else "abs(share - reference_share) > " ~ at_most }}
     or {{ "false" if at_most_kl is none else "nats > " ~ at_most_kl }}
+{% endtest %}
+
+
+{% test max_document_share(model, at_most=0.01) %}
+{{ config(severity='warn') }}
+select mixture.component, mixture.doc_id, mixture.n_tokens, components.tokens as component_tokens
+from {{ model }} as mixture
+join (
+    select component, sum(n_tokens * copies) as tokens from {{ model }} group by component
+) as components on components.component = mixture.component
+where mixture.n_tokens > {{ at_most }} * components.tokens
 {% endtest %}
 
 

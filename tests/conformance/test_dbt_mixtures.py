@@ -17,6 +17,7 @@ LONG = """
 select doc_id, component, n_tokens, 1 as position from {{ ref('pool') }}
 union all select doc_id, 'prose', n_tokens, 0 from {{ ref('pool') }} where n % 3 = 0
 """
+CLUSTERS = "select doc_id, min(doc_id) over (partition by n // 4) as cluster_id from {{ ref('pool') }} where n < 9000"
 SHARES = "shares={'maths': 34.35, 'prose': 7.17, 'code': 58.48}"
 CONDITIONS = "components={'maths': 'n % 4 = 0', 'prose': ref('prose'), 'code': 'true'}"
 MIXTURES = {
@@ -25,7 +26,10 @@ MIXTURES = {
     "everything": f"{{{{ mixture(ref('long'), {SHARES}, tokens='all', overlap='first') }}}}",
     "windowed": f"{{{{ mixture(ref('pool'), {SHARES}, budget='9000000', window=0.3, {CONDITIONS}) }}}}",
     "several": f"{{{{ mixture(ref('pool'), {SHARES}, tokens=2000000, max_epochs=2, overlap='all', {CONDITIONS}) }}}}",
-    "ablated": f"{{{{ mixture(ref('long'), {SHARES}, tokens=900000, max_epochs=4, leave_out='maths', freed='code') }}}}",
+    "ablated": f"{{{{ mixture(ref('long'), {SHARES}, tokens=900000, leave_out='maths', freed='code') }}}}",
+    "held_back": "{{ with_split(ref('pool'), share={'code': 0.1, 'prose': 0.02}) }}",
+    "after_held_back": "{{ mixture('(select * from ' ~ ref('held_back') ~ \" where split = 'train')\", "
+    f"{SHARES}, tokens=900000, max_epochs=2) }}}}",
     "report": f"{{{{ mixture_report(ref('plain'), ref('pool'), {SHARES}, tokens=2000000, max_epochs=4) }}}}",
 }
 
@@ -37,6 +41,7 @@ def test_both_give_the_same_documents_and_copies(dbt: Path, lake: Lake, tmp_path
             "dbt_project.yml": "name: mixed\nprofile: mixed\nmodels: {mixed: {+materialized: table}}",
             "models/pool.sql": POOL,
             "models/long.sql": LONG,
+            "models/duplicate_clusters.sql": CLUSTERS,
             "models/prose.sql": "select doc_id from {{ ref('pool') }} where n % 6 = 1",
             **{f"models/{name}.sql": text for name, text in MIXTURES.items()},
         },
@@ -44,6 +49,6 @@ def test_both_give_the_same_documents_and_copies(dbt: Path, lake: Lake, tmp_path
     shutil.copytree(ROOT / "sql" / "macros", project / "macros")
     built = built_by_both(dbt, project, "mixed", lake)
     assert {f"main.{name}" for name in MIXTURES} <= set(built)
-    for name in MIXTURES.keys() - {"report"}:
+    for name in MIXTURES.keys() - {"report", "held_back"}:
         row = lake.cursor().execute(f"select count(*), max(copies) from main.{name}").fetchone()
         assert row and row[0] > 50, name

@@ -224,6 +224,23 @@ ASKED = Asked(
 )
 
 
+@settings(max_examples=12, deadline=None)
+@given(tokens=st.integers(1, 600_000_000), seed=st.integers(0, 99), shortfall=st.sampled_from(["fail", "spill"]))
+def test_equals_the_definition_wherever_the_cut_lies(
+    large_pool: list[tuple[str, str, int]], tokens: int, seed: int, shortfall: str
+) -> None:
+    """With several documents in each of the parts that the macro cuts the order into, and some without tokens."""
+    pool = [(document, name, 0 if size % 9 == 0 else size) for document, name, size in large_pool]
+    asked = Asked(ASKED.shares, tokens, seed, dict.fromkeys(NAMES, Fraction(6)), shortfall)
+    try:
+        expected = reference(pool, asked)
+    except ShortError:
+        with pytest.raises(duckdb.Error, match="too few tokens"):
+            connect(pool).execute(asked.sql()).fetchall()
+    else:
+        assert sorted(connect(pool).execute(asked.sql()).fetchall()) == expected
+
+
 def test_row_order_and_threads_change_nothing(large_pool: list[tuple[str, str, int]]) -> None:
     expected = reference(large_pool, ASKED)
     shuffled = random.Random(1).sample(large_pool, len(large_pool))
@@ -324,3 +341,37 @@ def test_a_null_key_is_never_held_out() -> None:
         condition = render(f"{{{{ held_out('key', share={share}, seed=1) }}}}")
         row = duckdb.connect().execute(f"select {condition} from (select null::varchar as key)").fetchone()
         assert row == (False,)
+
+
+def test_held_out_documents_take_their_near_duplicates_along() -> None:
+    """Shares by component; a cluster over components whose shares differ is not trained on where it is held out."""
+    connection = duckdb.connect()
+    connection.execute(
+        "create table pool as select n, 'd' || n as doc_id, if(n % 2 = 0, 'code', 'prose') as component, 1 as n_tokens"
+        " from range(40000) t(n)"
+    )
+    connection.execute(
+        "create table clusters as select doc_id, 'cluster ' || (n // 3) as cluster_id from pool where n < 30000"
+    )
+    call = "{{ with_split('pool', share=%s, clusters='clusters') }}"
+
+    def by_split(share: str) -> dict[str, set[int]]:
+        query = render(call % share)
+        rows = connection.execute(f"select split, list(n) from ({query}) group by split").fetchall()
+        found = {split: set(numbers) for split, numbers in rows}
+        assert sum(map(len, found.values())) == 40_000
+        cluster = {split: {f"c{n // 3}" if n < 30000 else f"d{n}" for n in found[split]} for split in found}
+        assert not cluster["train"] & cluster["held_out"]
+        return found
+
+    whole = by_split("0.1")
+    assert whole.keys() == {"train", "held_out"}
+    assert len(whole["held_out"]) == pytest.approx(4000, rel=0.1)
+    found = by_split("{'code': 0.1, 'prose': 0.02}")
+    assert {n for n in whole["held_out"] if n % 2 == 0} == {n for n in found["held_out"] if n % 2 == 0}
+    assert len({n for n in found["held_out"] if n % 2}) == pytest.approx(400, rel=0.25)
+    assert found["neither"] == {n for n in whole["held_out"] - found["held_out"] if n < 30000}
+    assert by_split("{'code': 0.1}")["neither"] == {n for n in whole["held_out"] if n % 2 and n < 30000}
+    by_key = render("{{ with_split('pool', share=0.1, key='n // 100') }}")
+    rows = connection.execute(f"select n // 100 from ({by_key}) group by all having count(distinct split) > 1")
+    assert rows.fetchall() == []

@@ -36,7 +36,7 @@ print(json.dumps([duckdb.__version__, answers]))
 """
 #: 40,000 documents of four components, some in several.
 LARGE = f"""
-select md5(n::varchar) as doc_id, 1 + n * 7919 % 4999 as n_tokens, tag as component, n % 7 = place as here, place as position
+select md5(n::varchar) as doc_id, 1 + n * 7919 % 4999 as n_tokens, tag as component, place as position
 from range(40000) t(n), (select unnest({NAMES}) as tag, unnest(range({len(NAMES)})) as place) as tags
 where n % 4 = place or n % 11 = place
 """
@@ -50,16 +50,16 @@ def questions() -> list[tuple[str, str]]:
     shares = {
         name: float(Fraction(share)) for name, share in zip(NAMES, ("34.35", "36.7", "7.17", "21.78"), strict=True)
     }
-    for choice in (
+    choices = (
         "tokens=30000000, max_epochs=4",
         "tokens=30000000, max_epochs=4, overlap='first'",
         "tokens='all', overlap='first'",
         "tokens=90000000, max_epochs=2, shortfall='spill', overlap='first'",
         "tokens=30000000, max_epochs=4, overlap='all'",
         "budget=100000000, window=0.2, leave_out='web', freed='code', overlap='first', max_epochs=2",
-    ):
-        found.append((LARGE, render(f"{{{{ mixture('pool', shares=shares, {choice}) }}}}", shares=shares)))
-    return found
+    )
+    calls = (f"{{{{ mixture('pool', shares=shares, {choice}) }}}}" for choice in choices)
+    return found + [(LARGE, render(call, shares=shares)) for call in calls]
 
 
 def _renders(call: str) -> bool:

@@ -145,6 +145,37 @@ def test_a_mixture_is_compared_with_its_past(root: Path, lake: Lake) -> None:
     assert sum(each.copies_changed for each in found.components) > 0
 
 
+def test_a_run_is_compared_with_its_trunk(root: Path, lake: Lake) -> None:
+    """By the mixtures as they were when they were exported."""
+    past = lake.snapshot()
+    (root / "models" / "blend.sql").write_text(BLEND % 15000)
+    build(lake, root)
+    with lake.commit("runs") as commit:
+        commit.sql(
+            f"""
+            insert into runs.runs
+            select run, 'demo', arm, 1, parent, mixture, 'export', {past}, 1, '{{}}', now(), now()
+            from (values ('demo-trunk-1-0123456789ab', 'trunk', null, 'copied'),
+                ('demo-richer-1-ba9876543210', 'richer', 'demo-trunk-1-0123456789ab', 'blend'))
+                t(run, arm, parent, mixture)
+            """
+        )
+    with closing(lake.reader()) as cursor:
+        cursor.execute("begin transaction")
+        found = compare(cursor, "demo-richer-1")
+        assert (found.a, found.b) == (f"copied@{past}", f"blend@{past}")
+        assert found.divergence == math.inf
+        assert sum(each.tokens_b for each in found.components) == pytest.approx(6000, abs=100)
+    with closing(lake.reader()) as cursor:
+        cursor.execute("begin transaction")
+        now = compare(cursor, "demo-richer-1-ba9876543210", "blend")
+        assert sum(each.tokens_b for each in now.components) == pytest.approx(15000, abs=100)
+        with pytest.raises(UsageError, match="started from no other run"):
+            compare(cursor, "demo-trunk-1")
+        with pytest.raises(UsageError, match="no run 'blend' in the lake"):
+            compare(cursor, "blend")
+
+
 def test_labels_are_compared_by_latest_answers(root: Path, lake: Lake, tmp_path: Path) -> None:
     write(root, {"taxonomies/press.yml": TAXONOMY})
     taxonomy = Taxonomies(root / "seeds").get("press")

@@ -74,22 +74,25 @@ def show(name: str, lake_dir: Path | None, out: Output) -> None:
 
 @mixture.command()
 @click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("b", metavar="[B]", required=False)
 @lake_option
 @output_options
-def diff(a: str, b: str, lake_dir: Path | None, out: Output) -> None:
+def diff(a: str, b: str | None, lake_dir: Path | None, out: Output) -> None:
     """Show how mixture B differs from A: shares, documents in and out, divergence.
 
-    NAME@12 is a mixture as it was in snapshot 12. The divergence is KL(B‖A) in nats, over components and over each
-    category of labels (documents' latest primary labels, weighted by tokens).
+    NAME@12 is a mixture as it was in snapshot 12; a training run's id means the mixture it saw, and a run alone is
+    compared with its trunk's. The divergence is KL(B‖A) in nats, over components and over each category of labels
+    (documents' latest primary labels, weighted by tokens).
 
         cuvee mixture diff baseline upsampled
         cuvee mixture diff baseline@12 baseline
+        cuvee mixture diff demo-upsampled-1
     """
     from warehouse.mixtures import compare
 
     with _reading(lake_dir) as cursor:
         found = compare(cursor, a, b)
+    a, b = found.a, found.b
     if out.as_json:
         out.json(asdict(found))
         return
@@ -105,6 +108,7 @@ def diff(a: str, b: str, lake_dir: Path | None, out: Output) -> None:
         ],
     )  # fmt: skip
     same = found.fingerprint_a == found.fingerprint_b
+    out.text(f"fingerprints {found.fingerprint_a} and {found.fingerprint_b}")
     out.text(f"KL({b}‖{a}) over components: {_nats(found.divergence)}{'; the mixtures are the same' if same else ''}")
     if found.labels:
         out.rows(
@@ -132,10 +136,6 @@ def _reading(lake_dir: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _share(share: float | None) -> str:
     return "" if share is None else f"{share:7.2%} {'█' * round(share * _BAR)}".rstrip()
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
 
 
 def _count(number: int | None) -> str:
