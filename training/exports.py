@@ -87,8 +87,9 @@ class Export:
         return self.samples(component) / self.samples()
 
     def distinct_samples(self, component: str) -> int:
-        """Samples of a component, each counted once: ``more`` is a prefix of ``all``, so the largest stream."""
-        return max((stream.samples for stream in self.streams(component)), default=0)
+        """Samples of a component, each counted once: ``more`` is a prefix of ``all``, where both are."""
+        streams = self.streams(component)
+        return sum(s.samples for s in streams if not s.path.endswith("/more")) or sum(s.samples for s in streams)
 
 
 def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:

@@ -3,8 +3,9 @@
     documents/0000.jsonl.gz                {"id": …, "text": …}
     attributes/<name>/0000.jsonl.gz        {"id": …, "attributes": {attribute: [[start, end, value], …]}}
 
-Lines of one name stand in the order of the documents' lines; a document without an id has its doc_id. Read, they are rows of raw.attributes, joined to documents
-by id; written, they are made of any relation with ``doc_id``, for the files that documents were ingested from.
+Lines of one name stand in the order of the documents' lines; a document without an id has its doc_id. Read, they are
+rows of raw.attributes, joined to documents by id; written, they are made of any relation with ``doc_id``, for the files
+that documents were ingested from.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@
 * Tokens: packed sequences of a tenth of the text, beside a bare ``tokenizers`` batch encoding that keeps nothing, and
   beside the algorithm of llm-foundry's convert_text_to_mds (the package's pins exclude ours): two processes, in each
   transformers' tokenizer by document, a list of ids cut into samples, MDSWriter.
-  And ``n_tokens`` over the same texts, as a build asks it, beside the bare encoding.
+* ``n_tokens`` over the same texts, as a build asks it, beside that bare encoding.
 
 Each end-to-end measurement is a process of its own, in turn, and the best round counts; beside MB per second of time
 stand MB per second of CPU, which other work on the machine disturbs less. The text is the shared test data, repeated
