@@ -73,8 +73,8 @@ def cuvee(folder: Path, *arguments: str) -> str:
 def test_domain_upsampling_on_real_documents(shared_data: Path, tmp_path: Path) -> None:
     """Domains gain from being upsampled by more than the spread; left out, each of them loses by more.
 
-    Law is the exception in short windows: English prose with three times its share, it gains less than it loses with the
-    general text, whose share falls from 86 to 37%; only the 30% window turns that round.
+    Law is the exception in short windows: English prose at three times its share, it gains less than it loses with
+    the general text, whose share falls from 86 to 37%; only the 30% window turns that round.
     """
     folder = Path(os.environ.get("CUVEE_EXPERIMENT", tmp_path))  # named: what was trained before stays, and is shown
     if not (folder / "lake").exists():
