@@ -121,8 +121,8 @@ def test_an_encoder_loads_with_its_mask_token(place: Path) -> None:
     folder = place / "models" / "encoder"
     model = transformers.AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True)
     saved = torch.load(checkpoint, weights_only=False)["state"]["model"]
-    assert {f"model.{name}" for name in model.state_dict()} == set(saved)
-    assert all(torch.equal(tensor, saved[f"model.{name}"]) for name, tensor in model.state_dict().items())
+    assert {f"scorer.model.{name}" for name in model.state_dict()} == set(saved)
+    assert all(torch.equal(tensor, saved[f"scorer.model.{name}"]) for name, tensor in model.state_dict().items())
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     assert (tokenizer.mask_token_id, model.config.vocab_size) == (300, 301)
     guess = transformers.pipeline("fill-mask", model=model, tokenizer=tokenizer)(f"abc {tokenizer.mask_token} abc")

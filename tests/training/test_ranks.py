@@ -48,7 +48,8 @@ def outcome(folder: Path, processes: int, *settings: str) -> tuple[list[Any], li
     assert done.returncode == 0, done.stdout + done.stderr
     reader = lake.reader()
     metrics = reader.execute(
-        "select arm, name, component, batch, value from runs.metrics join runs.runs using (run_id) order by all"
+        "select arm, name, component, batch, value from runs.metrics join runs.runs using (run_id)"
+        " where name not like 'speed/%' order by all"
     )
     batches = lake.reader().execute(
         "select arm, batch, list_sort(flatten(list(sample_ids))), count(distinct rank)"
