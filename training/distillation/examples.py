@@ -20,12 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import warehouse.export.manifest as manifests
 from training.distillation.encoding import Encoder, Packer, Row
 from training.distillation.labelled import Labelled
 from training.distillation.recipe import Distillation
 from training.exports import Export
 from udfs.errors import CuveeError
-from warehouse.export import manifest as manifests
 from warehouse.export.manifest import Component, Manifest, Stream
 from warehouse.lake import Lake
 
