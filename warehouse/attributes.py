@@ -239,14 +239,14 @@ def _given(source: str, name: str, columns: dict[str, str]) -> str:
         raise UsageError(f"{source!r} has no attributes: {', '.join(columns)}", hint=hint)
     parts = []
     for column in scores:
-        quoted = '"' + column.replace('"', '""') + '"'
+        quoted = 'scored."' + column.replace('"', '""') + '"'
         value = f"{quoted}::int" if columns[column] == "BOOLEAN" else f"{quoted}::double"
         key = f"{name}__{column}".replace("'", "''")
-        spans = f"case when {quoted} is null then json_array() else json_array(json_array(0, n_chars, {value})) end"
-        parts.append(f"'{key}', {spans}")
+        spans = f"json_array(json_array(0, document.n_chars, {value}))"
+        parts.append(f"'{key}', case when {quoted} is null then json_array() else {spans} end")
     return f"""
-        select doc_id, json_object({", ".join(parts)}) as attributes from {relation_of(source)}
-        join (select doc_id, n_chars from raw.documents) using (doc_id)
+        select document.doc_id, json_object({", ".join(parts)}) as attributes from {relation_of(source)} as scored
+        join raw.documents as document on document.doc_id = scored.doc_id
     """
 
 

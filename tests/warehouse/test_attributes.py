@@ -44,7 +44,7 @@ def dolma(lake: Lake, shared_data: Path, tmp_path: Path) -> Path:
 
 def test_what_is_written_comes_back(lake: Lake, dolma: Path) -> None:
     documents = lines(dolma / "documents" / "cc" / "0000.jsonl.gz")
-    scores = "select doc_id, n_chars / 3.0 as third, n_chars > 2000 as long, text from raw.documents"
+    scores = "select doc_id, n_chars / 3.0 as third, n_chars > 2000 as long, n_chars, text from raw.documents"
     (written,) = run(lake, "attributes", "write", "size", "--from", scores)
     path = dolma / "attributes" / "size" / "cc" / "0000.jsonl.gz"
     assert written == {"file": str(path), "lines": len(documents), "with_attributes": len(documents)}
@@ -52,10 +52,11 @@ def test_what_is_written_comes_back(lake: Lake, dolma: Path) -> None:
     assert [line["id"] for line in made] == [document["id"] for document in documents]  # line by line
     for line, document in zip(made, documents, strict=True):
         n = len(document["text"])
-        assert line["attributes"] == {"size__third": [[0, n, n / 3]], "size__long": [[0, n, int(n > 2000)]]}
+        expected = {"size__third": [[0, n, n / 3]], "size__long": [[0, n, int(n > 2000)]], "size__n_chars": [[0, n, n]]}
+        assert line["attributes"] == expected
         assert f"[0,{n}," in json.dumps(line, separators=(",", ":"))  # offsets are whole numbers
     (read,) = run(lake, "attributes", "read", str(path))
-    assert (read["documents"], read["spans"], read["rejected"]) == (len(documents), 2 * len(documents), 0)
+    assert (read["documents"], read["spans"], read["rejected"]) == (len(documents), 3 * len(documents), 0)
     joined = query(
         lake, "select text, value from raw.attributes join raw.documents using (doc_id) where attribute = 'size__third'"
     )
