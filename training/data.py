@@ -24,7 +24,7 @@ from streaming.base.util import clean_stale_shared_memory
 from torch import Tensor
 
 from training.exports import Export
-from training.foreign import fitted
+from warehouse.export.foreign import fitted
 
 #: Fixed, because Streaming's default is the number of machines, and the order of samples depends on it.
 CANONICAL_NODES = 1
