@@ -20,7 +20,7 @@ FORBIDDEN = {
 }
 
 #: The only modules of the warehouse that training knows.
-TRAINING_MAY = {"warehouse.lake", "warehouse.export.manifest", "warehouse.cli.output"}
+TRAINING_MAY = {"warehouse.lake", "warehouse.export.manifest", "warehouse.export.foreign", "warehouse.cli.output"}
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

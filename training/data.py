@@ -25,7 +25,7 @@ from torch import Tensor
 
 from training import ranks
 from training.exports import Export, MixtureChangedError
-from training.foreign import fitted
+from warehouse.export.foreign import fitted
 
 #: Fixed, because Streaming's default is the number of machines, and the order of samples depends on it.
 CANONICAL_NODES = 1

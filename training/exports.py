@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from training import foreign
 from training.recipe import Recipe
 from udfs.errors import CuveeError, UsageError, did_you_mean
+from warehouse.export.foreign import foreign_manifest, is_foreign, is_url
 from warehouse.export.manifest import Manifest, Stream
 from warehouse.lake import Lake
-from warehouse.remote import is_url
 
 
 class ExportMismatchError(UsageError):
@@ -100,7 +99,7 @@ def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
     """
     rows = lake.reader().execute("select mixture, path from exports.exports order by exported_at").fetchall()
     latest = {str(mixture): Path(path) for mixture, path in rows}
-    own = {name: _read(name, latest.get(name)) for name in recipe.mixtures if not foreign.is_foreign(name)}
+    own = {name: _read(name, latest.get(name)) for name in recipe.mixtures if not is_foreign(name)}
     known = [export.manifest for export in own.values()]
     exports = {name: own.get(name) or _foreign(name, known, lake.snapshot()) for name in recipe.mixtures}
     first, *others = exports.values()
@@ -128,7 +127,8 @@ def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
 
 
 def _foreign(place: str, known: Sequence[Manifest], snapshot_id: int) -> Export:
-    return Export(Path(place).absolute(), foreign.manifest(place, known, snapshot_id), place if is_url(place) else None)
+    manifest = foreign_manifest(place, known, snapshot_id)
+    return Export(Path(place).absolute(), manifest, place if is_url(place) else None)
 
 
 def _read(mixture: str, folder: Path | None) -> Export:

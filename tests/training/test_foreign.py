@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from tests.training.tiny_sweep import RECIPE, Part, language, write_export
-from training.foreign import fitted
 from udfs import tokenizer
 from udfs.errors import CuveeError, UsageError
 from warehouse.cli import cli
+from warehouse.export.foreign import fitted
 from warehouse.lake import Lake
 
 SHARES = {"books": 3, "arxiv": 1}

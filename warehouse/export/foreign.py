@@ -18,7 +18,8 @@ from udfs.errors import CuveeError, UsageError
 from warehouse import mds
 from warehouse.export.manifest import Component, Manifest, Stream
 from warehouse.mds import encodings
-from warehouse.remote import fetch, is_url
+from warehouse.remote import fetch
+from warehouse.remote import is_url as is_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def is_foreign(mixture: str) -> bool:
     return is_url(mixture) or "/" in mixture
 
 
-def manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) -> Manifest:
+def foreign_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) -> Manifest:
     """What the lake would say of these shards, had they been exported.
 
     The vocabulary and the end of text are those of tokenizer.json beside the shards, else those of ``ours``, the
