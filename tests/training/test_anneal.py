@@ -368,6 +368,9 @@ def test_exports_must_exist_and_fit(place: Place) -> None:
     mixed = place.anneal()
     assert mixed.returncode == 2
     assert "different tokenizers" in mixed.stderr
+    manifest = place.folder / "other" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"concatenate"', '"best-fit"'))
+    assert "is packed by best-fit" in place.anneal().stderr
     shutil.rmtree(place.folder / "other")
     gone = place.anneal()
     assert gone.returncode == 2
