@@ -15,10 +15,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,17 +25,14 @@ from typing import Any
 from training import ranks, results, schedules, starts
 from training.durations import Clock
 from training.exports import Export, MixtureChangedError
+from training.folders import RecipeChangedError, alone, others, read_card, require_libraries, write_card
 from training.recipe import Anneal, Recipe, Variant
-from training.starts import CARD, Origin
-from udfs.errors import CuveeError, UsageError
+from training.starts import Origin
+from udfs.errors import UsageError
 from warehouse.cli.output import Output
 from warehouse.lake import Lake
 
 TRUNK = "trunk"
-
-
-class RecipeChangedError(UsageError):
-    """A run folder was begun with other settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +141,13 @@ def anneal(
         return
     if recipe.start:
         origin = starts.check(origin, recipe)
-    _require_libraries()
+    require_libraries()
     for run in sweep:
         if run.variant:
             curve(recipe, run, exports, origin_rate(origin))
     if not ranks.first():
         out = replace(out, quiet=True)
-    with _alone(folder) if ranks.first() else contextlib.nullcontext():
+    with alone(folder) if ranks.first() else contextlib.nullcontext():
         for run in sweep:
             _check_card(run, folder, exports)
         _train_all(recipe, sweep, todo, lake, exports, origin, folder, out)
@@ -185,15 +181,15 @@ def origin_rate(origin: Origin | None) -> float | None:
 def trunk_rate(run: Run, sweep: Sequence[Run], folder: Path) -> float | None:
     """The learning rate in the trunk's checkpoint that a run starts from, None if it is not there yet."""
     trunk = sweep[0]
-    card = folder / trunk.label / CARD
-    file = folder / trunk.label / "checkpoints" / f"ba{run.start:012}.pt"
-    if not file.exists() or not card.exists() or json.loads(card.read_text(encoding="utf-8"))["run_id"] != trunk.run_id:
+    here = folder / trunk.label
+    file = here / "checkpoints" / f"ba{run.start:012}.pt"
+    if not file.exists() or read_card(here).get("run_id") != trunk.run_id:
         return None
     return _rate(file)
 
 
 def _rate(checkpoint: Path) -> float:
-    _require_libraries()
+    require_libraries()
     from training.quiet import silence
 
     silence()
@@ -244,7 +240,9 @@ def _train_all(
                 "parameters_without_embeddings": parameters.without_embeddings,
                 **({"control": recipe.control, "complete": run.variant.complete} if run.variant else {}),
             }
-            started = _write_card(run, folder, before) if ranks.first() else datetime.now(UTC)
+            started = (
+                write_card(folder / run.label, run.run_id, run.identity, before) if ranks.first() else datetime.now(UTC)
+            )
             clock = perf_counter()
             export = export_of(run, exports)
             job = Job(
@@ -275,67 +273,25 @@ def _train_all(
             out.note(f"{run.label}: {run.tokens:,} tokens in {perf_counter() - clock:.0f} s; held-out loss {shown}")
 
 
-def _require_libraries() -> None:
-    missing = [name for name in ("torch", "transformers", "composer", "streaming") if find_spec(name) is None]
-    if missing:
-        raise CuveeError(f"training needs {', '.join(missing)}", hint="pip install 'cuvee[train]'")
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise CuveeError(f"another process is training in {folder}", hint="wait for it, or use --out") from None
-    with lock:
-        yield
-
-
 def _check_card(run: Run, folder: Path, exports: Mapping[str, Export]) -> None:
     """Refuse a folder that holds another run."""
-    card = folder / run.label / CARD
-    if not card.exists():
-        return
-    before = json.loads(card.read_text(encoding="utf-8"))
-    if before["run_id"] == run.run_id:
+    here = folder / run.label
+    theirs = others(here, run.run_id)
+    if not theirs:
         return
     hint = f"finish or remove it, or train in another folder: --out {folder}-2"
-    theirs = before["identity"]
     if theirs.get("mixture") == run.mixture and theirs.get("export") != run.identity["export"]:
         raise MixtureChangedError(
-            f"{card.parent} was begun on the mixture {run.mixture} as export {theirs.get('export')}; the mixture has"
+            f"{here} was begun on the mixture {run.mixture} as export {theirs.get('export')}; the mixture has"
             f" changed: its latest export is {run.identity['export']} in {exports[run.mixture].folder}",
             hint=hint,
         )
     if theirs.get("held_out_export") != run.identity["held_out_export"]:
         raise MixtureChangedError(
-            f"{card.parent} was begun with other held-out documents: their export is now"
-            f" {run.identity['held_out_export']}",
+            f"{here} was begun with other held-out documents: their export is now {run.identity['held_out_export']}",
             hint=hint,
         )
     changed = [key for key in sorted({*theirs, *run.identity}) if theirs.get(key) != run.identity.get(key)]
     raise RecipeChangedError(
-        f"{card.parent} was begun with other settings of {', '.join(changed) or 'the recipe: its name'}", hint=hint
+        f"{here} was begun with other settings of {', '.join(changed) or 'the recipe: its name'}", hint=hint
     )
-
-
-def _write_card(run: Run, folder: Path, before: int) -> datetime:
-    """Mark a folder as a run's, and say when the run was first started."""
-    card = folder / run.label / CARD
-    if card.exists():
-        return datetime.fromisoformat(json.loads(card.read_text(encoding="utf-8"))["started_at"])
-    card.parent.mkdir(parents=True, exist_ok=True)
-    started = datetime.now(UTC)
-    content = {
-        "run_id": run.run_id,
-        "started_at": started.isoformat(),
-        "tokens_before": before,
-        "identity": run.identity,
-    }
-    aside = card.with_suffix(".part")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    aside.rename(card)
-    return started

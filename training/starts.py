@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.folders import read_card
 from training.recipe import Recipe, Start
 from udfs.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
-
-CARD = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +47,7 @@ def find(start: Start) -> Origin | None:
     files = sorted((named / "checkpoints").glob("ba*.pt"))[-1:] if named.is_dir() else [named]
     if not files or not files[0].is_file():
         return None
-    card = files[0].parent.parent / CARD
-    return Origin(files[0], json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {})
+    return Origin(files[0], read_card(files[0].parent.parent))
 
 
 def check(origin: Origin | None, recipe: Recipe) -> Origin:

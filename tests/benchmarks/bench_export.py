@@ -286,7 +286,7 @@ def main() -> None:
         way, lake_dir, out = options.run
         WAYS[way](Path(lake_dir), Path(out))
         return
-    with tempfile.TemporaryDirectory(dir=ROOT) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         lake, size = make_lake(Path(scratch), options.megabytes)
         print(f"{size / 1e6:,.0f} MB of text; MB/s, and the ratio to the peer")
         alone = encoder_alone(lake.root, options.rounds)

@@ -25,14 +25,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from training import results, schedules
-from training.anneal import RecipeChangedError, Run, _alone, _require_libraries, _write_card
+from training.anneal import Run
 from training.distillation import encoding, examples, labeler, models
 from training.distillation.encoding import Encoder, Packer
 from training.distillation.labelled import Labelled, choose
 from training.distillation.recipe import Distillation
 from training.durations import Clock
 from training.exports import MixtureChangedError
-from training.starts import CARD
+from training.folders import RecipeChangedError, alone, others, require_libraries, write_card
 from udfs.catalogue import seeds
 from udfs.errors import UsageError
 from udfs.taxonomies import Taxonomies
@@ -129,12 +129,12 @@ def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
     recipe = job.recipe
     labeler.check_place(recipe, job.project)
     _ = job.labelled, job.schedule
-    _require_libraries()
+    require_libraries()
     from training.quiet import silence
 
     silence()
     folder = out_folder / f"{recipe.student.kind}-{recipe.seed}"
-    with _alone(out_folder):
+    with alone(out_folder):
         tokenizer = folder / "tokenizer" / FILE
         if not tokenizer.exists():
             models.write_tokenizer(recipe, job.lake, tokenizer.parent)
@@ -150,7 +150,7 @@ def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
 
 def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output) -> None:
     recipe = job.recipe
-    started = _write_card(run, folder.parent, 0)
+    started = write_card(folder, run.run_id, run.identity)
     with out.progress(f"{recipe.name}: examples", job.labelled.documents, "documents") as progress:
         export = examples.write(
             folder / "examples", recipe, job.labelled, job.encoder(run, folder), run.identity["export"],
@@ -179,14 +179,11 @@ def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output
 
 def _check_card(run: Run, folder: Path) -> None:
     """Refuse a folder that holds another run."""
-    card = folder / CARD
-    if not card.exists():
-        return
-    before = json.loads(card.read_text(encoding="utf-8"))
-    if before["run_id"] == run.run_id:
+    before = others(folder, run.run_id)
+    if not before:
         return
     hint = f"finish or remove it, or train in another folder: --out {folder.parent}-2"
-    theirs, ours = before["identity"]["recipe"], run.identity["recipe"]
+    theirs, ours = before["recipe"], run.identity["recipe"]
     changed = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
     if not changed:
         raise MixtureChangedError(f"{folder} was begun with other documents or labels", hint=hint)
@@ -220,7 +217,7 @@ def plan(job: Distilling) -> Plan:
     """Work out a plan. Nothing is trained, and nothing written but in a temporary folder."""
     recipe = job.recipe
     labeler.check_place(recipe, job.project)
-    _require_libraries()
+    require_libraries()
     from training.quiet import silence
 
     silence()
