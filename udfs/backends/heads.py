@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from udfs.labeler import Spec
     from udfs.taxonomy import Taxonomy
 
-#: Tokens of a batch. On a CPU, an encoder of a million parameters labels 250 documents of 100 tokens a second with 4,096,
-#: and 150 with 16,384: what it works on stays in the caches.
+#: Tokens of a batch. On a CPU, an encoder of a million parameters labels 250 documents of 100 tokens a second with
+#: 4,096, and 150 with 16,384: what it works on stays in the caches.
 _ON_CPU, _ON_GPU = 4_096, 16_384
 
 #: Documents that are sorted by length together, and how many such windows are ready before the encoder asks.
