@@ -51,7 +51,6 @@ def test_what_is_no_question_is_located(tmp_path: Path, text: str, words: str) -
 
 
 def test_scores_are_those_of_the_models_likelihoods(place: Path) -> None:
-    pytest.importorskip("lm_eval", reason="pip install 'cuvee[evaluation]'")
     import torch
     import transformers
 

@@ -29,6 +29,8 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C reaches who owns the terminal
         )  # fmt: skip
         os.close(inside)
+        self.ready = select.poll()
+        self.ready.register(self.screen, select.POLLIN)
         self.text = ""
 
     def until(self, expected: str) -> str:
@@ -36,7 +38,7 @@ class Terminal:
         ends = time.monotonic() + 60
         while expected not in self.text:
             assert time.monotonic() < ends, self.text
-            if select.select([self.screen], [], [], 1)[0]:
+            if self.ready.poll(1000):
                 self.text += os.read(self.screen, 65536).decode()
         before, _, self.text = self.text.partition(expected)
         return before

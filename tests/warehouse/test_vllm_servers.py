@@ -169,6 +169,7 @@ def documents_take_no_turns(served: str, project: Path) -> None:
     assert turns([sent[0][0], {"role": "user", "content": hostile}]) == 4  # as it would be without our doing
 
 
+@pytest.mark.prove  # two starts of vLLM; files and answers are in test_batches
 @pytest.mark.timeout(900)
 def test_run_batch_takes_the_file(
     vllm_bin: Path, smollm2: Path, here: list[str], project: Path, texts: list[str], lake: Lake, tmp_path: Path

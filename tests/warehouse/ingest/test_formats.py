@@ -195,7 +195,10 @@ def test_an_mds_folder_of_tokens_is_rejected(read, ask, tmp_path):
         writer.write({"input_ids": np.arange(8, dtype=np.uint16)})
     read(tmp_path / "tokens")
     [(reason,)] = ask("select reason from raw.rejects")
-    assert reason == "MDS without text: no column 'text'; it has input_ids; choose one with --text-field"
+    assert reason == (
+        "MDS without text: no column 'text'; it has input_ids; choose one with --text-field;"
+        " --tokenizer makes text of tokens"
+    )
 
 
 def test_warc_and_wet_give_the_same_page(read, ask, shared_data):
