@@ -9,6 +9,7 @@ project in one go. Templates and SQL are judged later, by ``render`` and ``graph
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +73,14 @@ class _Package:
         return list(self.settings.get(key) or self.settings.get(older) or [usual])
 
     def files(self, key: str, *suffixes: str) -> Iterator[Path]:
-        """The files with an ending in the folders that ``key`` names."""
+        """The files with an ending in the folders that ``key`` names. Raises CuveeError for a folder outside."""
+        for place in self.places(key):
+            if not Path(os.path.normpath(self.folder / place)).is_relative_to(os.path.normpath(self.folder)):
+                raise CuveeError(
+                    f"{key}: {place} lies outside of the project",
+                    where=Location(str(self.folder / "dbt_project.yml")),
+                    hint=f"link it into the project (ln -s {place}) and name the link",
+                )
         for suffix in suffixes:
             for place in self.places(key):
                 if (self.folder / place).is_dir():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse.test_build import build, why, write
+from udfs.errors import CuveeError
 from warehouse.lake import Lake
 from warehouse.opened import Opened, open_project
 from warehouse.outcome import Options
@@ -196,3 +197,21 @@ def test_a_selector_and_a_selection_exclude_each_other(lake: Lake, root: Path) -
     write(root, {"selectors.yml": SELECTORS})
     with pytest.raises(UsageError, match="--selector excludes --select"):
         opened(lake, root, selector="both").select(["a"])
+
+
+def test_a_folder_outside_of_the_project_is_linked_into_it(tmp_path: Path, lake: Lake) -> None:
+    files = {
+        "p/dbt_project.yml": "name: p\nmacro-paths: [../shared]",
+        "p/models/a.sql": "select {{ one() }} as n",
+        "shared/one.sql": "{% macro one() %}1{% endmacro %}",
+    }
+    root = write(tmp_path, files) / "p"
+    with pytest.raises(CuveeError) as caught:
+        build(lake, root)
+    assert "dbt_project.yml: macro-paths: ../shared lies outside of the project" in str(caught.value)
+    (root / "shared").symlink_to("../shared")
+    write(root, {"dbt_project.yml": "name: p\nmacro-paths: [shared]"})
+    build(lake, root)
+    write(tmp_path, {"shared/one.sql": "{% macro one() %}2{% endmacro %}"})
+    build(lake, root)
+    assert lake.reader().execute("from a").fetchall() == [(2,)]
