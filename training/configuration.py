@@ -201,6 +201,19 @@ def _filled(node: Node, root: Node) -> Node:
     return replace(node, value=_REFERENCE.sub(text, value))
 
 
+#: Keys that tell whose recipe it is.
+_COMMANDS = {"anneal": "anneal", "teacher": "distil"}
+
+
+def only_for(command: str, node: Node, path: Path) -> None:
+    """Raises RecipeError for a recipe of another command than ``cuvee command``."""
+    for key, other in _COMMANDS.items():
+        if other != command and isinstance(node.value, dict) and key in node.value:
+            raise RecipeError(
+                f"this recipe is not for cuvee {command}", where=node.at(key), hint=f"cuvee {other} {path}"
+            )
+
+
 T = TypeVar("T")
 
 

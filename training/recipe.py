@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from training.configuration import Amount, Count, Fraction, Node, Positive, Range, RecipeError, load, read
+from training.configuration import Amount, Count, Fraction, Node, Positive, Range, RecipeError, load, only_for, read
 from training.durations import Clock, Duration, count
 from udfs.errors import did_you_mean
 
@@ -346,7 +346,9 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
 
     Raises RecipeError (file, line, column, and the nearest known name) for anything it cannot mean.
     """
-    node = _shares_of_budget(load(path, settings))
+    node = load(path, settings)
+    only_for("anneal", node, path)
+    node = _shares_of_budget(node)
     recipe = read(node, Recipe)
     _check_model(recipe.model, node)
     if (recipe.learns == "causal_lm") != (recipe.model.kind == "decoder"):

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from training.configuration import RecipeError
+from training.distillation import recipe as distillation
 from training.durations import Duration
 from training.recipe import Piece, read_recipe
 from udfs.errors import UsageError
 
-SHIPPED = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("demo.yaml"))
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 
 
 def change(recipe_file: Path, old: str, new: str) -> Path:
@@ -21,9 +22,12 @@ def change(recipe_file: Path, old: str, new: str) -> Path:
     return recipe_file
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_recipes_are_valid(path: Path) -> None:
-    assert read_recipe(path).name == path.stem
+def test_a_recipe_of_another_command_is_told_apart() -> None:
+    with pytest.raises(RecipeError, match=r"distil_eai.yaml:\d+:\d+: this recipe is not for cuvee anneal") as caught:
+        read_recipe(RECIPES / "distil_eai.yaml")
+    assert "cuvee distil " in (caught.value.hint or "")
+    with pytest.raises(RecipeError, match="this recipe is not for cuvee distil"):
+        distillation.read_recipe(RECIPES / "demo.yaml")
 
 
 def test_numbers_are_read_by_what_is_asked_for(recipe_file: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from training.configuration import Amount, Count, Node, Positive, Range, RecipeError, load, read
+from training.configuration import Amount, Count, Node, Positive, Range, RecipeError, load, only_for, read
 from training.durations import Duration
 from training.recipe import Checkpoints, Piece
 from udfs.taxonomies import EAI
@@ -117,6 +117,7 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Distillation:
     Raises RecipeError (file, line, column, and the nearest known name) for anything it cannot mean.
     """
     node = load(path, settings)
+    only_for("distil", node, path)
     recipe = read(node, Distillation)
     if not NAME.fullmatch(recipe.name):
         raise RecipeError(f"{recipe.name!r} is no name of a labeler: a-z, 0-9 and _ only", where=node.at("name"))
