@@ -378,9 +378,9 @@ def test_exports_must_exist_and_fit(place: Place) -> None:
 
 
 def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import anneal
+    from training import folders
     from udfs.errors import CuveeError
 
-    monkeypatch.setattr(anneal, "find_spec", lambda name: None if name == "composer" else name)
+    monkeypatch.setattr(folders, "find_spec", lambda name: None if name == "composer" else name)
     with pytest.raises(CuveeError, match=r"training needs composer\n  pip install 'cuvee\[train\]'"):
-        anneal._require_libraries()
+        folders.require_libraries()
