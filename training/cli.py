@@ -19,15 +19,19 @@ if TYPE_CHECKING:
     from training.starts import Origin
 
 
-@click.command()
-@click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
-@click.option(
+recipe_argument = click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
+folder_option = click.option(
     "--out",
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Folder for checkpoints and logs  [default: runs/<name of the recipe>]",
 )
+
+
+@click.command()
+@recipe_argument
+@folder_option
 @click.option("--plan", "only_plan", is_flag=True, help="Print tokens, steps, epochs and FLOPs; train nothing.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: anneal.tokens=200k")
 @lake_option

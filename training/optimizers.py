@@ -94,14 +94,16 @@ def _debiased(beta: float, step: float) -> float:
     return float((beta**step - beta) / (beta**step - 1))
 
 
-def make(model: nn.Module, settings: Settings, peak: float) -> Optimizer:
-    """The optimizer of a recipe at its peak learning rate.
-
-    Weight decay is for matrices only: norms and biases are left alone, as in Ettin.
-    """
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Matrices, and what weight decay leaves alone: norms and biases, as in Ettin."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+
+
+def make(model: nn.Module, settings: Settings, peak: float) -> Optimizer:
+    """The optimizer of a recipe at its peak learning rate."""
+    groups = parameter_groups(model)
     first, second = settings.betas
     betas, decay, eps = (first, second), settings.weight_decay, settings.eps
     match settings.name:

@@ -53,15 +53,8 @@ class Tokenizer:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
-        try:
-            serialized = self.path.read_bytes()
-        except OSError as error:
-            raise TokenizerError(f"cannot read the tokenizer {self.path}: {error.strerror}") from error
+        self._bpe, serialized = _read(self.path)
         self.fingerprint: str = _fingerprint(serialized)
-        try:
-            self._bpe: Any = _library().Tokenizer.from_buffer(serialized)
-        except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"{self.path} is no tokenizer: {error}") from error
         end_of_text = self._bpe.token_to_id(END_OF_TEXT)
         if end_of_text is None:
             raise TokenizerError(f"the tokenizer {self.path} has no token {END_OF_TEXT}")
@@ -172,19 +165,24 @@ def _library() -> Any:
     return tokenizers
 
 
+def _read(path: Path) -> tuple[Any, bytes]:
+    """The library's tokenizer of a file, and the file's bytes. Raises TokenizerError."""
+    try:
+        serialized = path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+    try:
+        return _library().Tokenizer.from_buffer(serialized), serialized
+    except Exception as error:  # the library raises bare Exception
+        raise TokenizerError(f"{path} is no tokenizer: {error}") from error
+
+
 class Counter:
     """Any tokenizer that a tokenizer.json holds, for counting: special tokens are neither added nor read in a text."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            serialized = path.read_bytes()
-        except OSError as error:
-            raise TokenizerError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+        self._tokenizer, serialized = _read(path)
         self.fingerprint: str = _fingerprint(serialized)
-        try:
-            self._tokenizer: Any = _library().Tokenizer.from_buffer(serialized)
-        except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(f"{path} is no tokenizer: {error}") from error
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
 from warehouse.names import BUILTIN, Pass, Result
-from warehouse.relation import LAKE, Relation, quote
+from warehouse.quoting import literal, quote
+from warehouse.relation import LAKE, Relation
 from warehouse.templates import Session
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Adapter:
         rows = self._query(
             "select table_name, case table_type when 'VIEW' then 'view' else 'table' end"
             f" from system.information_schema.tables where table_catalog = '{LAKE}'"
-            f" and lower(table_schema) = lower({_literal(schema)}) order by 1"
+            f" and lower(table_schema) = lower({literal(schema)}) order by 1"
         )
         return [Relation(schema, str(name), type=str(kind)) for name, kind in rows]
 
@@ -223,7 +224,7 @@ class Adapter:
         return bool(
             self._query(
                 "select 1 from system.information_schema.schemata"
-                f" where catalog_name = '{LAKE}' and lower(schema_name) = lower({_literal(schema)})"
+                f" where catalog_name = '{LAKE}' and lower(schema_name) = lower({literal(schema)})"
             )
         )
 
@@ -331,7 +332,3 @@ class Adapter:
             if missing_ok and type(error.__cause__).__name__ == "CatalogException":
                 return []
             raise
-
-
-def _literal(text: str) -> str:
-    return "'" + str(text).replace("'", "''") + "'"

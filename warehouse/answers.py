@@ -19,8 +19,9 @@ from warehouse.graph import Step
 from warehouse.lake import duckdb_error
 from warehouse.parsing import SqlError, located
 from warehouse.paying import AnswersError, Paying
+from warehouse.quoting import quote
 from warehouse.rewrite import rewrite
-from warehouse.stages import MISSING, Rewritten, Stage, quote
+from warehouse.stages import MISSING, Rewritten, Stage
 from warehouse.store import Retry
 from warehouse.tally import Tally
 

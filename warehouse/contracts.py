@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.project import Node
-from warehouse.relation import quote
+from warehouse.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb

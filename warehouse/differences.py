@@ -14,7 +14,7 @@ from warehouse.graph import Step
 from warehouse.materialize import Column, describe, lake_columns
 from warehouse.parsing import located
 from warehouse.properties import listed
-from warehouse.relation import quote
+from warehouse.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb

@@ -24,8 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from udfs.errors import CuveeError, UsageError, did_you_mean
+from warehouse.datafiles import DataFile
 from warehouse.lake import Lake, Staging
-from warehouse.traces import Ask, Held, Sought, Texts, files, rows, texts_of, units
+from warehouse.quoting import literal, quote
+from warehouse.traces import Ask, Sought, Texts, files, rows, texts_of, units
 
 #: One row is a text that stays out (doc_id alone), an occurrence (all three), or a file whose rejected records went.
 FORGOTTEN = "cuvee.forgotten"
@@ -231,7 +233,7 @@ def _forgotten(ask: Ask, staging: Staging) -> Sought:
 def _written(ask: Ask, staging: Staging) -> Sought:
     sought = Sought(staging.folder / "ids.parquet", staging.folder / "places.parquet")
     for table, path in (("gone", sought.ids), ("gone_places", sought.occurrences)):
-        ask(f"copy (select distinct * from {table}) to '{str(path).replace(chr(39), chr(39) * 2)}' (format parquet)")
+        ask(f"copy (select distinct * from {table}) to {literal(path)} (format parquet)")
     return sought
 
 
@@ -267,7 +269,7 @@ def _remove(lake: Lake, request: Request, staging: Staging) -> None:
         sought, _, _ = _select(ask, request, staging)
         for table, (condition, _) in rows(ask, sought, texts_of(lake, ask, sought)).items():
             schema, name = table.split(".", 1)
-            ask(f'delete from lake."{schema}"."{name}" where {condition}')
+            ask(f"delete from lake.{quote(schema)}.{quote(name)} where {condition}")
         fresh = "select doc_id, file_id, position, now() from {table} as g where not exists (select 1 from {known})"
         known = f"{FORGOTTEN} as f where f.doc_id is not distinct from g.doc_id"
         same = " and f.file_id is not distinct from g.file_id and f.position is not distinct from g.position"
@@ -334,7 +336,7 @@ def _scrub(lake: Lake) -> None:
         )
 
 
-def _snapshots(ask: Ask, held: Sequence[Held]) -> Iterator[int]:
+def _snapshots(ask: Ask, held: Sequence[DataFile]) -> Iterator[int]:
     """The snapshots that need one of the files."""
     for (snapshot,) in ask("select snapshot_id from lake.snapshots()").fetchall():
         if any(each.begin <= snapshot and (each.end is None or snapshot < each.end) for each in held):

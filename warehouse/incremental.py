@@ -19,7 +19,8 @@ from udfs.errors import CuveeError, did_you_mean
 from warehouse.graph import Step
 from warehouse.materialize import Change, Column, copy, describe, lake_columns
 from warehouse.parsing import located
-from warehouse.relation import Relation, quote
+from warehouse.quoting import quote
+from warehouse.relation import Relation
 
 if TYPE_CHECKING:
     import duckdb

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from udfs.errors import CuveeError, UsageError
+from warehouse.quoting import literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -125,7 +126,7 @@ class Lake:
     @property
     def attach_statement(self) -> str:
         """What a plain DuckDB client types to read this lake, without Cuvée."""
-        return f"ATTACH 'ducklake:sqlite:{_literal(self.catalog)}' AS lake (READ_ONLY)"
+        return f"ATTACH {literal(f'ducklake:sqlite:{self.catalog}')} AS lake (READ_ONLY)"
 
     @property
     def is_attached(self) -> bool:
@@ -168,8 +169,8 @@ class Lake:
         _ATTACHED.add(self.catalog)
         # Inlined rows would live in the catalog, where engines that read the Parquet files cannot see them.
         database.execute(
-            f"attach 'ducklake:sqlite:{_literal(self.catalog)}' as lake"
-            f" (data_path '{_literal(self.data)}', data_inlining_row_limit 0{', read_only' if read_only else ''})"
+            f"attach {literal(f'ducklake:sqlite:{self.catalog}')} as lake"
+            f" (data_path {literal(self.data)}, data_inlining_row_limit 0{', read_only' if read_only else ''})"
         )
         return database
 
@@ -366,10 +367,6 @@ def _statements(script: str) -> list[str]:
     return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
 
 
-def _literal(value: object) -> str:
-    return str(value).replace("'", "''")
-
-
 def texts(cursor: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
     """The result of a query for long texts, as batches of about so many rows that are read as they are asked for.
 
@@ -392,7 +389,7 @@ def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
     import duckdb
 
     for extension in ("ducklake", "sqlite_scanner"):
-        connection.execute(f"load '{_literal(_extension(extension, duckdb.__version__))}'")
+        connection.execute(f"load {literal(_extension(extension, duckdb.__version__))}")
 
 
 def _extension(name: str, version: str) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from udfs.errors import CuveeError, UsageError
+from warehouse.datafiles import data_files
 from warehouse.lake import Lake
 
 #: A file that no snapshot needs stays this long, because a reader in another process may be in the middle of it.
@@ -64,19 +65,19 @@ def check(lake: Lake) -> Check:
 
     rows = 0
     faults: list[Fault] = []
-    files = _catalog_files(lake)
-    for table, path, expected in files:
+    files = list(data_files(lake, lake.cursor().execute))
+    for file in files:
         try:
-            found = pq.ParquetFile(path).metadata.num_rows
+            found = pq.ParquetFile(file.path).metadata.num_rows
         except FileNotFoundError:
-            faults.append(Fault(table, str(path), "missing"))
+            faults.append(Fault(file.table, str(file.path), "missing"))
         except (OSError, pa.ArrowException) as error:
-            faults.append(Fault(table, str(path), f"unreadable: {error}"))
+            faults.append(Fault(file.table, str(file.path), f"unreadable: {error}"))
         else:
             rows += found
-            if found != expected:
-                faults.append(Fault(table, str(path), f"{found} rows, the catalog says {expected}"))
-    known = {path for _, path, _ in files} | set(_scheduled(lake))
+            if found != file.rows:
+                faults.append(Fault(file.table, str(file.path), f"{found} rows, the catalog says {file.rows}"))
+    known = {file.path for file in files} | set(_scheduled(lake))
     orphans = sorted(str(path) for path in lake.data.rglob("*.parquet") if path not in known)
     return Check(len(files), rows, tuple(faults), tuple(orphans))
 
@@ -149,31 +150,6 @@ def _clean(lake: Lake, grace_minutes: int) -> int:
 
 def _live_files(lake: Lake) -> int:
     return sum(table.files for table in lake.tables())
-
-
-def _catalog_files(lake: Lake) -> list[tuple[str, Path, int]]:
-    """Table, path and row count of every data file that some snapshot still names."""
-    rows = (
-        lake.cursor()
-        .execute(
-            """
-            select s.schema_name || '.' || t.table_name, f.path, f.path_is_relative, s.path, t.path, f.record_count
-            from __ducklake_metadata_lake.ducklake_data_file as f
-            join (
-                select table_id, max_by(schema_id, begin_snapshot) as schema_id,
-                       max_by(table_name, begin_snapshot) as table_name, max_by(path, begin_snapshot) as path
-                from __ducklake_metadata_lake.ducklake_table group by table_id
-            ) as t on t.table_id = f.table_id
-            join __ducklake_metadata_lake.ducklake_schema as s on s.schema_id = t.schema_id
-            order by f.data_file_id
-            """
-        )
-        .fetchall()
-    )
-    return [
-        (name, lake.data / schema / table / path if relative else Path(path), int(count))
-        for name, path, relative, schema, table, count in rows
-    ]
 
 
 def _scheduled(lake: Lake) -> list[Path]:

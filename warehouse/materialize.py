@@ -17,7 +17,8 @@ from udfs.errors import CuveeError, Location
 from warehouse.graph import Step
 from warehouse.lake import duckdb_error
 from warehouse.parsing import SqlError, located
-from warehouse.relation import LAKE, Relation, quote
+from warehouse.quoting import literal, quote
+from warehouse.relation import LAKE, Relation
 
 if TYPE_CHECKING:
     import duckdb
@@ -86,7 +87,7 @@ class Change:
                 commit.sql(f"alter table {LAKE}.{name} {change}")
             if self.keys:
                 matching = " and ".join(f"t.{quote(key)} = n.{quote(key)}" for key in self.keys)
-                files = ", ".join(f"'{_literal(file)}'" for file in self.files)
+                files = ", ".join(literal(file) for file in self.files)
                 commit.sql(
                     f"delete from {LAKE}.{name} as t where exists"
                     f" (select 1 from read_parquet([{files}]) as n where {matching})"
@@ -158,11 +159,11 @@ def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tup
         "nullstr": "''",
         "quote": "'\"'",
         "escape": "'\"'",
-        "delim": f"'{_literal(config.get('delimiter', ','))}'",
+        "delim": literal(config.get("delimiter", ",")),
         "auto_type_candidates": "['boolean', 'integer', 'bigint', 'double', 'date', 'timestamp', 'varchar']",
     }
     text = ", ".join(f"{name} = {value}" for name, value in options.items())
-    source = f"read_csv('{_literal(file)}', {text}"
+    source = f"read_csv({literal(file)}, {text}"
     if types:
         found = {column.name.lower(): column.name for column in describe(cursor, f"from {source})")}
         for name in types:  # a folder's column_types are for all its seeds: what is no slip is another's
@@ -170,9 +171,7 @@ def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tup
                 message = f"column_types names {name!r}, which {step.node.path} does not have"
                 raise SeedError(message, where=step.node.described_at, hint=f"did you mean {found[near[0]]}?")
         pairs = [
-            f"'{_literal(found[name.lower()])}': '{_literal(kind)}'"
-            for name, kind in types.items()
-            if name.lower() in found
+            f"{literal(found[name.lower()])}: {literal(kind)}" for name, kind in types.items() if name.lower() in found
         ]
         source += f", types = {{{', '.join(pairs)}}}" if pairs else ""
     return lake_columns(cursor, f"select * from {source})")
@@ -195,7 +194,7 @@ def copy(cursor: duckdb.DuckDBPyConnection, query: str, path: Path, columns: Seq
     options = "format parquet, compression zstd"
     if sum(column.type.upper().count("VARCHAR") for column in columns) >= _MANY_STRINGS:
         options += f", row_group_size {_SMALL_GROUP}"
-    row = cursor.execute(f"copy ({query}\n) to '{_literal(path)}' ({options})").fetchone()
+    row = cursor.execute(f"copy ({query}\n) to {literal(path)} ({options})").fetchone()
     assert row is not None
     return int(row[0])
 
@@ -219,7 +218,3 @@ def _lake_type(kind: str) -> str:
 def _portable(step: Step) -> str:
     """The view's SQL without the catalog's name before tables."""
     return step.sql.replace(f'"{LAKE}".', "")
-
-
-def _literal(value: object) -> str:
-    return str(value).replace("'", "''")

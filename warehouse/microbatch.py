@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from udfs.errors import CuveeError, Location, UsageError, did_you_mean
 from warehouse.parsing import parse
 from warehouse.project import Node
-from warehouse.relation import quote
+from warehouse.quoting import quote
 
 if TYPE_CHECKING:
     from warehouse.graph import Step

@@ -15,7 +15,8 @@ from typing import Any
 
 from udfs.errors import UsageError
 from warehouse.outcome import Options
-from warehouse.relation import Relation, quote
+from warehouse.quoting import quote
+from warehouse.relation import Relation
 
 _RELATIVE = re.compile(r"(\d+)\s+(hour|day|month|year)s?\Z", re.IGNORECASE)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from warehouse.quoting import quote
+
 #: The name under which the lake is attached, and so the database of every relation in it.
 LAKE = "lake"
 #: What the CTE of an ephemeral model is called, before the model's name.
@@ -158,11 +160,6 @@ class Relation(Mapping[str, Any]):
 
     def __str__(self) -> str:
         return self.limited or self.render()
-
-
-def quote(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def readable(sql: str) -> str:

@@ -10,7 +10,7 @@ from udfs.errors import Location
 from warehouse import lineage
 from warehouse.calls import Call, CallError, NotYetError
 from warehouse.graph import Step
-from warehouse.stages import quote
+from warehouse.quoting import quote
 from warehouse.trees import conjuncts, instability, source_names
 
 if TYPE_CHECKING:

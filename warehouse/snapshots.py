@@ -16,7 +16,8 @@ from udfs.errors import did_you_mean
 from warehouse.graph import Step
 from warehouse.materialize import Change, Column, copy, describe, lake_columns
 from warehouse.parsing import located
-from warehouse.relation import Relation, quote
+from warehouse.quoting import quote
+from warehouse.relation import Relation
 from warehouse.snapshot_settings import Settings, SnapshotError, place, settings
 
 if TYPE_CHECKING:

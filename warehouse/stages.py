@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from warehouse.calls import Call
+from warehouse.quoting import quote
 from warehouse.store import duckdb_type
 
 #: Part of the message of the error that a missing answer raises inside DuckDB.
@@ -130,8 +131,3 @@ class Rewritten:
 
     sql: str
     stages: tuple[Stage, ...]
-
-
-def quote(name: str) -> str:
-    """A name as DuckDB reads it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from warehouse.datafiles import DataFile, data_files
+from warehouse.quoting import literal, quote
+
 if TYPE_CHECKING:
     from warehouse.lake import Lake
 
@@ -79,27 +82,17 @@ class Sought:
     @property
     def is_document(self) -> str:
         """The condition on ``{column}`` that it is one of the documents."""
-        return f"{{column}} in (from read_parquet('{_literal(self.ids)}'))"
+        return f"{{column}} in (from read_parquet({literal(self.ids)}))"
 
     def condition(self, table: str, columns: Iterable[str]) -> str | None:
         """The condition that a row of a table goes, as far as ids say; None if they say nothing."""
         named = [f'"{column}"' for column in columns if "doc_id" in column.lower()]
-        places = f"(from read_parquet('{_literal(self.occurrences)}'))"
+        places = f"(from read_parquet({literal(self.occurrences)}))"
         if table == "raw.occurrences":
             return f"{self.is_document.format(column='doc_id')} or (doc_id, file_id, position) in {places}"
         if table == "raw.rejects":
             return f"file_id in (select file_id from {places} where position is null)"
         return " or ".join(self.is_document.format(column=f"{column}::varchar") for column in named) or None
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A data file of the lake that holds something. It belongs to the snapshots from ``begin`` on, before ``end``."""
-
-    table: str
-    path: Path
-    begin: int
-    end: int | None
 
 
 def rows(ask: Ask, sought: Sought, texts: Texts) -> dict[str, tuple[str, int]]:
@@ -118,13 +111,13 @@ def rows(ask: Ask, sought: Sought, texts: Texts) -> dict[str, tuple[str, int]]:
     return found
 
 
-def files(lake: Lake, ask: Ask, sought: Sought, texts: Texts) -> list[Held]:
+def files(lake: Lake, ask: Ask, sought: Sought, texts: Texts) -> list[DataFile]:
     """Every data file, of any snapshot there is, that holds something; deleted rows count, for they are still in it."""
-    by_table: dict[str, list[Held]] = {}
+    by_table: dict[str, list[DataFile]] = {}
     for held in _data_files(lake, ask):
         if held.path.exists():
             by_table.setdefault(held.table, []).append(held)
-    found: list[Held] = []
+    found: list[DataFile] = []
     for table, held_files in by_table.items():
         names = [str(held.path) for held in held_files]
         read = "read_parquet(?, union_by_name => true, filename => true, hive_partitioning => false)"
@@ -199,29 +192,12 @@ def _file_holds(path: Path, texts: Texts) -> bool:
     return any(any(map(texts.within, row.values())) for batch in file.iter_batches(4096) for row in batch.to_pylist())
 
 
-def _data_files(lake: Lake, ask: Ask) -> Iterator[Held]:
-    """Every data file in the catalog, deleted tables and earlier versions included."""
-    for schema, table, path, relative, schema_path, table_path, begin, end in ask(
-        """
-        select s.schema_name, t.table_name, f.path, f.path_is_relative, s.path, t.path, f.begin_snapshot, f.end_snapshot
-        from __ducklake_metadata_lake.ducklake_data_file as f
-        join (
-            select table_id, max_by(schema_id, begin_snapshot) as schema_id,
-                   max_by(table_name, begin_snapshot) as table_name, max_by(path, begin_snapshot) as path
-            from __ducklake_metadata_lake.ducklake_table group by table_id
-        ) as t on t.table_id = f.table_id
-        join __ducklake_metadata_lake.ducklake_schema as s on s.schema_id = t.schema_id
-        order by f.data_file_id
-        """
-    ).fetchall():
-        if schema not in _KEPT and (schema, table) != ("raw", "files"):
-            place = lake.data / schema_path / table_path / path if relative else Path(path)
-            yield Held(f"{schema}.{table}", place, begin, end)
+def _data_files(lake: Lake, ask: Ask) -> Iterator[DataFile]:
+    """The data files of tables that have to do with documents."""
+    for file in data_files(lake, ask):
+        if file.table.partition(".")[0] not in _KEPT and file.table != "raw.files":
+            yield file
 
 
 def _quoted(table: str) -> str:
-    return "lake." + ".".join('"' + part.replace('"', '""') + '"' for part in table.split(".", 1))
-
-
-def _literal(value: object) -> str:
-    return str(value).replace("'", "''")
+    return "lake." + ".".join(map(quote, table.split(".", 1)))

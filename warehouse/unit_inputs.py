@@ -10,7 +10,7 @@ from udfs.errors import CuveeError, did_you_mean
 from warehouse.calls import find
 from warehouse.materialize import Column, describe, empty, lake_columns, seed_query
 from warehouse.parsing import tables, with_ctes
-from warehouse.relation import quote
+from warehouse.quoting import quote
 from warehouse.unit_properties import Rows, UnitTestError
 
 if TYPE_CHECKING:

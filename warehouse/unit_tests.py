@@ -21,7 +21,8 @@ from warehouse.materialize import Column, describe, seed_query
 from warehouse.names import Overrides
 from warehouse.parsing import located
 from warehouse.project import Node, Project
-from warehouse.relation import EPHEMERAL, Relation, quote
+from warehouse.quoting import quote
+from warehouse.relation import EPHEMERAL, Relation
 from warehouse.render import Rendered, Renderer
 from warehouse.state import fold
 from warehouse.unit_inputs import answers, columns, literal, rename, typed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from training.cli import folder_option, recipe_argument
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
 
 if TYPE_CHECKING:
@@ -15,14 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    "folder",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder for checkpoints and logs  [default: runs/<name of the recipe>]",
-)
+@recipe_argument
+@folder_option
 @click.option("--plan", "only_plan", is_flag=True, help="Print documents, tokens, steps and FLOPs; train nothing.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: tokens=2M")
 @lake_option

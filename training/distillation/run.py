@@ -23,6 +23,7 @@ from training.distillation.students import Student, Weighing
 from training.durations import Clock
 from training.exports import Export
 from training.measurements import Measurements, Meter
+from training.optimizers import parameter_groups
 from training.provenance import Provenance
 from udfs.headsform import Form
 from warehouse.cli.output import Progress
@@ -129,13 +130,12 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 def _optimizer(model: nn.Module, recipe: Distillation) -> torch.optim.AdamW:
-    """Weight decay for matrices only: norms and biases are left alone."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     settings = recipe.optimizer
     first, second = settings.betas
-    groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(first, second), eps=settings.eps)
+    return torch.optim.AdamW(
+        parameter_groups(model),
+        lr=recipe.learning_rate,
+        betas=(first, second),
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+    )

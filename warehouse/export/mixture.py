@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, UsageError, did_you_mean
+from warehouse.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -78,7 +79,7 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int, labels: tupl
             hint=f"a mixture has {', '.join(COLUMNS)}; it has {', '.join(present)}",
         )
     chosen = _labels(name, types, labels)
-    further = "".join(f", {value} as {quoted(label)}" for label, (value, _) in chosen.items())
+    further = "".join(f", {value} as {quote(label)}" for label, (value, _) in chosen.items())
     try:
         # filename and file_row_number are virtual columns; deleted rows do not appear.
         cursor.execute(
@@ -121,7 +122,7 @@ def _labels(name: str, types: Mapping[str, str], labels: tuple[str, ...]) -> dic
         if label not in further or label in ("id", "text"):
             hint = did_you_mean(label, further) or f"besides {', '.join(COLUMNS)} it has {', '.join(further) or 'none'}"
             raise UsageError(f"{name} has no label column {label!r}", hint=hint)
-        value, kind = f"mixture.{quoted(label)}", types[label]
+        value, kind = f"mixture.{quote(label)}", types[label]
         if kind in _INTEGERS:
             chosen[label] = (f"{value}::bigint", "int")
         elif kind in ("FLOAT", "DOUBLE"):
@@ -131,11 +132,6 @@ def _labels(name: str, types: Mapping[str, str], labels: tuple[str, ...]) -> dic
         else:
             chosen[label] = (f"{value}::varchar", "str")
     return chosen
-
-
-def quoted(name: str) -> str:
-    """A name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def fingerprint(cursor: duckdb.DuckDBPyConnection, relation: str) -> str:
@@ -172,7 +168,7 @@ def find(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str | None]
         places = " or ".join(sorted(f"{row[0]}.{row[1]}" for row in found))
         raise UsageError(f"{name!r} is in several schemas", hint=f"say {places}")
     sql = found[0][2] or _built_from(cursor, f"{found[0][0]}.{found[0][1]}")
-    return ".".join(map(quoted, ("lake", *found[0][:2]))), sql
+    return ".".join(map(quote, ("lake", *found[0][:2]))), sql
 
 
 def _built_from(cursor: duckdb.DuckDBPyConnection, relation: str) -> str | None:
@@ -191,7 +187,7 @@ def _check(cursor: duckdb.DuckDBPyConnection, name: str, labels: tuple[str, ...]
         "has copies that are not 1 or more": "copies is null or copies < 1",
         "has no n_tokens": "n_tokens is null or n_tokens < 0",
         "is not in raw.documents": "file is null",
-        **{f"has no {label}, and MDS has no NULL": f"{quoted(label)} is null" for label in labels},
+        **{f"has no {label}, and MDS has no NULL": f"{quote(label)} is null" for label in labels},
     }
     flags = ", ".join(f"count(*) filter ({rule}), min(doc_id) filter ({rule})" for rule in rules.values())
     found = cursor.execute(f"select {flags} from temp.mixture_documents").fetchone()

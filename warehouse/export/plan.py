@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from warehouse.export.mixture import Level, Mixture, quoted
+from warehouse.export.mixture import Level, Mixture
 from warehouse.export.packing import Packing, Text, Tokens
 from warehouse.export.store import Options, ShardStore, Unit, unit_key
+from warehouse.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -154,7 +155,7 @@ def _size(packing: Packing, tokens: T, chars: T) -> T:
 def _values(packing: Packing) -> list[str]:
     """The label columns of samples, as text."""
     names = [name for name, _ in packing.labels] if isinstance(packing, Text) else []
-    return [f"documents.{quoted(name)}::varchar" for name in names]
+    return [f"documents.{quote(name)}::varchar" for name in names]
 
 
 def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan, labels: Sequence[str]) -> list[str]:
@@ -171,7 +172,7 @@ def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan, labels: Seque
         "create temp table files as select row_number() over (order by file)::int - 1 as number, file"
         " from (select distinct file from temp.mixture_documents)"
     )
-    further = "".join(f", documents.{quoted(label)}" for label in labels)
+    further = "".join(f", documents.{quote(label)}" for label in labels)
     cursor.execute(
         f"""
         create temp table needed as

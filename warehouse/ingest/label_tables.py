@@ -26,6 +26,7 @@ from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.ingest.bytestream import blocks, head
 from warehouse.ingest.formats import HEAD, detect, plain_name
 from warehouse.ingest.records import RAW_LIMIT, Options
+from warehouse.quoting import literal, quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -164,9 +165,9 @@ def _parquet(path: Path) -> Table:
     schema = pq.read_schema(path)
     tree: Tree = {}
     for field in schema:
-        _place(tree, field.name, _field_tree(_quote(field.name), field.type))
+        _place(tree, field.name, _field_tree(quote(field.name), field.type))
     relation = (
-        f"(select *, file_row_number + 1 as {POSITION} from read_parquet({_literal(path)}, file_row_number => true))"
+        f"(select *, file_row_number + 1 as {POSITION} from read_parquet({literal(path)}, file_row_number => true))"
     )
     return Table(relation, tree, [])
 
@@ -174,7 +175,7 @@ def _parquet(path: Path) -> Table:
 def _field_tree(expression: str, kind: pa.DataType) -> Tree | str:
     if not pa.types.is_struct(kind):
         return expression
-    return {each.name: _field_tree(f"struct_extract({expression}, {_literal(each.name)})", each.type) for each in kind}
+    return {each.name: _field_tree(f"struct_extract({expression}, {literal(each.name)})", each.type) for each in kind}
 
 
 def _place(tree: Tree, name: str, found: Tree | str) -> None:
@@ -197,20 +198,20 @@ def _csv(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
     names = next(csv.reader([first], delimiter=comma), [])
     if not all(names) or len({name.casefold() for name in names}) < len(names):
         raise LabelFileError("the first line does not name the columns", where=Location(str(path), 1))
-    columns = ", ".join(f"{_literal(name)}: 'varchar'" for name in names)
+    columns = ", ".join(f"{literal(name)}: 'varchar'" for name in names)
     scan = (
-        f"read_csv({_literal(path)}, auto_detect = false, columns = {{{columns}}}, delim = '{comma}', header = true,"
+        f"read_csv({literal(path)}, auto_detect = false, columns = {{{columns}}}, delim = '{comma}', header = true,"
         f" quote = '\"', escape = '\"', max_line_size = {_LINE}, buffer_size = {2 * _LINE}"
     )
     tree: Tree = {}
     for name in names:
-        _place(tree, name, _quote(name))
+        _place(tree, name, quote(name))
     return _lines(cursor, path, scan, tree, header=1)
 
 
 def _jsonl(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
     scan = (
-        f"read_csv({_literal(path)}, auto_detect = false, columns = {{'line': 'varchar'}}, delim = '\x1f', quote = '',"
+        f"read_csv({literal(path)}, auto_detect = false, columns = {{'line': 'varchar'}}, delim = '\x1f', quote = '',"
         f" escape = '', header = false, max_line_size = {_LINE}, buffer_size = {2 * _LINE}"
     )
     table = _lines(cursor, path, scan, {}, header=0)
@@ -231,7 +232,7 @@ def _jsonl(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
     paths: list[str] = []
     for name, kind in merged.items():
         _place(tree, name, _json_tree(f"$.{_key(name)}", kind, paths))
-    listed = ", ".join(map(_literal, paths))
+    listed = ", ".join(map(literal, paths))
     # All fields in one call: a line is parsed once.
     relation = f"(select {POSITION}, json_extract_string(line, [{listed}]::varchar[]) as fields from {relation})"
     return Table(relation, tree, sorted([*table.broken, *broken]))
@@ -308,11 +309,3 @@ def _split(parts: Iterable[bytes]) -> Iterator[bytes]:
         *whole, rest = (rest + part).split(b"\n")
         yield from whole
     yield rest
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
