@@ -18,15 +18,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from training import ranks, results, schedules, starts
-from training.durations import Clock
-from training.exports import Export, MixtureChangedError
+from training.durations import Clock, split
+from training.exports import Export, MixtureChangedError, Reading
 from training.folders import RecipeChangedError, alone, others, read_card, require_libraries, write_card
-from training.recipe import Anneal, Recipe, Variant
+from training.recipe import Recipe, Variant
+from training.settings import Anneal, Stage, stages
 from training.starts import Origin
 from udfs.errors import UsageError
 from warehouse.cli.output import Output
@@ -39,13 +41,14 @@ TRUNK = "trunk"
 class Run:
     """One training run of a sweep. ``identity`` holds everything that decides its outcome.
 
-    ``variant`` is the arm, None for the trunk; ``start`` is how many of the trunk's batches come before.
+    ``stages`` are the mixtures that it reads in a row, most often one, with their batches. ``variant`` is the arm, None
+    for the trunk; ``start`` is how many of the trunk's batches come before.
     """
 
     run_id: str
     arm: str
     seed: int
-    mixture: str
+    stages: tuple[tuple[str, int], ...]
     steps: int
     tokens: int
     parent: str | None
@@ -58,12 +61,17 @@ class Run:
         """The run's name within its sweep, and its folder's."""
         return f"{self.variant.label if self.variant else self.arm}-{self.seed}"
 
+    @property
+    def mixture(self) -> str:
+        """What it reads, as a text."""
+        return ", ".join(mixture for mixture, _ in self.stages)
+
 
 def runs(recipe: Recipe, exports: Mapping[str, Export], origin: Origin | None = None) -> list[Run]:
     """The runs of a sweep, the trunk first. Tokens are rounded down to whole batches.
 
     ``origin`` is the checkpoint that a recipe without a trunk starts from. Raises UsageError if a component that is to
-    be left out is in no mixture.
+    be left out is in no mixture, or stages are not as long as their run.
     """
     settings = asdict(recipe)
     deciding = ("model", "objective", "boundaries", "optimizer", "batch_tokens", "microbatch", "precision")
@@ -71,26 +79,29 @@ def runs(recipe: Recipe, exports: Mapping[str, Export], origin: Origin | None = 
     shared["evaluation"] = settings["evaluation"]
     shared["held_out_export"] = exports[recipe.evaluation.mixture].manifest.export_id
 
-    def run(arm: str, seed: int, mixture: str, steps: int, parent: str | None, own: Mapping[str, Any]) -> Run:
-        identity = {
-            **shared,
-            **own,
-            "arm": arm,
-            "seed": seed,
-            "mixture": mixture,
-            "export": exports[mixture].manifest.export_id,
-            "parent": parent,
-        }
+    def run(
+        arm: str, seed: int, read: tuple[Stage, ...], steps: int, parent: str | None, own: Mapping[str, Any]
+    ) -> Run:
+        parts = _stages(read, steps, recipe.batch_tokens, exports)
+        places = [exports[mixture].manifest.export_id for mixture, _ in parts]
+        identity = {**shared, **own, "arm": arm, "seed": seed, "parent": parent}
+        identity |= {"mixture": ", ".join(mixture for mixture, _ in parts), "export": places[-1]}
+        if len(parts) > 1:
+            begins = accumulate((steps for _, steps in parts), initial=0)
+            identity["stages"] = [
+                {"mixture": mixture, "export": place, "from_batch": begin}
+                for (mixture, _), place, begin in zip(parts, places, begins, strict=False)
+            ]
         text = json.dumps(identity, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         run_id = f"{recipe.name}-{arm}-{seed}-{digest[:12]}"
-        return Run(run_id, arm, seed, mixture, steps, steps * recipe.batch_tokens, parent, json.loads(text))
+        return Run(run_id, arm, seed, parts, steps, steps * recipe.batch_tokens, parent, json.loads(text))
 
     sweep: list[Run] = []
     parent, started = None, {}
     if recipe.trunk:
         own = {"trunk": settings["trunk"]}
-        trunk = run(TRUNK, recipe.trunk.seed, recipe.trunk.mixture, recipe.trunk_steps(), None, own)
+        trunk = run(TRUNK, recipe.trunk.seed, stages(recipe.trunk.mixture), recipe.trunk_steps(), None, own)
         sweep, parent = [trunk], trunk.run_id
     elif recipe.start:
         parent = origin.run_id if origin else None
@@ -101,12 +112,24 @@ def runs(recipe: Recipe, exports: Mapping[str, Export], origin: Origin | None = 
             if variant.window is not None:
                 own["window"] = variant.window
             if variant.left_out is not None:
-                exports[variant.mixture].without(variant.left_out)
                 own["left_out"] = variant.left_out
             steps = recipe.window_steps(variant.window)
-            one = run(variant.arm, seed, variant.mixture, steps, parent, own)
+            one = run(variant.arm, seed, variant.stages, steps, parent, own)
             sweep.append(replace(one, variant=variant, start=recipe.trunk_steps(variant.window)))
+            readings(sweep[-1], exports)
     return sweep
+
+
+def _stages(
+    read: tuple[Stage, ...], steps: int, batch_tokens: int, exports: Mapping[str, Export]
+) -> tuple[tuple[str, int], ...]:
+    clock = Clock(steps * batch_tokens, batch_tokens, exports[read[0].mixture].sequence_length)
+    try:
+        parts = split([stage.over for stage in read], clock)
+    except ValueError as error:
+        names = ", ".join(stage.mixture for stage in read)
+        raise UsageError(f"the stages {names} {error}", hint="one without 'over' takes the rest") from error
+    return tuple((stage.mixture, part) for stage, part in zip(read, parts, strict=True))
 
 
 def anneal_of(recipe: Recipe, variant: Variant) -> Anneal:
@@ -118,10 +141,20 @@ def anneal_of(recipe: Recipe, variant: Variant) -> Anneal:
     )
 
 
-def export_of(run: Run, exports: Mapping[str, Export]) -> Export:
-    """What a run reads: its mixture's export, without the component that it leaves out."""
-    export = exports[run.mixture]
-    return export.without(run.variant.left_out) if run.variant and run.variant.left_out else export
+def readings(run: Run, exports: Mapping[str, Export]) -> tuple[Reading, ...]:
+    """What a run reads: its mixtures' exports, without the component that it leaves out where they have it.
+
+    Raises UsageError if none has it.
+    """
+    found = [Reading(exports[mixture], steps) for mixture, steps in run.stages]
+    left_out = run.variant.left_out if run.variant else None
+    if left_out is None:
+        return tuple(found)
+    if not any(left_out in one.export.components for one in found):
+        found[0].export.without(left_out)
+    return tuple(
+        replace(one, export=one.export.without(left_out)) if left_out in one.export.components else one for one in found
+    )
 
 
 def anneal(
@@ -159,7 +192,7 @@ def curve(recipe: Recipe, run: Run, exports: Mapping[str, Export], current: floa
     ``current`` is the rate in the checkpoint it starts from; None if there is none yet: then what the trunk's schedule
     will leave there. Raises UsageError where the schedules make no sense: before hours have gone into the trunk.
     """
-    clock = Clock(run.tokens, recipe.batch_tokens, exports[run.mixture].sequence_length)
+    clock = Clock(run.tokens, recipe.batch_tokens, exports[recipe.evaluation.mixture].sequence_length)
     if recipe.trunk:
         tokens = recipe.trunk_steps() * recipe.batch_tokens
         trunk_clock = Clock(tokens, recipe.batch_tokens, clock.sequence_length)
@@ -216,7 +249,7 @@ def _train_all(
     from training.models import count, model_vocabulary
     from training.run import Job, train
 
-    parameters = count(recipe.model, model_vocabulary(recipe, exports[sweep[0].mixture].vocabulary))
+    parameters = count(recipe.model, model_vocabulary(recipe, exports[recipe.evaluation.mixture].vocabulary))
     trunk = folder / sweep[0].label if recipe.trunk else None
     marks = tuple(sorted({run.start for run in sweep if run.variant}))
     if trunk:
@@ -244,10 +277,10 @@ def _train_all(
                 write_card(folder / run.label, run.run_id, run.identity, before) if ranks.first() else datetime.now(UTC)
             )
             clock = perf_counter()
-            export = export_of(run, exports)
+            read = readings(run, exports)
             job = Job(
                 folder=folder / run.label,
-                export=export,
+                readings=read,
                 held_out=exports[recipe.evaluation.mixture],
                 steps=run.steps,
                 seed=run.seed,
@@ -267,7 +300,7 @@ def _train_all(
             ranks.wait()  # everyone's rows are on disk
             if not ranks.first():
                 continue
-            results.record(lake, run, recipe, export, job.folder, started, facts)
+            results.record(lake, run, recipe, [one.export for one in read], job.folder, started, facts)
             losses = results.losses(lake, [run.run_id])[run.run_id]
             shown = ", ".join(f"{component} {loss:.3f}" for component, loss in losses.items())
             out.note(f"{run.label}: {run.tokens:,} tokens in {perf_counter() - clock:.0f} s; held-out loss {shown}")
@@ -280,12 +313,13 @@ def _check_card(run: Run, folder: Path, exports: Mapping[str, Export]) -> None:
     if not theirs:
         return
     hint = f"finish or remove it, or train in another folder: --out {folder}-2"
-    if theirs.get("mixture") == run.mixture and theirs.get("export") != run.identity["export"]:
-        raise MixtureChangedError(
-            f"{here} was begun on the mixture {run.mixture} as export {theirs.get('export')}; the mixture has"
-            f" changed: its latest export is {run.identity['export']} in {exports[run.mixture].folder}",
-            hint=hint,
-        )
+    for was, now in zip(_read(theirs), _read(run.identity), strict=False):
+        if was["mixture"] == now["mixture"] and was["export"] != now["export"]:
+            raise MixtureChangedError(
+                f"{here} was begun on the mixture {was['mixture']} as export {was['export']}; the mixture has"
+                f" changed: its latest export is {now['export']} in {exports[now['mixture']].folder}",
+                hint=hint,
+            )
     if theirs.get("held_out_export") != run.identity["held_out_export"]:
         raise MixtureChangedError(
             f"{here} was begun with other held-out documents: their export is now {run.identity['held_out_export']}",
@@ -295,3 +329,10 @@ def _check_card(run: Run, folder: Path, exports: Mapping[str, Export]) -> None:
     raise RecipeChangedError(
         f"{here} was begun with other settings of {', '.join(changed) or 'the recipe: its name'}", hint=hint
     )
+
+
+def _read(identity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Mixtures and exports of a run by its card, stage by stage."""
+    whole = {"mixture": identity.get("mixture"), "export": identity.get("export")}
+    stages: Sequence[Mapping[str, Any]] = identity.get("stages", [whole])
+    return stages

@@ -235,7 +235,7 @@ def _note_cost(
     from training.models import count, model_vocabulary
     from training.plan import cost
 
-    parameters = count(recipe.model, model_vocabulary(recipe, exports[sweep[0].mixture].vocabulary))
+    parameters = count(recipe.model, model_vocabulary(recipe, exports[recipe.evaluation.mixture].vocabulary))
     out.note(f"{recipe.name}: {_cost_line(cost(recipe, sweep, parameters, origin))}")
 
 

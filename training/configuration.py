@@ -236,7 +236,10 @@ def read(node: Node, kind: type[T], name: str = "the recipe") -> T:
 def _value(node: Node, hint: Any, name: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        return None if node.value is None else _value(node, arguments[0], name)
+        if node.value is None and type(None) in arguments:
+            return None
+        lists = [each for each in arguments if typing.get_origin(each) is tuple]
+        return _value(node, lists[0] if lists and isinstance(node.value, list) else arguments[0], name)
     if origin is Annotated:
         number = _value(node, arguments[0], name)
         if wanted := arguments[1].broken_by(number):

@@ -22,6 +22,7 @@ from streaming import Stream, StreamingDataLoader, StreamingDataset
 from streaming.base import constant
 from streaming.base.util import clean_stale_shared_memory
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from training import ranks
 from training.exports import Export, MixtureChangedError
@@ -183,9 +184,13 @@ def _mapped() -> set[str]:
 
 def _spec(dataset: TokenDataset, batch_size: int, *, drop_last: bool) -> DataSpec:
     # No worker processes: reading is some 1% of a step on a CPU, and workers would compete for its cores.
-    loader = StreamingDataLoader(
-        dataset, batch_size=batch_size, collate_fn=_collate, num_workers=0, drop_last=drop_last
+    return spec(
+        StreamingDataLoader(dataset, batch_size=batch_size, collate_fn=_collate, num_workers=0, drop_last=drop_last)
     )
+
+
+def spec(loader: DataLoader[Any]) -> DataSpec:
+    """A loader of batches of sequences, with what Composer counts in them."""
     return DataSpec(
         loader,
         get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),

@@ -8,7 +8,9 @@ that count from 1; within a step sequences lie as the ranks had them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,37 +35,45 @@ def write(lake: Lake, run_id: str, target: Path, prefix: str | None = None) -> l
     UsageError if the lake has no such run, its export is gone or ``target`` has files already.
     """
     reader = lake.reader()
-    row = reader.execute(
-        "select r.parent_run_id, e.path from runs.runs as r join exports.exports as e on e.export_id = r.export_id"
-        " where r.run_id = ?",
-        [run_id],
-    ).fetchone()
+    row = reader.execute("select parent_run_id, config, export_id from runs.runs where run_id = ?", [run_id]).fetchone()
     if row is None:
         known = [name for (name,) in reader.execute("select run_id from runs.runs").fetchall()]
         raise UsageError(f"no finished run {run_id!r} in the lake", hint=did_you_mean(run_id, known))
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{target} is not empty", hint="name a new folder")
     prefix = prefix or ("checkpoint" if row[0] is None else "decay")
-    export = Export(Path(row[1]), Manifest.read(Path(row[1])))
+    stages = json.loads(row[1]).get("stages", [{"export": row[2], "from_batch": 0}])
+    paths = dict(reader.execute("select export_id, path from exports.exports order by exported_at").fetchall())
+    if gone := [stage["export"] for stage in stages if stage["export"] not in paths]:
+        raise UsageError(f"the lake does not know the export {gone[0]} any more, which {run_id} read")
+    folders = [Path(paths[stage["export"]]) for stage in stages]
+    exports = [Export(folder, Manifest.read(folder)) for folder in folders]
     bounds = reader.execute("select batch from runs.checkpoints where run_id = ? order by batch", [run_id]).fetchall()
     steps: dict[int, list[int]] = {}
     for batch, ids in reader.execute(
         "select batch, sample_ids from runs.batches where run_id = ? order by batch, rank", [run_id]
     ).fetchall():
         steps.setdefault(batch, []).extend(ids)
-    return list(_files(export, steps, [bound for (bound,) in bounds], target, prefix))
+    begins = [stage["from_batch"] for stage in stages]
+    return list(_files(exports, begins, steps, [bound for (bound,) in bounds], target, prefix))
 
 
 def _files(
-    export: Export, steps: Mapping[int, list[int]], bounds: list[int], target: Path, prefix: str
+    exports: Sequence[Export],
+    begins: Sequence[int],
+    steps: Mapping[int, list[int]],
+    bounds: list[int],
+    target: Path,
+    prefix: str,
 ) -> Iterator[Path]:
+    """``exports`` are those of the run's stages, which begin with the batches ``begins``."""
     from training.quiet import silence
 
     silence()
     from training import data
 
     with data.shared_memory():
-        dataset = data.all_samples(export)
+        datasets = [data.all_samples(export) for export in exports]
         for begin, end in zip([0, *bounds], bounds, strict=False):
             for first in range(begin, end, STEPS):
                 last = min(first + STEPS, end)
@@ -73,6 +83,7 @@ def _files(
                 rows: list[dict[str, Any]] = [
                     {"step": step + 1, "input_ids": dataset.get_item(sample)["input_ids"].astype("int32")}
                     for step in range(first, last)
+                    for dataset in [datasets[bisect_right(begins, step) - 1]]
                     for sample in steps[step]
                 ]
                 pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")

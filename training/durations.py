@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 Unit = Literal["tok", "sp", "ba", "dur"]
@@ -41,6 +43,27 @@ class Duration:
         """The duration in tokens; a share of a run need not be a whole number of them."""
         factor = {"tok": 1, "sp": clock.sequence_length, "ba": clock.batch_tokens, "dur": clock.total}[self.unit]
         return self.amount * factor
+
+
+def split(lengths: Sequence[Duration | None], clock: Clock) -> tuple[int, ...]:
+    """A run's batches by its parts, which follow one another and end on whole batches; None takes what is left.
+
+    Raises ValueError if they are not as long as the run or one is shorter than a batch.
+    """
+    if sum(length is None for length in lengths) > 1:
+        raise ValueError("have more than one that lacks 'over', and takes the rest")
+    total = clock.total // clock.batch_tokens
+    rest = total * clock.batch_tokens - sum(length.tokens(clock) for length in lengths if length)
+    ends = [0.0]
+    for length in lengths:
+        ends.append(ends[-1] + (rest if length is None else length.tokens(clock)))
+    bounds = [round(end / clock.batch_tokens) for end in ends]
+    if bounds[-1] != total:
+        raise ValueError(f"are {bounds[-1]:,} batches, and the run has {total:,}")
+    parts = tuple(after - before for before, after in pairwise(bounds))
+    if min(parts) < 1:
+        raise ValueError(f"do not fit into the run's {total:,} batches: each needs one at least")
+    return parts
 
 
 def parse_duration(text: str) -> Duration:

@@ -91,6 +91,20 @@ class Export:
         return sum(s.samples for s in streams if not s.path.endswith("/more")) or sum(s.samples for s in streams)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An export that a run reads for so many batches: all of the run, or one of its stages."""
+
+    export: Export
+    steps: int
+
+
+def share(readings: Sequence[Reading], component: str) -> float:
+    """A component's part of what a run reads, over its stages."""
+    parts = (one.steps * one.export.share(component) for one in readings if component in one.export.components)
+    return sum(parts) / sum(one.steps for one in readings)
+
+
 def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
     """The latest export of every mixture of a recipe, by the mixture's name; one with ``/`` in it is a folder or URL.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,7 +60,7 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True) 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists", hint="name a folder that does not")
     card = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    mixture = _mixture(lake, card["identity"])
+    mixtures = _mixtures(lake, card["identity"])
 
     from training.quiet import silence
 
@@ -70,7 +70,7 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True) 
         model = _model(run, checkpoint, card["identity"]["model"]["kind"])
         model.save_pretrained(aside, safe_serialization=True)
         if with_tokenizer:
-            _tokenizer(lake, mixture, card["identity"], model).save_pretrained(aside)
+            _tokenizer(lake, mixtures[0], card["identity"], model).save_pretrained(aside)
         batch = int(checkpoint.stem.removeprefix("ba"))
         exported = Exported(
             folder=out,
@@ -80,7 +80,7 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True) 
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             architecture=type(model).__name__,
         )
-        (aside / "README.md").write_text(_card(exported, card["identity"], mixture, lake), encoding="utf-8")
+        (aside / "README.md").write_text(_card(exported, card["identity"], mixtures, lake), encoding="utf-8")
         if out.exists():
             out.rmdir()
         aside.rename(out)
@@ -101,6 +101,11 @@ def _checkpoint(source: Path) -> tuple[Path, Path]:
         if not (run / needed).is_file():
             raise UsageError(f"{run} is no run's folder: it has no {needed}")
     return found[0], run
+
+
+def _mixtures(lake: Lake, identity: Mapping[str, Any]) -> list[Mixture]:
+    """What a run read, stage by stage."""
+    return [_mixture(lake, stage) for stage in identity.get("stages", [identity])]
 
 
 def _mixture(lake: Lake, identity: Mapping[str, Any]) -> Mixture:
@@ -164,7 +169,7 @@ def _tokenizer(
     return tokenizer
 
 
-def _card(exported: Exported, identity: Mapping[str, Any], mixture: Mixture, lake: Lake) -> str:
+def _card(exported: Exported, identity: Mapping[str, Any], mixtures: Sequence[Mixture], lake: Lake) -> str:
     reader = lake.reader()
     losses = reader.execute(
         "select component, arg_max(value, batch) from runs.metrics where run_id = ? and name = 'held_out/loss'"
@@ -184,11 +189,11 @@ def _card(exported: Exported, identity: Mapping[str, Any], mixture: Mixture, lak
         "arm, seed": f"{identity['arm']}, {identity['seed']}",
         "started from": identity["parent"] or _origin(identity["model"]),
         "checkpoint": f"after batch {exported.batch:,}, {exported.tokens:,} tokens of this run",
-        "mixture": mixture.name,
-        "mixture fingerprint": mixture.fingerprint,
-        "export": mixture.export_id,
-        "lake snapshot": str(mixture.snapshot_id),
-        "tokenizer": mixture.tokenizer,
+        "mixture": ", ".join(mixture.name for mixture in mixtures),
+        "mixture fingerprint": ", ".join(mixture.fingerprint for mixture in mixtures),
+        "export": ", ".join(mixture.export_id for mixture in mixtures),
+        "lake snapshot": ", ".join(str(mixture.snapshot_id) for mixture in mixtures),
+        "tokenizer": mixtures[0].tokenizer,
     }
     parts = [
         f"---\nlibrary_name: transformers\npipeline_tag: {task}\n---",
@@ -198,12 +203,14 @@ def _card(exported: Exported, identity: Mapping[str, Any], mixture: Mixture, lak
         f'model = {auto}.from_pretrained("{exported.folder.name}")\n'
         f'tokenizer = AutoTokenizer.from_pretrained("{exported.folder.name}")\n```',
     ]
-    if components := mixture.manifest.get("components"):
-        shares = [
-            (name, f"{one['documents']:,}", f"{one['exported_tokens']:,}", f"{one['share']:.4f}")
-            for name, one in components.items()
-        ]
-        parts += ["## Mixture", _table(("component", "documents", "tokens", "share"), shares)]
+    for mixture in mixtures:
+        if components := mixture.manifest.get("components"):
+            shares = [
+                (name, f"{one['documents']:,}", f"{one['exported_tokens']:,}", f"{one['share']:.4f}")
+                for name, one in components.items()
+            ]
+            title = "## Mixture" if len(mixtures) == 1 else f"## Mixture {mixture.name}"
+            parts += [title, _table(("component", "documents", "tokens", "share"), shares)]
     if losses:
         rows = [(component, f"{loss:.4f}") for component, loss in losses]
         parts += ["## Held-out loss, nats per predicted token", _table(("component", "loss"), rows)]

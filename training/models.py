@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from training.recipe import Kind, Model, Recipe, Sizes
+from training.recipe import Recipe
+from training.settings import Kind, Model, Sizes
 from udfs.errors import UsageError
 
 if TYPE_CHECKING:

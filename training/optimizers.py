@@ -13,7 +13,7 @@ from composer.optim import DecoupledAdamW
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from training.recipe import Optimizer as Settings
+from training.settings import Optimizer as Settings
 
 
 class _ByTensor(Optimizer):

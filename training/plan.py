@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.anneal import Run, curve, export_of, origin_rate, trunk_rate
-from training.exports import Export
+from training.anneal import Run, curve, origin_rate, readings, trunk_rate
+from training.exports import Export, share
 from training.models import Parameters, count, model_vocabulary
 from training.recipe import Recipe
 from training.starts import Origin
@@ -118,7 +118,7 @@ def plan(
 
     Raises UsageError where the schedules make no sense (see training.schedules).
     """
-    parameters = count(recipe.model, model_vocabulary(recipe, exports[sweep[0].mixture].vocabulary))
+    parameters = count(recipe.model, model_vocabulary(recipe, exports[recipe.evaluation.mixture].vocabulary))
     speed = measured(lake, recipe, parameters)
     planned = tuple(
         PlannedRun(
@@ -126,7 +126,7 @@ def plan(
             mixture=run.mixture,
             tokens=run.tokens,
             steps=run.steps,
-            passes=run.tokens / (export_of(run, exports).samples() * exports[run.mixture].sequence_length),
+            passes=_passes(run, recipe, exports),
             flops=parameters.flops(run.tokens, embeddings=True),
             flops_without_embeddings=parameters.flops(run.tokens, embeddings=False),
             seconds=run.tokens / speed.tokens_per_second if speed else None,
@@ -230,8 +230,16 @@ def _components(sweep: Sequence[Run], exports: Mapping[str, Export]) -> Iterator
     for run in sweep:
         first.setdefault(run.variant.label if run.variant else run.arm, run)
     for label, run in first.items():
-        export = export_of(run, exports)
-        for component in export.components:
-            share = export.share(component)
-            distinct = export.distinct_samples(component) * export.sequence_length
-            yield PlannedComponent(label, component, share, round(run.tokens * share), run.tokens * share / distinct)
+        read = readings(run, exports)
+        for component in dict.fromkeys(name for one in read for name in one.export.components):
+            part = share(read, component)
+            tokens = run.tokens * part
+            # Stages may hold the same samples, or others: as if each had the component's of the one that has most.
+            distinct = max(one.export.distinct_samples(component) * one.export.sequence_length for one in read)
+            yield PlannedComponent(label, component, part, round(tokens), tokens / distinct)
+
+
+def _passes(run: Run, recipe: Recipe, exports: Mapping[str, Export]) -> float:
+    """How often a run goes through an export; of its stages the one that is gone through most."""
+    each = ((one.steps, one.export) for one in readings(run, exports))
+    return max(steps * recipe.batch_tokens / (export.samples() * export.sequence_length) for steps, export in each)

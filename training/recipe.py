@@ -8,195 +8,32 @@ it). Windows, learning rates and left-out components multiply the arms; a contro
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from training.configuration import Amount, Count, Fraction, Node, Positive, Range, RecipeError, load, only_for, read
-from training.durations import Clock, Duration, count
+from training.configuration import Amount, Count, Fraction, Node, Positive, RecipeError, load, only_for, read
+from training.durations import Clock, count, split
+from training.settings import (
+    NOTHING,
+    Anneal,
+    Checkpoints,
+    Evaluation,
+    Fsdp,
+    LeaveOut,
+    Mixtures,
+    Model,
+    Objective,
+    Optimizer,
+    Stage,
+    Start,
+    Trunk,
+    stages,
+    suite,
+)
 from udfs.errors import did_you_mean
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Sizes of an Ettin-architecture model. ``intermediate`` is the width of one branch of the gated MLP."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    sliding_window: int = 128
-    global_every: int = 3
-    rope_theta: float = 10_000.0
-
-
-Kind = Literal["decoder", "encoder"]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A named size of the Ettin suite, or sizes of one's own. Heads are 64 wide in the whole suite.
-
-    Or ``folder``: a causal or masked language model as transformers saves it, with its weights, or with fresh ones if
-    ``fresh``. A ModernBERT of the other kind is converted. ``rope_theta`` is the base of all layers' rotary positions:
-    1e4 in Ettin's first phase (1,024 tokens), 1.6e5 afterwards (7,999).
-    """
-
-    size: str | None = None
-    kind: Kind = "decoder"
-    folder: str | None = None
-    fresh: bool = False
-    layers: Count | None = None
-    hidden: Count | None = None
-    intermediate: Count | None = None
-    heads: Count | None = None
-    sliding_window: Count = 128
-    global_every: Count = 3
-    rope_theta: Positive = 10_000.0
-
-    def sizes(self) -> Sizes:
-        """The sizes, those of the suite where one is named."""
-        named = suite()[self.size] if self.size else None
-        return Sizes(
-            layers=self.layers or (named.layers if named else 0),
-            hidden=self.hidden or (named.hidden if named else 0),
-            intermediate=self.intermediate or (named.intermediate if named else 0),
-            heads=self.heads or (named.heads if named else 0),
-            sliding_window=self.sliding_window,
-            global_every=self.global_every,
-            rope_theta=self.rope_theta,
-        )
-
-
-Shape = Literal["constant", "linear", "one_minus_sqrt", "warmup_stable_decay", "inverse_sqrt", "piecewise"]
-NOTHING = Duration(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a piecewise schedule, from where the last one ended to ``to``. One may lack ``over``: the rest."""
-
-    to: Fraction
-    over: Duration | None = None
-    shape: Literal["linear", "cosine"] = "linear"
-
-
-@dataclass(frozen=True, slots=True)
-class Trunk:
-    """The run that all arms start from, by default at a constant learning rate after a linear warmup.
-
-    ``seed`` draws the first weights and the order of the data. The keys from ``schedule`` on are those of an anneal.
-    With windows it has as many ``tokens`` as come before the last of them.
-    """
-
-    mixture: str
-    learning_rate: Positive
-    tokens: Count = 0
-    warmup: Duration = NOTHING
-    schedule: Shape = "constant"
-    seed: Amount = 17
-    final_fraction: Fraction = 0.0
-    decay: Duration = NOTHING
-    scale: Duration | None = None
-    decay_floor: Fraction = 0.0
-    pieces: tuple[Piece, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What the arms start from in place of a trunk: the folder of a run, whose last checkpoint counts, or a .pt file.
-
-    Without ``optimizer`` only the weights are taken, and those of a ModernBERT of the other kind are converted.
-    ``seed`` is the trainer's; the orders of the data have theirs.
-    """
-
-    checkpoint: str
-    optimizer: bool = True
-    seed: Amount = 17
-
-
-@dataclass(frozen=True, slots=True)
-class LeaveOut:
-    """An arm again without one of ``components``, for each of them; in all windows unless ``windows`` names some.
-
-    Its samples are left where they are and not read, so the others get its share in proportion to theirs.
-    """
-
-    components: tuple[str, ...]
-    windows: tuple[Fraction, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Anneal:
-    """How every arm decays over ``tokens``: from the trunk's current learning rate to ``final_fraction`` of it.
-
-    ``learning_rate`` is another rate to start from; above the trunk's it needs ``above_trunk``. ``warmup`` is for the
-    shapes constant, warmup_stable_decay and inverse_sqrt; ``decay`` is the fall at the end of the last two; ``scale``
-    and ``decay_floor`` are inverse_sqrt's time scale (the warmup, if not given) and the ratio it tends to.
-    """
-
-    tokens: Count = 0
-    schedule: Shape = "linear"
-    final_fraction: Fraction = 0.0
-    learning_rate: Positive | None = None
-    above_trunk: bool = False
-    warmup: Duration = NOTHING
-    decay: Duration = NOTHING
-    scale: Duration | None = None
-    decay_floor: Fraction = 0.0
-    pieces: tuple[Piece, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What the model learns: by default causal_lm for a decoder and masked_lm for an encoder.
-
-    ``masked_next_token`` predicts a masked token from the position before it, as a causal model would: for encoders
-    that begin with a decoder's weights. ``rate`` of the tokens are masked, never the end of text, the mask token or
-    ``special_tokens``. ``mask_token`` is one more than the vocabulary holds, unless given.
-    """
-
-    name: Literal["causal_lm", "masked_lm", "masked_next_token"] | None = None
-    rate: Annotated[float, Range(above=0, at_most=1)] = 0.3
-    corruption: Literal["80_10_10", "all_mask"] = "80_10_10"
-    mask_token: Amount | None = None
-    special_tokens: tuple[Amount, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Held-out documents: a mixture too. ``samples`` limits how many sequences per component are read.
-
-    Measured at the end of every run, and every ``every`` tokens if that is given.
-    """
-
-    mixture: str
-    every: Count | None = None
-    samples: Count | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Optimizer:
-    """What updates the weights (training.optimizers): all three decay weights by the schedule, not by the peak rate."""
-
-    name: Literal["decoupled_adamw", "stable_adamw", "lionw"] = "decoupled_adamw"
-    betas: tuple[Annotated[float, Range(at_least=0, below=1)], ...] = (0.9, 0.98)
-    eps: Positive = 1e-6
-    weight_decay: Annotated[float, Range(at_least=0)] = 0.0
-    clip_norm: Positive | None = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoints:
-    """How often a run's state is saved, in tokens; the end is always saved. ``keep``: how many, None = all."""
-
-    every: Count | None = None
-    keep: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +41,7 @@ class Variant:
     """An arm in one window, at one learning rate, with or without a component. Seeds multiply it once more."""
 
     arm: str
-    mixture: str
+    stages: tuple[Stage, ...]
     window: float | None = None
     learning_rate: float | None = None
     left_out: str | None = None
@@ -224,18 +61,6 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Fsdp:
-    """Weights and optimizer state shared out over the processes of a run, by Composer's FSDP2.
-
-    ``reshard_after_forward`` false keeps the weights gathered for the backward pass: faster, and more memory.
-    """
-
-    reshard_after_forward: bool = True
-    activation_checkpointing: bool = False
-    mixed_precision: Literal["DEFAULT", "PURE", "FULL"] = "DEFAULT"
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """A recipe. The tokenizer is the exports' own, and so is the sequence length, which may be asked for.
 
@@ -251,7 +76,7 @@ class Recipe:
     trunk: Trunk | None = None
     start: Start | None = None
     anneal: Anneal = Anneal()
-    arms: Mapping[str, str] = field(default_factory=dict)
+    arms: Mapping[str, Mixtures] = field(default_factory=dict)
     control: str = ""
     budget: Count | None = None
     windows: tuple[Fraction, ...] = ()
@@ -287,7 +112,13 @@ class Recipe:
             name = window_name(window) if window is not None else ""
             for rate in self.learning_rates or (None,):
                 whole = [
-                    Variant(arm, mixture.replace("{window}", name), window, rate) for arm, mixture in self.arms.items()
+                    Variant(
+                        arm,
+                        tuple(replace(one, mixture=one.mixture.replace("{window}", name)) for one in stages(mixtures)),
+                        window,
+                        rate,
+                    )
+                    for arm, mixtures in self.arms.items()
                 ]
                 found += whole
                 for one in whole:
@@ -316,8 +147,9 @@ class Recipe:
     @property
     def mixtures(self) -> tuple[str, ...]:
         """Every mixture the recipe reads, each once; the held-out one last."""
-        trunk = (self.trunk.mixture,) if self.trunk else ()
-        read = (*trunk, *(variant.mixture for variant in self.variants))
+        trunk = stages(self.trunk.mixture) if self.trunk else ()
+        arms = (stage for variant in self.variants for stage in variant.stages)
+        read = (stage.mixture for stage in (*trunk, *arms))
         return tuple(dict.fromkeys((*read, self.evaluation.mixture)))
 
 
@@ -329,16 +161,6 @@ def window_name(window: float) -> str:
 def without(arm: str, component: str) -> str:
     """The name of an arm without a component."""
     return f"{arm}-without-{re.sub(r'[^0-9A-Za-z_.-]+', '-', component)}"
-
-
-@cache
-def suite() -> Mapping[str, Sizes]:
-    """The sizes of the Ettin suite by name (Seq vs Seq, arXiv 2507.11412, from its released configurations)."""
-    with (resources.files("training") / "sizes.csv").open(encoding="utf-8") as lines:
-        return {
-            row["name"]: Sizes(int(row["layers"]), int(row["hidden"]), int(row["intermediate"]), int(row["heads"]))
-            for row in csv.DictReader(lines)
-        }
 
 
 def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
@@ -428,7 +250,9 @@ def _check_parts(recipe: Recipe, node: Node) -> None:
             )
         if unknown := [window for window in less.windows if window not in recipe.windows]:
             raise RecipeError(f"{unknown[0]:g} in leave_out is none of the windows", where=where)
-    if not recipe.windows and (wanted := [arm for arm, mixture in recipe.arms.items() if "{window}" in mixture]):
+    if not recipe.windows and (
+        wanted := [arm for arm, read in recipe.arms.items() if any("{window}" in each.mixture for each in stages(read))]
+    ):
         raise RecipeError("{window} without windows", where=node.at(f"arms.{wanted[0]}"))
 
 
@@ -480,6 +304,25 @@ def _check_arms(recipe: Recipe, node: Node) -> None:
             key = f"{name}.tokens"
             raise RecipeError(f"{key} is less than one batch ({recipe.batch_tokens:,} tokens)", where=node.at(key))
         _check_schedule(settings, name, recipe.batch_tokens, node)
+    if recipe.trunk:
+        _check_stages(recipe.trunk.mixture, recipe.trunk.tokens, recipe.batch_tokens, "trunk.mixture", node)
+    for window in recipe.windows or (None,):
+        tokens = recipe.window_steps(window) * recipe.batch_tokens
+        for arm, mixtures in recipe.arms.items():
+            _check_stages(mixtures, tokens, recipe.batch_tokens, f"arms.{arm}", node)
+
+
+def _check_stages(mixtures: Mixtures, tokens: int, batch_tokens: int, key: str, node: Node) -> None:
+    """Stages in samples are checked with the exports: only these tell how many tokens a sample has."""
+    read = stages(mixtures)
+    if not read:
+        raise RecipeError(f"{key} names no mixture", where=node.at(key))
+    if any(stage.over and stage.over.unit == "sp" for stage in read):
+        return
+    try:
+        split([stage.over for stage in read], Clock(tokens, batch_tokens, sequence_length=0))
+    except ValueError as error:
+        raise RecipeError(f"the stages of {key} {error}", where=node.at(key)) from error
 
 
 def _check_schedule(settings: Trunk | Anneal, name: str, batch_tokens: int, node: Node) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
-from training.exports import Export
+from training.exports import Export, share
 from training.recipe import Recipe
 from warehouse.lake import Lake
 
@@ -57,7 +57,7 @@ def record(
     lake: Lake,
     run: Run,
     recipe: Settings,
-    export: Export,
+    exports: Sequence[Export],
     folder: Path,
     started: datetime,
     facts: Mapping[str, Any],
@@ -65,7 +65,7 @@ def record(
     """Put a finished run into the lake: the run, its metrics, batches and checkpoints, all or nothing.
 
     ``facts`` stand beside its settings in runs.runs. Rows that the same run left before are replaced. The snapshot that
-    its mixture was exported from is pinned.
+    its mixture was exported from is pinned, with stages each mixture's; the row names the last of these exports.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -76,7 +76,7 @@ def record(
 
     states = checkpoints.saved(folder / "checkpoints")
     tables = {
-        "runs.runs": _run_row(run, recipe, export, started, facts),
+        "runs.runs": _run_row(run, recipe, exports[-1], started, facts),
         "runs.metrics": pa.concat_tables(
             [
                 journal.read(folder / "metrics", METRICS),
@@ -116,7 +116,8 @@ def record(
                     commit.add(name, [files[name]])
             holder = f"run {run.run_id}"
             commit.sql("delete from cuvee.pins where holder = ?", [holder])
-            commit.pin(holder, export.manifest.snapshot_id)
+            for snapshot_id in {export.manifest.snapshot_id for export in exports}:
+                commit.pin(holder, snapshot_id)
 
 
 def _run_row(run: Run, recipe: Settings, export: Export, started: datetime, facts: Mapping[str, Any]) -> pa.Table:
@@ -166,7 +167,7 @@ def table(
     Per arm the component's share in what it reads and its loss, mean over the seeds; for every arm but the control the
     difference from the control and its spread, and for an arm without a component that from the whole arm, too.
     """
-    from training.anneal import export_of
+    from training.anneal import readings
 
     variants = recipe.variants
     arms = list(dict.fromkeys(variant.arm for variant in variants))
@@ -189,7 +190,7 @@ def table(
             row: list[Any] = [window] if recipe.windows else []
             row += [rate] if recipe.learning_rates else []
             row.append(component)
-            row += [round(export_of(own[0], exports).share(component), 4) if own else None for own in by_arm.values()]
+            row += [round(share(readings(own[0], exports), component), 4) if own else None for own in by_arm.values()]
             row += [found[sweep[0].run_id][component]] if recipe.trunk else []
             row += [fmean(values) if values else None for values in measured.values()]
             for arm, other in against:

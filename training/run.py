@@ -20,15 +20,16 @@ from composer import Evaluator, Trainer
 from composer.algorithms import GradientClipping
 from composer.utils import parallelism, reproducibility
 
-from training import checkpoints, data, optimizers, ranks, schedules, starts, trackers
+from training import checkpoints, data, optimizers, ranks, schedules, stages, starts, trackers
 from training.durations import Clock
-from training.exports import Export
+from training.exports import Export, Reading
 from training.measurements import Measurements, Meter
 from training.models import attention, make, model_vocabulary
 from training.objectives import Preparation, objective
 from training.provenance import Provenance
-from training.recipe import Fsdp, Recipe
+from training.recipe import Recipe
 from training.schedules import Schedule
+from training.settings import Fsdp
 from training.speed import Speed
 from udfs.errors import UsageError
 from warehouse.cli.output import Progress
@@ -51,12 +52,12 @@ NOT_INHERITED = [
 class Job:
     """What one run trains.
 
-    ``start`` is the checkpoint that it starts from (None: fresh weights, on the trunk's schedule), with the optimizer's
-    state or without; ``marks`` are batches whose checkpoints others start from.
+    ``readings`` follow one another. ``start`` is the checkpoint that it starts from (None: fresh weights, on the
+    trunk's schedule), with the optimizer's state or without; ``marks`` are batches whose checkpoints others start from.
     """
 
     folder: Path
-    export: Export
+    readings: tuple[Reading, ...]
     held_out: Export
     steps: int
     seed: int
@@ -71,10 +72,11 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     Equal inputs on the same machine with the same number of threads give equal weights, interrupted or not.
     """
     saved = checkpoints.saved(job.folder / "checkpoints")
-    length = job.export.sequence_length
+    export = job.readings[0].export
+    length = export.sequence_length
     sequences = recipe.batch_tokens // length
     reproducibility.seed_all(recipe.seed)
-    vocabulary, end_of_text = job.export.vocabulary, job.export.manifest.end_of_text or 0
+    vocabulary, end_of_text = export.vocabulary, export.manifest.end_of_text or 0
     tokens = model_vocabulary(recipe, vocabulary)
     made = make(recipe.model, tokens, length, end_of_text=end_of_text, attention=attention(recipe.precision))
     if job.start and not job.optimizer and not saved:
@@ -87,8 +89,13 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     if rest:
         raise UsageError(f"a batch of {sequences:,} sequences cannot be shared equally by {ranks.count()} processes")
     inherited = job.start if job.optimizer and not saved else None
-    continues = inherited is not None and data.reads_on(inherited, job.export, job.seed)
-    train_data = data.training_data(job.export, batch_size=per_rank, seed=job.seed, continues=continues)
+    staged = len(job.readings) > 1
+    continues = inherited is not None and not staged and data.reads_on(inherited, export, job.seed)
+    train_data = (
+        stages.training_data(job.readings, batch_size=per_rank, seed=job.seed)
+        if staged
+        else data.training_data(export, batch_size=per_rank, seed=job.seed, continues=continues)
+    )
     measurements = Measurements(job.folder / "metrics")
     start = saved[-1][1] if saved else inherited
     trainer = Trainer(
@@ -138,7 +145,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
     finally:
         close()
         for spec in (train_data, *(evaluator.dataloader for evaluator in trainer.state.evaluators)):
-            data.close(spec)
+            stages.close(spec)
 
 
 def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
@@ -153,7 +160,7 @@ def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
 
 def _schedule(job: Job, recipe: Recipe) -> tuple[float, Schedule]:
     """The peak learning rate, and the schedule that is relative to it."""
-    clock = Clock(job.steps * recipe.batch_tokens, recipe.batch_tokens, job.export.sequence_length)
+    clock = Clock(job.steps * recipe.batch_tokens, recipe.batch_tokens, job.held_out.sequence_length)
     if job.start is None:
         assert recipe.trunk is not None
         return recipe.trunk.learning_rate, schedules.of_trunk(recipe.trunk, clock)

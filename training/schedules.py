@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.durations import Clock
-from training.recipe import Anneal, Piece, Trunk
+from training.settings import Anneal, Piece, Trunk
 from udfs.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.folders import read_card
-from training.recipe import Recipe, Start
+from training.recipe import Recipe
+from training.settings import Start
 from udfs.errors import UsageError
 
 if TYPE_CHECKING:

@@ -368,13 +368,20 @@ def _exports(ask: Ask, sought: Sought) -> Iterator[HoldingExport]:
 def _runs(ask: Ask, sought: Sought) -> Iterator[HoldingRun]:
     for row in ask(
         f"""
-        select r.run_id, r.recipe, r.arm, r.export_id, count(distinct b.batch)
-        from runs.runs as r
-        join (select run_id, batch, unnest(sample_ids) as sample_id from runs.batches) as b using (run_id)
+        with read as (
+            select run_id, recipe, arm, batch, unnest(sample_ids) as sample_id, coalesce(
+                (list_filter(
+                    cast(json_extract(config, '$.stages[*]') as json[]),
+                    lambda stage: cast(stage ->> '$.from_batch' as bigint) <= batch
+                )[-1]) ->> '$.export', export_id) as export_id
+            from runs.runs join runs.batches using (run_id)
+        )
+        select b.run_id, b.recipe, b.arm, b.export_id, count(distinct b.batch)
+        from read as b
         join (
             select distinct export_id, sample_id from exports.samples
             where {sought.is_document.format(column="doc_id")}
-        ) as s on s.export_id = r.export_id and s.sample_id = b.sample_id
+        ) as s on s.export_id = b.export_id and s.sample_id = b.sample_id
         group by all order by 2, 3, 1
         """
     ).fetchall():

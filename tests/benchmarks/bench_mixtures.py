@@ -100,7 +100,7 @@ def main() -> None:
         peer: list[float] = []
         with timed("every document in order (peer)", lambda: arguments.documents, peer):
             lake.cursor().execute(PEER)
-        last: list[str] = []
+        last: list[str] | None = None
         for preset in sorted(arguments.presets, key=components):
             names = components(preset)
             mapped = {name: f"nth % {len(names)} = {number}" for number, name in enumerate(names)}

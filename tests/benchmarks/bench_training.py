@@ -36,10 +36,11 @@ import torch  # noqa: E402
 
 from tests.training.tiny_sweep import Part, write_export  # noqa: E402
 from training import data, run  # noqa: E402
-from training.exports import Export  # noqa: E402
+from training.exports import Export, Reading  # noqa: E402
 from training.models import SUITE_VOCABULARY, attention, count_parameters, make  # noqa: E402
 from training.objectives import LanguageModel, objective  # noqa: E402
-from training.recipe import Evaluation, Model, Optimizer, Recipe, Trunk, suite  # noqa: E402
+from training.recipe import Recipe  # noqa: E402
+from training.settings import Evaluation, Model, Optimizer, Trunk, suite  # noqa: E402
 from warehouse.lake import Lake  # noqa: E402
 
 END_OF_TEXT = 0
@@ -128,7 +129,7 @@ class Steps:
 def trained(found: Export, settings: Recipe, steps: int, progress: Steps) -> None:
     """A whole run of ``steps``, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder, data.shared_memory():
-        run.train(run.Job(Path(folder) / "run", found, found, steps, 1, None), settings, progress)
+        run.train(run.Job(Path(folder) / "run", (Reading(found, steps),), found, steps, 1, None), settings, progress)
 
 
 def bare(ours: LanguageModel, settings: Recipe, batches: list[Any]) -> Callable[[], Seconds]:

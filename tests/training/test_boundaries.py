@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from training.models import build
-from training.recipe import Sizes
+from training.settings import Sizes
 from udfs.errors import UsageError
 
 torch = pytest.importorskip("torch")

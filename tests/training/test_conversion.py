@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from training.models import build
-from training.recipe import Sizes
+from training.settings import Sizes
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.training.tiny_sweep import write_exports
-from training.exports import Export, MixtureChangedError, find
+from training.exports import Export, MixtureChangedError, Reading, find
 from training.recipe import Recipe, read_recipe
 from warehouse.lake import Lake
 
@@ -42,7 +42,7 @@ def exports(tmp_path: Path, recipe: Recipe) -> dict[str, Export]:
 def job(exports: dict[str, Export], folder: Path, steps: int, *, seed: int = 17, start: Path | None = None) -> Job:
     from training.run import Job
 
-    return Job(folder, exports["baseline"], exports["held_out"], steps, seed, start)
+    return Job(folder, (Reading(exports["baseline"], steps),), exports["held_out"], steps, seed, start)
 
 
 def train(one: Job, recipe: Recipe) -> list[list[int]]:
@@ -78,4 +78,4 @@ def test_a_place_in_another_mixture_is_refused(tmp_path: Path, recipe: Recipe, e
     trunk = job(exports, tmp_path / "trunk", 2)
     train(trunk, recipe)
     with pytest.raises(MixtureChangedError, match=r"one in baseline .*, and upsampled .* is another mixture"):
-        train(replace(trunk, export=exports["upsampled"], steps=4), recipe)
+        train(replace(trunk, readings=(Reading(exports["upsampled"], 4),), steps=4), recipe)

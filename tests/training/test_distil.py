@@ -245,7 +245,7 @@ def test_a_model_that_mixes_packed_examples_is_refused() -> None:
 def test_a_chooser_computes_each_document_by_itself() -> None:
     from training.distillation.students import Choosing
     from training.models import build
-    from training.recipe import Sizes
+    from training.settings import Sizes
     from udfs.heads import Heads
 
     torch.manual_seed(1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from training.models import SUITE_VOCABULARY, build, count, count_parameters, make
-from training.recipe import Model, Sizes, suite
+from training.settings import Model, Sizes, suite
 from udfs.errors import UsageError
 
 torch = pytest.importorskip("torch")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from training.masking import IGNORED, Masking, mask
 from training.models import build
-from training.recipe import Sizes
+from training.settings import Sizes
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("composer")

@@ -22,7 +22,7 @@ COMMON, RARE = language(1, 30), language(2, 10)
 #: Samples of each batch and rank. Ids up to 29 are common's, then come rare's.
 TRUNK = {batch: ((2 * batch, 2 * batch + 1), (2 * batch + 2, 30 + batch)) for batch in range(8)}
 ANNEAL = {batch: ((30 + batch, 31), (32, 33)) for batch in range(4)}
-MODELS = "batch_documents checkpoint_intervals checkpoint_documents realised_shares"
+MODELS = "run_stages batch_documents checkpoint_intervals checkpoint_documents realised_shares"
 
 
 @pytest.fixture(scope="module")

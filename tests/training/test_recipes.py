@@ -9,7 +9,8 @@ import pytest
 from training.configuration import RecipeError
 from training.distillation import recipe as distillation
 from training.durations import Duration
-from training.recipe import Piece, read_recipe
+from training.recipe import read_recipe
+from training.settings import Piece
 from udfs.errors import UsageError
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"

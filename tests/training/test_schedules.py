@@ -9,7 +9,7 @@ import pytest
 
 from training import schedules
 from training.durations import Clock, Duration, parse_duration
-from training.recipe import Anneal, Piece, Trunk
+from training.settings import Anneal, Piece, Trunk
 from udfs.errors import UsageError
 
 POINTS = 1000

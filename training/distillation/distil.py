@@ -101,7 +101,7 @@ class Distilling:
             run_id=f"{recipe.name}-{kind}-{recipe.seed}-{digest[:12]}",
             arm=kind,
             seed=recipe.seed,
-            mixture=f"distil:{recipe.name}",
+            stages=((f"distil:{recipe.name}", recipe.steps),),
             steps=recipe.steps,
             tokens=recipe.steps * recipe.batch_tokens,
             parent=None,
@@ -174,7 +174,7 @@ def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output
             raise
     out.note(f"{run.label}: {run.tokens:,} tokens in {perf_counter() - clock:.0f} s")
     labeler.write_model(recipe, run, export, student, tokenizer, folder / "labeler" / recipe.name)
-    results.record(job.lake, run, recipe, export, folder, started, {})
+    results.record(job.lake, run, recipe, [export], folder, started, {})
 
 
 def _check_card(run: Run, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.distillation.recipe import Distillation
-from training.recipe import Sizes
+from training.settings import Sizes
 from udfs.errors import UsageError, did_you_mean
 from udfs.tokenizer import END_OF_TEXT, FILE
 from warehouse.lake import Lake

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from training.configuration import Amount, Count, Node, Positive, Range, RecipeError, load, only_for, read
 from training.durations import Duration
-from training.recipe import Checkpoints, Piece
+from training.settings import Checkpoints, Piece
 from udfs.taxonomies import EAI
 from udfs.taxonomy import NAME
 

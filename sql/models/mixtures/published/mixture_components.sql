@@ -7,15 +7,29 @@
 {% if var('published_mixtures') and not components and not var('published_candidate') %}
     {{ exceptions.raise_compiler_error("set the var published_components: {code: \"component = 'code'\", web: …}") }}
 {% endif %}
-{% if var('published_candidate') %}
-select doc_id, 'candidate' as component, n_tokens, 0 as position
-from {{ ref(var('published_pool')) }}
-where doc_id in (select doc_id from {{ ref(var('published_candidate')) }})
-{{ 'union all' if components }}
-{% endif %}
-{% for component, condition in components.items() %}
-select doc_id, {{ mixture_text(component) }} as component, n_tokens, {{ loop.index }} as position
-from {{ ref(var('published_pool')) }}
-where {{ condition }}
-{{ 'union all' if not loop.last }}
-{% endfor %}
+{% set candidate = var('published_candidate') %}
+-- Read once, whatever the number of components: a list of the positions that a document has.
+select
+    doc_id,
+    case position
+        {{ "when 0 then 'candidate'" if candidate }}
+        {% for component in components %}
+        when {{ loop.index }} then {{ mixture_text(component) }}
+        {% endfor %}
+    end as component,
+    n_tokens,
+    position
+from (
+    select
+        doc_id,
+        n_tokens,
+        unnest(list_filter([
+            {% if candidate %}
+            case when doc_id in (select doc_id from {{ ref(candidate) }}) then 0 end{{ ',' if components }}
+            {% endif %}
+            {% for condition in components.values() %}
+            case when {{ condition }} then {{ loop.index }} end{{ ',' if not loop.last }}
+            {% endfor %}
+        ], lambda position: position is not null)) as position
+    from {{ ref(var('published_pool')) }}
+) as placed
