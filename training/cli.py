@@ -97,9 +97,12 @@ def checkpoint() -> None:
 @click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--without-tokenizer", is_flag=True, help="Write the model alone.")
+@click.option("--without-head", is_flag=True, help="Write what the head for tokens stands on: vectors, and vLLM.")
 @lake_option
 @output_options
-def export_checkpoint(source: Path, target: Path, without_tokenizer: bool, lake_dir: Path | None, out: Output) -> None:
+def export_checkpoint(
+    source: Path, target: Path, without_tokenizer: bool, without_head: bool, lake_dir: Path | None, out: Output
+) -> None:
     """Write a checkpoint as a folder that transformers loads, with tokenizer and model card.
 
     RUN is a run's folder (its last checkpoint is taken) or one of its .pt files.
@@ -108,7 +111,7 @@ def export_checkpoint(source: Path, target: Path, without_tokenizer: bool, lake_
     """
     from training.huggingface import export
 
-    done = export(source, target, open_lake(lake_dir), with_tokenizer=not without_tokenizer)
+    done = export(source, target, open_lake(lake_dir), with_tokenizer=not without_tokenizer, with_head=not without_head)
     if out.as_json:
         out.json({**asdict(done), "folder": str(done.folder)})
         return

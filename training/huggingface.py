@@ -48,7 +48,7 @@ class Mixture:
     manifest: Mapping[str, Any]
 
 
-def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True) -> Exported:
+def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, with_head: bool = True) -> Exported:
     """Write the checkpoint ``source``, or the last one of the run folder ``source``, to ``out``.
 
     ``out`` is complete or not there. Raises UsageError if there is no checkpoint, ``out`` exists, or the lake does not
@@ -67,7 +67,8 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True) 
     silence()
     aside = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
     try:
-        model = _model(run, checkpoint, card["identity"]["model"]["kind"])
+        whole = _model(run, checkpoint, card["identity"]["model"]["kind"])
+        model: Any = whole if with_head else whole.base_model
         model.save_pretrained(aside, safe_serialization=True)
         if with_tokenizer:
             _tokenizer(lake, mixtures[0], card["identity"], model).save_pretrained(aside)
@@ -177,11 +178,11 @@ def _card(exported: Exported, identity: Mapping[str, Any], mixtures: Sequence[Mi
         [exported.run_id, exported.batch],
     ).fetchall()
     recorded = reader.execute("select recipe from runs.runs where run_id = ?", [exported.run_id]).fetchone()
-    auto, task = (
-        ("AutoModelForCausalLM", "text-generation")
-        if identity["model"]["kind"] == "decoder"
-        else ("AutoModelForMaskedLM", "fill-mask")
-    )
+    auto, task = ("AutoModel", "feature-extraction")
+    if exported.architecture.endswith("ForCausalLM"):
+        auto, task = ("AutoModelForCausalLM", "text-generation")
+    elif exported.architecture.endswith("ForMaskedLM"):
+        auto, task = ("AutoModelForMaskedLM", "fill-mask")
     facts = {
         "architecture": f"{exported.architecture}, {exported.parameters:,} parameters",
         "run": exported.run_id,

@@ -129,5 +129,4 @@ def test_students_agree_with_the_truth(shared_data: Path, tmp_path: Path, vllm_b
     assert max(seconds.values()) < 1800
     assert min(kappa for kappas in found["kappas"].values() for kappa in kappas.values()) >= 0.8
     assert found["same by vllm"] == found["by vllm"] == found["held out"]
-    # Reading costs both the same, and writing eight tokens in large batches little: see training/README.md.
-    assert found["documents/s"]["chooser"] > found["documents/s"]["writer"]
+    assert found["documents/s"]["chooser"] > 5 * found["documents/s"]["writer"]

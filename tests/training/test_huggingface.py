@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,10 +38,11 @@ def cuvee(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def anneal(folder: Path, kind: str) -> subprocess.CompletedProcess[str]:
+def anneal(folder: Path, kind: str, name: str = "", model: str = "") -> subprocess.CompletedProcess[str]:
+    settings = ("--set", model or f"model.kind={kind}", "--set", "seeds=[1]")
     return cuvee(
         folder,
-        *("anneal", "tiny.yaml", "--out", f"runs/{kind}", "--set", f"model.kind={kind}", "--set", "seeds=[1]"),
+        *("anneal", "tiny.yaml", "--out", f"runs/{name or kind}", *settings),
         *("--set", "arms={control: baseline}", "--set", "trunk.tokens=4096", "--set", "anneal.tokens=2048"),
         *("--set", "microbatch=3", "--set", "checkpoints.every=1024", "--set", "boundaries=false"),
     )
@@ -147,6 +150,71 @@ def test_an_encoder_learns_and_resumes_with_the_same_masks(place: Path) -> None:
     done = anneal(place, "encoder")
     assert done.returncode == 0, done.stderr
     assert Lake.open(place / "lake").reader().execute(query).fetchall() == before
+
+
+#: Tokens that vLLM chooses after each prompt, or an encoder's states, as JSON on the last line.
+ASK_VLLM = """
+import json, sys
+from vllm import LLM, SamplingParams
+from vllm.config import PoolerConfig
+if __name__ == "__main__":
+    folder, kind, prompts = sys.argv[1], sys.argv[2], [{"prompt_token_ids": ids} for ids in json.loads(sys.argv[3])]
+    own = {} if kind == "decoder" else {"runner": "pooling", "pooler_config": PoolerConfig(task="token_embed")}
+    llm = LLM(folder, dtype="float32", enforce_eager=True, max_model_len=32, gpu_memory_utilization=0.1, **own)
+    if kind == "decoder":
+        found = llm.generate(prompts, SamplingParams(temperature=0, max_tokens=8, ignore_eos=True), use_tqdm=False)
+        answer = [list(one.outputs[0].token_ids) for one in found]
+    else:
+        answer = [one.outputs.data.tolist() for one in llm.encode(prompts, pooling_task="token_embed", use_tqdm=False)]
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def ask_vllm(vllm_bin: Path, folder: Path, kind: str, prompts: list[list[int]]) -> Any:
+    script = folder.parent / "ask.py"
+    script.write_text(ASK_VLLM)
+    command = [vllm_bin / "python", script, folder, kind, json.dumps(prompts)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    answers = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert answers, done.stderr[-4000:]  # its threads may abort the process at its end: not its exit status
+    return json.loads(answers[-1])
+
+
+@pytest.mark.prove
+def test_vllm_writes_with_a_causal_model_of_its_own_kind(place: Path, vllm_bin: Path) -> None:
+    """vLLM has no ModernBERT decoder; a decoder that is to be served begins as one that it has."""
+    import transformers
+
+    config = transformers.Qwen2Config(
+        vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    transformers.Qwen2ForCausalLM(config).save_pretrained(place / "qwen2")
+    done = anneal(place, "decoder", "served", "model={folder: qwen2}")
+    assert done.returncode == 0, done.stderr
+    done = cuvee(place, "checkpoint", "export", "runs/served/control-1", "models/served")
+    assert done.returncode == 0, done.stderr
+    folder = place / "models" / "served"
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    prompts = HELD_OUT[:4, :16].tolist()
+    with torch.no_grad():
+        written = model.generate(torch.tensor(prompts), max_new_tokens=8, min_new_tokens=8, do_sample=False)
+    assert ask_vllm(vllm_bin, folder, "decoder", prompts) == written[:, 16:].tolist()
+
+
+@pytest.mark.prove
+def test_vllm_reads_with_an_encoder(place: Path, vllm_bin: Path) -> None:
+    import transformers
+
+    done = cuvee(place, "checkpoint", "export", "runs/encoder/control-1", "models/read", "--without-head")
+    assert done.returncode == 0, done.stderr
+    folder = place / "models" / "read"
+    model = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    prompts = HELD_OUT[:4, :16].tolist()
+    with torch.no_grad():
+        states = torch.nn.functional.normalize(model(torch.tensor(prompts)).last_hidden_state, dim=-1)
+    assert torch.allclose(torch.tensor(ask_vllm(vllm_bin, folder, "encoder", prompts)), states, atol=1e-4)
 
 
 def test_mistakes_are_told(place: Path, tmp_path: Path) -> None:
