@@ -19,6 +19,7 @@ pytest.importorskip("streaming")
 
 CUVEE = ("-c", "from warehouse.cli import main; main()")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+STAGES = "arms.control=[{mixture: baseline, over: 25%}, {mixture: upsampled}]"
 #: 4 batches, then 12 that go beyond an epoch of 10.
 SMALL = ("arms={control: upsampled}", "seeds=[1]", "checkpoints={}", "trunk.tokens=2048", "anneal.tokens=6144")
 
@@ -63,6 +64,7 @@ def outcome(folder: Path, processes: int, *settings: str) -> tuple[list[Any], li
     [
         pytest.param((), 1e-5, id="causal_lm"),
         pytest.param(("model.kind=encoder",), 1e-5, id="masked_lm", marks=pytest.mark.prove),
+        pytest.param((STAGES,), 1e-5, id="stages", marks=pytest.mark.prove),
         pytest.param(("fsdp={}",), 1e-4, id="fsdp", marks=pytest.mark.prove),  # sums in another order than DDP
     ],
 )
