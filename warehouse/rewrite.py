@@ -220,7 +220,7 @@ class _Rewriter:
         keys_sql = keys.sql("duckdb")
         if sides:
             self._bind(call, keys_sql, scope)
-        stage = Stage(call, index, keys_sql, texts, document is not None)
+        stage = Stage(call, index, keys_sql, texts)
         self.stages.append(stage)
         value = self._join(stage, key, sides, scope.select, in_on, conditions if guarded else [])
         # Later stages of this SELECT read the table's columns.

@@ -141,7 +141,6 @@ class _Made:
             )
         added = [each for each in self.given if each.name.lower() not in known]
         self._have = {each.name.lower() for each in have}
-        self._types = {each.name.lower(): each.type for each in have}
         self.cursor.execute(
             f"create or replace temp table {_OPEN} as select *, {self._keys()} from {self.relation.render()} as t"
             f" where {self._holds('t')}"

@@ -36,7 +36,6 @@ class Stage:
     index: int
     keys: str
     texts: str
-    by_document: bool
     fields: tuple[str, ...] = ()
     is_view: bool = False
 

@@ -63,7 +63,7 @@ def _columns(
     for call in list(find(tree, step, opened.functions)):
         from warehouse.stages import Stage
 
-        call.node.replace(_parsed(f"cast(null as {Stage(call, 0, '', '', False).type})"))
+        call.node.replace(_parsed(f"cast(null as {Stage(call, 0, '', '').type})"))
     owners = {each.relation.key: each.id for each in opened.graph.steps.values() if each.relation is not None}
     queries: dict[str, str] = {}
     for table, name in list(tables(tree, opened.renderer.target.schema)):
