@@ -145,7 +145,7 @@ def _tokenizer(
     """The tokenizer that the run's samples were made with, and the mask token of a masked model."""
     import transformers
 
-    from udfs.tokenizer import END_OF_TEXT, load
+    from udfs.tokenizer import load
 
     ours = load(lake.root / "tokenizers" / mixture.tokenizer)
     if ours.fingerprint != mixture.manifest.get("tokenizer_fingerprint"):
@@ -157,9 +157,9 @@ def _tokenizer(
     make: Callable[..., PreTrainedTokenizerFast] = transformers.PreTrainedTokenizerFast
     tokenizer = make(
         tokenizer_file=str(ours.path),
-        bos_token=END_OF_TEXT,
-        eos_token=END_OF_TEXT,
-        pad_token=END_OF_TEXT,
+        bos_token=ours.end_token,
+        eos_token=ours.end_token,
+        pad_token=ours.end_token,
         model_input_names=["input_ids", "attention_mask"],
         **({"model_max_length": longest} if longest else {}),
     )

@@ -1,8 +1,9 @@
-"""Byte-level BPE tokenizers: trained from documents, loaded from the lake, and ``n_tokens`` for SQL.
+"""Tokenizers: byte-level BPE trained from documents, anybody's, loaded from the lake, and ``n_tokens`` for SQL.
 
-A tokenizer is a folder with ``tokenizer.json`` (the format of the ``tokenizers`` library). Every text can be encoded
-and comes back byte for byte. The one special token, ``<|endoftext|>`` with id 0, ends a document; it is put there by
-whoever packs documents and never by a text: a document that contains these characters gets them as plain text.
+A tokenizer is a folder with ``tokenizer.json`` (the format of the ``tokenizers`` library). With those trained here
+every text can be encoded and comes back byte for byte; their one special token, ``<|endoftext|>`` with id 0, ends a
+document. It is put there by whoever packs documents and never by a text: a document that contains these characters
+gets them as plain text.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = "<|endoftext|>"
 
+#: What tokenizers call the end of a text where their folder does not say.
+ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+
+CONFIG = "tokenizer_config.json"
+
 #: A longer text is encoded piece by piece. An encoding takes some 100 bytes per token until its ids are taken out,
 #: so a document of 200 MB would otherwise need 5 GB.
 PIECE = 1_000_000
@@ -49,19 +55,67 @@ class TokenizerError(CuveeError):
     """A tokenizer's file cannot be read or written."""
 
 
-class Tokenizer:
-    """A trained tokenizer. Encoding uses all cores and is deterministic."""
+class Counter:
+    """Any tokenizer that a tokenizer.json holds: special tokens are neither added nor read in a text. Uses all cores.
+
+    Texts of our own kind of tokenizer are encoded in pieces of about ``PIECE`` characters. Others may join characters
+    anywhere, so a text is encoded whole, whatever memory that takes (some 100 bytes per token).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tokenizer, serialized = _read(path)
+        self.fingerprint: str = _fingerprint(serialized)
+        self._tokenizer.encode_special_tokens = True  # not stored in the file: special tokens inside a text are text
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._may_cut = _is_byte_level(serialized)
+
+    def count(self, texts: list[str]) -> list[int]:
+        """How many tokens each text has."""
+        counts = [0] * len(texts)
+        for owners, encodings in self._encodings(texts):
+            for owner, encoding in zip(owners, encodings, strict=True):
+                counts[owner] += len(encoding)
+        return counts
+
+    def _encodings(self, texts: list[str]) -> Iterator[tuple[list[int], list[Any]]]:
+        """Encodings of the texts' pieces, ``4 * PIECE`` characters or a little more at a time, and whose they are."""
+        pieces: list[str] = []
+        owners: list[int] = []
+        waiting = 0
+        for owner, text in enumerate(texts):
+            for piece in _pieces(text) if self._may_cut else (text,):
+                pieces.append(piece)
+                owners.append(owner)
+                waiting += len(piece)
+                if waiting >= 4 * PIECE:
+                    yield owners, self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
+                    pieces, owners, waiting = [], [], 0
+        yield owners, self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
+
+
+class Tokenizer(Counter):
+    """A tokenizer of the lake, trained there or anybody's. Encoding is deterministic.
+
+    ``end_token`` ends a document, ``end_of_text`` is its id: the ``eos_token`` of tokenizer_config.json beside the
+    file, else the first of ``ENDS`` that there is. ``vocab_size`` counts added tokens.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
-        self._bpe, serialized = _read(self.path)
-        self.fingerprint: str = _fingerprint(serialized)
-        end_of_text = self._bpe.token_to_id(END_OF_TEXT)
+        super().__init__(folder / FILE)
+        self.end_token = eos(folder / CONFIG) or next(filter(self._id, ENDS), "")
+        end_of_text = self._id(self.end_token)
         if end_of_text is None:
-            raise TokenizerError(f"the tokenizer {self.path} has no token {END_OF_TEXT}")
-        self.end_of_text: int = end_of_text
-        self.vocab_size: int = self._bpe.get_vocab_size()
-        self._bpe.encode_special_tokens = True  # not stored in the file: special tokens inside a text are text
+            wanted = self.end_token or f"that ends a text, such as {END_OF_TEXT}"
+            raise TokenizerError(f"the tokenizer {self.path} has no token {wanted}")
+        self.end_of_text: int = end_of_text[0]
+        self.vocab_size: int = self._tokenizer.get_vocab_size()
+
+    def _id(self, token: str) -> tuple[int] | None:
+        """A token's id, which may be 0, in a tuple."""
+        found = self._tokenizer.token_to_id(token)
+        return None if found is None else (found,)
 
     def encode_batch(self, texts: list[str]) -> list[Ids]:
         """The token ids of each text, no special token among them.
@@ -70,32 +124,16 @@ class Tokenizer:
         """
         import numpy as np
 
-        pieces: list[str] = []
-        owners: list[int] = []
         parts: list[list[Ids]] = [[] for _ in texts]
-        waiting = 0
-
-        def flush() -> None:
-            for owner, encoding in zip(owners, self._bpe.encode_batch_fast(pieces), strict=True):
+        for owners, encodings in self._encodings(texts):
+            for owner, encoding in zip(owners, encodings, strict=True):
                 ids = array("I", encoding.ids)  # 5 ns an id, and 17 by numpy alone
                 parts[owner].append(np.frombuffer(ids, np.uint32))
-            pieces.clear()
-            owners.clear()
-
-        for owner, text in enumerate(texts):
-            for piece in _pieces(text):
-                pieces.append(piece)
-                owners.append(owner)
-                waiting += len(piece)
-                if waiting >= 4 * PIECE:
-                    flush()
-                    waiting = 0
-        flush()
         return [found[0] if len(found) == 1 else np.concatenate(found) for found in parts]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids. Bytes that are not UTF-8, as when a character is cut, become U+FFFD."""
-        text: str = self._bpe.decode(list(map(int, ids)), skip_special_tokens=False)
+        text: str = self._tokenizer.decode(list(map(int, ids)), skip_special_tokens=False)
         return text
 
 
@@ -154,6 +192,18 @@ def _write(path: Path, content: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def eos(config: Path) -> str | None:
+    """The ``eos_token`` that a tokenizer_config.json names, None without one. Raises TokenizerError."""
+    try:
+        token = json.loads(config.read_bytes()).get("eos_token")
+        found: str | None = token["content"] if isinstance(token, dict) else token
+        return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise TokenizerError(f"cannot read {config}: {error}") from error
+
+
 def _fingerprint(serialized: bytes) -> str:
     return hashlib.sha256(serialized).hexdigest()[:32]
 
@@ -177,40 +227,6 @@ def _read(path: Path) -> tuple[Any, bytes]:
         return _library().Tokenizer.from_buffer(serialized), serialized
     except Exception as error:  # the library raises bare Exception
         raise TokenizerError(f"{path} is no tokenizer: {error}") from error
-
-
-class Counter:
-    """Any tokenizer that a tokenizer.json holds, for counting: special tokens are neither added nor read in a text."""
-
-    def __init__(self, path: Path) -> None:
-        self._tokenizer, serialized = _read(path)
-        self.fingerprint: str = _fingerprint(serialized)
-        self._tokenizer.encode_special_tokens = True
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._may_cut = _is_byte_level(serialized)
-
-    def count(self, texts: list[str]) -> list[int]:
-        """How many tokens each text has. Uses all cores.
-
-        Texts of our own kind of tokenizer are cut as ``Tokenizer.encode_batch`` cuts them. Others may join characters
-        anywhere, so a text is encoded whole, whatever memory that takes (some 100 bytes per token).
-        """
-        counts = [0] * len(texts)
-        pieces: list[str] = []
-        owners: list[int] = []
-        waiting = 0
-        for owner, text in enumerate(texts):
-            for piece in _pieces(text) if self._may_cut else (text,):
-                pieces.append(piece)
-                owners.append(owner)
-                waiting += len(piece)
-            if waiting >= 4 * PIECE or owner == len(texts) - 1:
-                encodings = self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
-                for piece_owner, encoding in zip(owners, encodings, strict=True):
-                    counts[piece_owner] += len(encoding)
-                pieces, owners, waiting = [], [], 0
-        return counts
 
 
 def _is_byte_level(serialized: bytes) -> bool:

@@ -1,19 +1,23 @@
-"""Training tokenizers from the lake's documents, and the table of those it has.
+"""Training tokenizers from the lake's documents, taking in those of others, and the table of those it has.
 
-A tokenizer's file is <lake>/tokenizers/<name>/tokenizer.json; its row in cuvee.tokenizers says what it was trained on.
+A tokenizer's file is <lake>/tokenizers/<name>/tokenizer.json; its row in cuvee.tokenizers says what it was trained on,
+or where it is from.
 Exports name tokenizers, so one that exists is not replaced by another unless that is forced.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udfs import tokenizer
+from udfs import tokenizer, tokenizer_files
 from udfs.errors import CuveeError, UsageError, did_you_mean
 from warehouse.documents import reading, relation_of
 from warehouse.lake import texts
@@ -78,8 +82,7 @@ def train(
 
     Raises UsageError for a bad name or source, TokenizerExistsError if a different tokenizer has the name.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a tokenizer", hint="use letters, digits, '.', '_' and '-'")
+    _check_name(name)
     with lake.staging() as staging:
         with contextlib.closing(lake.reader()) as reader:
             reader.execute("begin transaction")  # the choice of documents and their texts are of one snapshot
@@ -88,6 +91,42 @@ def train(
         return _keep(
             lake, made, Trained(name, made.fingerprint, made.vocab_size, source, documents, datetime.now(UTC)), force
         )
+
+
+def add(
+    lake: Lake, name: str, place: str, *, end_of_text: str | None = None, force: bool = False
+) -> tuple[Trained, bool]:
+    """Copy a tokenizer into the lake under ``name``: that of a folder, a tokenizer.json or a model of the hub.
+
+    ``end_of_text`` is the token that ends a document; by default the ``eos_token`` of the tokenizer_config.json beside
+    the file, else the first of ``udfs.tokenizer.ENDS`` that it has. Gives what ``train`` gives.
+
+    Raises UsageError for a bad name or place, TokenizerError if there is no such token, TokenizerExistsError if a
+    different tokenizer has the name.
+    """
+    _check_name(name)
+    given = Path(place).expanduser()
+    source = given if given.is_file() else tokenizer_files.find(_as_path(place), lake.root / "tokenizers", Path())
+    with lake.staging() as staging:
+        folder = staging.folder / name
+        folder.mkdir()
+        shutil.copyfile(source, folder / tokenizer.FILE)
+        end = end_of_text or tokenizer.eos(source.with_name(tokenizer.CONFIG))
+        if end is not None:
+            (folder / tokenizer.CONFIG).write_text(json.dumps({"eos_token": end}), encoding="utf-8")
+        made = tokenizer.load(folder)
+        row = Trained(name, made.fingerprint, made.vocab_size, f"from {place}", 0, datetime.now(UTC))
+        return _keep(lake, made, row, force)
+
+
+def _as_path(place: str) -> str:
+    """A place that is not taken for the name of one of the lake's tokenizers."""
+    return place if "/" in place else f"./{place}"
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a tokenizer", hint="use letters, digits, '.', '_' and '-'")
 
 
 def _choose(reader: duckdb.DuckDBPyConnection, source: str, max_characters: int) -> int:
@@ -124,22 +163,26 @@ def _texts(reader: duckdb.DuckDBPyConnection, progress: Callable[[int], None]) -
 
 
 def _keep(lake: Lake, made: tokenizer.Tokenizer, row: Trained, force: bool) -> tuple[Trained, bool]:
-    """Put a trained tokenizer in its place and in the table, or find that it is there."""
+    """Put a tokenizer in its place and in the table, or find that it is there."""
     folder = lake.root / "tokenizers" / row.name
-    with lake.commit(f"train the tokenizer {row.name}", author="cuvee tokenizer") as commit:
-        present = tokenizer.load(folder).fingerprint if (folder / tokenizer.FILE).exists() else None
+    with lake.commit(f"the tokenizer {row.name}", author="cuvee tokenizer") as commit:
+        old = tokenizer.load(folder) if (folder / tokenizer.FILE).exists() else None
+        same = old is not None and (old.fingerprint, old.end_of_text) == (made.fingerprint, made.end_of_text)
         found = commit.sql(f"select {_COLUMNS} from cuvee.tokenizers where name = ?", [row.name]).fetchone()
-        if present == row.fingerprint and found and found[1] == row.fingerprint:
+        if same and found and found[1] == row.fingerprint:
             return Trained(*found), False
-        if present not in (None, row.fingerprint) and not force:
+        if old is not None and not same and not force:
             cited = commit.sql("select count(*) from exports.exports where tokenizer = ?", [row.name]).fetchone()
             exports = f", named by {cited[0]} exports" if cited and cited[0] else ""
             raise TokenizerExistsError(
-                f"there is a different tokenizer {row.name!r} (fingerprint {present}{exports})",
+                f"there is a different tokenizer {row.name!r} (fingerprint {old.fingerprint}{exports})",
                 hint="choose another name, or replace it with --force",
             )
         folder.mkdir(exist_ok=True)
-        made.path.replace(folder / tokenizer.FILE)
+        (folder / tokenizer.CONFIG).unlink(missing_ok=True)
+        for name in (tokenizer.CONFIG, tokenizer.FILE):
+            if (made.path.with_name(name)).exists():
+                made.path.with_name(name).replace(folder / name)
         commit.sql("delete from cuvee.tokenizers where name = ?", [row.name])
         commit.sql(
             f"insert into cuvee.tokenizers ({_COLUMNS}) values (?, ?, ?, ?, ?, ?)",

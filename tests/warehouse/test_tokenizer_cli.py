@@ -16,7 +16,7 @@ from udfs import tokenizer
 from udfs.errors import UsageError
 from warehouse.cli.tokenizer import tokenizer as command
 from warehouse.lake import Lake
-from warehouse.tokenizers import TokenizerExistsError, Trained, tokenizers, train
+from warehouse.tokenizers import TokenizerExistsError, Trained, add, tokenizers, train
 
 TEXTS = [f"document {n} about subject {n % 7}, with some words that come again and again\n" for n in range(300)]
 
@@ -64,7 +64,7 @@ def test_the_same_again_changes_nothing(filled: Lake) -> None:
     fit(filled, "demo", "pool", 300)
     before = filled.snapshot()
     done = run(filled, "train", "demo", "--from", "select doc_id from pool order by 1 desc", "--vocab-size", "300")
-    assert done.stdout.startswith("unchanged: demo")
+    assert done.stdout.startswith("demo: 300 entries, unchanged")
     assert filled.snapshot() == before
 
 
@@ -118,3 +118,64 @@ def test_sql_may_end_in_a_comment(filled: Lake, tmp_path: Path) -> None:
     made, _ = fit(filled, "demo", "select doc_id from pool; ", 300)
     other, _ = fit(filled, "other", "select doc_id from pool -- all of it", 300)
     assert made.fingerprint == other.fingerprint
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a WordPiece tokenizer that changes letters, cuts, pads, and puts marks around a text."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    made: Any = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    made.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special))
+    around = [("[CLS]", made.token_to_id("[CLS]")), ("[SEP]", made.token_to_id("[SEP]"))]
+    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    made.enable_truncation(8)
+    made.enable_padding()
+    folder = tmp_path_factory.mktemp("theirs")
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_a_tokenizer_of_others_is_added_and_encodes_whole_texts(filled: Lake, theirs: Path) -> None:
+    from tokenizers import Tokenizer
+
+    done = run(filled, "add", "words", str(theirs))
+    assert done.stdout.startswith("words: ")
+    assert f"from {theirs}" in done.stdout
+    ours = tokenizer.load(filled.root / "tokenizers" / "words")
+    assert ours.end_token == "[SEP]"
+    assert ours.end_of_text == 3
+    bare: Any = Tokenizer.from_file(str(theirs / "tokenizer.json"))
+    bare.no_truncation()
+    bare.no_padding()
+    texts = [*TEXTS[:5], "", "\n".join(TEXTS)]
+    expected = [encoding.ids for encoding in bare.encode_batch(texts, add_special_tokens=False)]
+    assert [ids.tolist() for ids in ours.encode_batch(texts)] == expected
+    assert run(filled, "add", "words", str(theirs / "tokenizer.json")).stdout.startswith("words: ")
+    assert len(tokenizers(filled)) == 1
+
+
+def test_what_ends_a_text_is_the_folders_or_told(filled: Lake, theirs: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((theirs / "tokenizer.json").read_bytes())
+    config = tmp_path / "tokenizer_config.json"
+    for written in ({"eos_token": "[CLS]"}, {"eos_token": {"content": "[CLS]", "lstrip": False}}):
+        config.write_text(json.dumps(written))
+        add(filled, "theirs", str(tmp_path))
+        assert tokenizer.load(filled.root / "tokenizers" / "theirs").end_token == "[CLS]"
+    with pytest.raises(TokenizerExistsError, match="a different tokenizer 'theirs'"):
+        add(filled, "theirs", str(tmp_path), end_of_text="[PAD]")
+    add(filled, "theirs", str(tmp_path), end_of_text="[PAD]", force=True)
+    assert tokenizer.load(filled.root / "tokenizers" / "theirs").end_of_text == 0
+    before = filled.snapshot()
+    with pytest.raises(tokenizer.TokenizerError, match=r"has no token \[EOS\]"):
+        add(filled, "again", str(tmp_path), end_of_text="[EOS]")
+    config.write_text("{")
+    with pytest.raises(tokenizer.TokenizerError, match=r"tokenizer_config\.json"):
+        add(filled, "again", str(tmp_path))
+    with pytest.raises(UsageError, match="no tokenizer"):
+        add(filled, "again", "nowhere")
+    assert filled.snapshot() == before
+    assert not (filled.root / "tokenizers" / "again").exists()

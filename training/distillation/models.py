@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from training.distillation.recipe import Distillation
 from training.settings import Sizes
 from udfs.errors import UsageError, did_you_mean
-from udfs.tokenizer import END_OF_TEXT, FILE
+from udfs.tokenizer import CONFIG, FILE, load
 from warehouse.lake import Lake
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _ABOUT_TEXT = (
 def write_tokenizer(recipe: Distillation, lake: Lake, folder: Path) -> None:
     """Put the student's tokenizer into a folder: that of its model, or the lake's with what the student needs.
 
-    A generative student gets the marks of ChatML and its template; an encoder ``<|endoftext|>`` around every text.
+    A generative student gets the marks of ChatML and its template; an encoder the end of text around every text.
     Raises UsageError if the lake has no such tokenizer.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,22 +52,24 @@ def write_tokenizer(recipe: Distillation, lake: Lake, folder: Path) -> None:
         hint = did_you_mean(student.tokenizer or "", known)
         hint = hint or f"train one with: cuvee tokenizer train {student.tokenizer} --from {recipe.documents}"
         raise UsageError(f"no tokenizer {student.tokenizer!r} in the lake", hint=hint)
-    tokenizer: Any = Tokenizer.from_file(str(lake.root / "tokenizers" / str(student.tokenizer) / FILE))
+    lakes = load(lake.root / "tokenizers" / str(student.tokenizer))
+    end = lakes.end_token
+    tokenizer: Any = Tokenizer.from_file(str(lakes.path))
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
+        "pad_token": end,
+        "eos_token": end,
         "model_max_length": recipe.sequence_length,
     }
     if recipe.generative:
         tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in TURNS])
         settings |= {"eos_token": TURNS[1], "chat_template": CHAT}
     else:
-        ends = [(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))]
-        around = f"{END_OF_TEXT} $A {END_OF_TEXT}"
-        tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=ends)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{end} $A {end}", special_tokens=[(end, lakes.end_of_text)]
+        )
     tokenizer.save(str(folder / FILE))
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
 def make(recipe: Distillation, tokenizer: Path, form: Form | None) -> Student:
@@ -122,10 +124,16 @@ def _causal(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> A
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=ids[TURNS[1]],
-            pad_token_id=ids[END_OF_TEXT],
+            pad_token_id=ids[_pad(tokenizer)],
             attn_implementation="sdpa",
         )
     )
+
+
+def _pad(tokenizer: Path) -> str:
+    """The padding that ``write_tokenizer`` has chosen."""
+    token: str = json.loads((tokenizer.parent / CONFIG).read_text(encoding="utf-8"))["pad_token"]
+    return token
 
 
 def _encoder(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> Any:
@@ -140,7 +148,7 @@ def _encoder(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> 
     sizes = Sizes(student.layers, student.hidden, student.intermediate, student.heads)
     ids = _ids(tokenizer)
     masked: Any = build(
-        sizes, max(ids.values()) + 1, recipe.sequence_length, end_of_text=ids[END_OF_TEXT], kind="encoder"
+        sizes, max(ids.values()) + 1, recipe.sequence_length, end_of_text=ids[_pad(tokenizer)], kind="encoder"
     )
     return masked.model
 

@@ -1,17 +1,21 @@
-"""cuvee tokenizer: train and list tokenizers."""
+"""cuvee tokenizer: train, add and list tokenizers."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
 
+if TYPE_CHECKING:
+    from warehouse.tokenizers import Trained
+
 
 @click.group()
 def tokenizer() -> None:
-    """Train and list byte-level BPE tokenizers.
+    """Train byte-level BPE tokenizers, add those of others, and list them.
 
     cuvee tokenizer list
     """
@@ -47,22 +51,41 @@ def train(
             force=force,
             progress=progress.advance,
         )
+    _show(trained, new, f"trained, from {trained.documents:,} documents", out)
+
+
+@tokenizer.command()
+@click.argument("name")
+@click.argument("place", metavar="FOLDER|FILE|MODEL")
+@click.option("--end-of-text", metavar="TOKEN", help="What ends a document  [default: the folder's eos_token]")
+@click.option("--force", is_flag=True, help="Replace a different tokenizer of this name.")
+@lake_option
+@output_options
+def add(name: str, place: str, end_of_text: str | None, force: bool, lake_dir: Path | None, out: Output) -> None:
+    """Add the tokenizer.json of a folder, or of a model of the Hugging Face hub, as the tokenizer NAME.
+
+    cuvee tokenizer add ettin models/ettin-decoder-17m
+    """
+    from warehouse.tokenizers import add as add_tokenizer
+
+    added, new = add_tokenizer(open_lake(lake_dir), name, place, end_of_text=end_of_text, force=force)
+    _show(added, new, added.trained_on, out)
+
+
+def _show(row: Trained, new: bool, origin: str, out: Output) -> None:
     if out.as_json:
         out.json(
             {
-                "name": trained.name,
-                "fingerprint": trained.fingerprint,
-                "vocab_size": trained.vocab_size,
-                "documents": trained.documents,
+                "name": row.name,
+                "fingerprint": row.fingerprint,
+                "vocab_size": row.vocab_size,
+                "documents": row.documents,
                 "new": new,
             }
         )
     else:
-        what = "trained" if new else "unchanged:"
-        out.text(
-            f"{what} {trained.name}, {trained.vocab_size:,} entries from {trained.documents:,} documents,"
-            f" fingerprint {trained.fingerprint}"
-        )
+        what = origin if new else "unchanged"
+        out.text(f"{row.name}: {row.vocab_size:,} entries, {what}, fingerprint {row.fingerprint}")
 
 
 @tokenizer.command("list")

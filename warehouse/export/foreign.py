@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, UsageError
+from udfs.errors import UsageError
 from warehouse import mds
 from warehouse.export.manifest import Component, Manifest, Stream
 from warehouse.mds import encodings
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("input_ids", "tokens")
 TOKENIZER = "tokenizer.json"
-_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 
 
 def is_foreign(mixture: str) -> bool:
@@ -120,16 +119,10 @@ def _column(indexes: list[mds.Index], place: str) -> tuple[str, encodings.Encodi
 def _tokenizer(path: Path, ours: Sequence[Manifest], place: str) -> tuple[int, int, str | None]:
     """Size of the vocabulary, end of text, fingerprint."""
     if path.is_file():
-        from tokenizers import Tokenizer
+        from udfs.tokenizer import load
 
-        from udfs.tokenizer import Counter
-
-        tokenizer = Tokenizer.from_file(str(path))
-        ends = (tokenizer.token_to_id(token) for token in _ENDS)
-        end = next((end for end in ends if end is not None), None)
-        if end is None:
-            raise CuveeError(f"{path} has none of the tokens {' '.join(_ENDS)}")
-        return tokenizer.get_vocab_size(), end, Counter(path).fingerprint
+        tokenizer = load(path.parent)
+        return tokenizer.vocab_size, tokenizer.end_of_text, tokenizer.fingerprint
     for manifest in ours:
         if manifest.vocab_size:
             return manifest.vocab_size, manifest.end_of_text or 0, manifest.tokenizer_fingerprint
