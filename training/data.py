@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,7 @@ def shared_memory() -> Iterator[None]:
     next one fails with FileExistsError. Its own cleaning removes every block on the machine, those of living processes
     too. Here a number's blocks go if no process maps one of them, and no other run of ours may be about to.
     """
+    _allow_open_files()
     with _lock_file("lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,6 +153,17 @@ def _naming() -> Iterator[None]:
         ranks.wait()
         yield
         ranks.wait()
+
+
+def _allow_open_files() -> None:
+    """Let this process open as many files as it may.
+
+    Streaming keeps the shared memory of every dataset open until the process ends, some 30 files a run: a sweep of 34
+    runs met the usual limit of 1,024.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS names no number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _lock_file(what: str) -> Path:

@@ -313,9 +313,17 @@ _RUN = """
 
 
 def _seen_by(cursor: duckdb.DuckDBPyConnection, name: str) -> str | None:
-    """The mixture that a run was trained on, at the snapshot it was exported from; None if no run has the name."""
-    row = cursor.execute(f"select mixture, snapshot_id {_RUN}", [name]).fetchone()
-    return f"{row[0]}@{row[1]}" if row else None
+    """The mixture that a run was trained on, at the snapshot it was exported from; None if no run has the name.
+
+    Raises UsageError for a run of several in a row.
+    """
+    row = cursor.execute(f"select mixture, snapshot_id, config -> '$.stages' {_RUN}", [name]).fetchone()
+    if row is None:
+        return None
+    if row[2] is not None:
+        parts = " ".join(row[0].split(", ")[:2])
+        raise UsageError(f"{name} read several mixtures in a row: {row[0]}", hint=f"cuvee mixture diff {parts}")
+    return f"{row[0]}@{row[1]}"
 
 
 def _trunk_and_arm(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str]:

@@ -74,6 +74,17 @@ def test_an_anneal_on_the_trunks_mixture_and_seed_reads_on(
     assert train(other, recipe) == first, "another seed is another order, from its beginning"
 
 
+def test_a_sweep_may_open_as_many_files_as_the_machine_allows(tmp_path: Path) -> None:
+    import resource
+
+    from training import data
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 512), before[1]))
+    with data.shared_memory():
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == before[1]
+
+
 def test_a_place_in_another_mixture_is_refused(tmp_path: Path, recipe: Recipe, exports: dict[str, Export]) -> None:
     trunk = job(exports, tmp_path / "trunk", 2)
     train(trunk, recipe)

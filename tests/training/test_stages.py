@@ -118,5 +118,9 @@ def test_sql_finds_the_documents_of_every_stage(tmp_path: Path) -> None:
     ).fetchall()
     rare = 0.25 * 30 / 180 + 0.75 * 100 / 160
     assert shares == [("common", pytest.approx(1 - rare)), ("rare", pytest.approx(rare))]
+    command = [sys.executable, "-c", "from warehouse.cli import main; main()", "mixture", "diff", run_id]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert refused.returncode == 2
+    assert "several mixtures in a row: baseline, upsampled" in refused.stderr
     order = cuvee("checkpoint", "order", run_id, "order")
     assert "4 files" in order
