@@ -25,7 +25,7 @@ from typing import Any
 
 from training import ranks, results, schedules, starts
 from training.durations import Clock, split
-from training.exports import Export, MixtureChangedError, Reading
+from training.exports import Export, MixtureChangedError, Reading, stages_of
 from training.folders import RecipeChangedError, alone, others, read_card, require_libraries, write_card
 from training.recipe import Recipe, Variant
 from training.settings import Anneal, Stage, stages
@@ -313,7 +313,7 @@ def _check_card(run: Run, folder: Path, exports: Mapping[str, Export]) -> None:
     if not theirs:
         return
     hint = f"finish or remove it, or train in another folder: --out {folder}-2"
-    for was, now in zip(_read(theirs), _read(run.identity), strict=False):
+    for was, now in zip(stages_of(theirs), stages_of(run.identity), strict=False):
         if was["mixture"] == now["mixture"] and was["export"] != now["export"]:
             raise MixtureChangedError(
                 f"{here} was begun on the mixture {was['mixture']} as export {was['export']}; the mixture has"
@@ -329,10 +329,3 @@ def _check_card(run: Run, folder: Path, exports: Mapping[str, Export]) -> None:
     raise RecipeChangedError(
         f"{here} was begun with other settings of {', '.join(changed) or 'the recipe: its name'}", hint=hint
     )
-
-
-def _read(identity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Mixtures and exports of a run by its card, stage by stage."""
-    whole = {"mixture": identity.get("mixture"), "export": identity.get("export")}
-    stages: Sequence[Mapping[str, Any]] = identity.get("stages", [whole])
-    return stages

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.exports import Export
+from training.exports import Export, stages_of
 from udfs.errors import UsageError, did_you_mean
 from warehouse.export.manifest import Manifest
 from warehouse.lake import Lake
@@ -42,7 +42,7 @@ def write(lake: Lake, run_id: str, target: Path, prefix: str | None = None) -> l
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{target} is not empty", hint="name a new folder")
     prefix = prefix or ("checkpoint" if row[0] is None else "decay")
-    stages = json.loads(row[1]).get("stages", [{"export": row[2], "from_batch": 0}])
+    stages = stages_of({"export": row[2], **json.loads(row[1])})
     paths = dict(reader.execute("select export_id, path from exports.exports order by exported_at").fetchall())
     if gone := [stage["export"] for stage in stages if stage["export"] not in paths]:
         raise UsageError(f"the lake does not know the export {gone[0]} any more, which {run_id} read")

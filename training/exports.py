@@ -105,6 +105,13 @@ def share(readings: Sequence[Reading], component: str) -> float:
     return sum(parts) / sum(one.steps for one in readings)
 
 
+def stages_of(identity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What a recorded run read, in a row, by its identity (training.anneal): mixture, export and from_batch of each."""
+    whole = {"mixture": identity.get("mixture"), "export": identity.get("export"), "from_batch": 0}
+    stages: Sequence[Mapping[str, Any]] = identity.get("stages", [whole])
+    return stages
+
+
 def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
     """The latest export of every mixture of a recipe, by the mixture's name; one with ``/`` in it is a folder or URL.
 

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.exports import stages_of
 from udfs.errors import CuveeError, UsageError
 from warehouse.lake import Lake
 
@@ -60,7 +61,7 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists", hint="name a folder that does not")
     card = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    mixtures = _mixtures(lake, card["identity"])
+    mixtures = [_mixture(lake, stage) for stage in stages_of(card["identity"])]
 
     from training.quiet import silence
 
@@ -104,23 +105,18 @@ def _checkpoint(source: Path) -> tuple[Path, Path]:
     return found[0], run
 
 
-def _mixtures(lake: Lake, identity: Mapping[str, Any]) -> list[Mixture]:
-    """What a run read, stage by stage."""
-    return [_mixture(lake, stage) for stage in identity.get("stages", [identity])]
-
-
-def _mixture(lake: Lake, identity: Mapping[str, Any]) -> Mixture:
+def _mixture(lake: Lake, stage: Mapping[str, Any]) -> Mixture:
     row = (
         lake.reader()
         .execute(
             "select mixture, fingerprint, export_id, snapshot_id, tokenizer, manifest from exports.exports"
             " where export_id = ?",
-            [identity["export"]],
+            [stage["export"]],
         )
         .fetchone()
     )
     if row is None:
-        raise UsageError(f"this lake does not know the export {identity['export']} of {identity['mixture']}")
+        raise UsageError(f"this lake does not know the export {stage['export']} of {stage['mixture']}")
     name, fingerprint, export_id, snapshot_id, tokenizer, manifest = row
     return Mixture(name, fingerprint, export_id, snapshot_id, tokenizer, json.loads(manifest))
 

@@ -104,18 +104,15 @@ class Tokenizer(Counter):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / FILE)
-        self.end_token = eos(folder / CONFIG) or next(filter(self._id, ENDS), "")
-        end_of_text = self._id(self.end_token)
-        if end_of_text is None:
-            wanted = self.end_token or f"that ends a text, such as {END_OF_TEXT}"
+        named = eos(folder / CONFIG)
+        ids = {token: self._tokenizer.token_to_id(token) for token in ([named] if named else ENDS)}
+        ends = [(token, found) for token, found in ids.items() if found is not None]
+        if not ends:
+            wanted = named or f"that ends a text, such as {END_OF_TEXT}"
             raise TokenizerError(f"the tokenizer {self.path} has no token {wanted}")
-        self.end_of_text: int = end_of_text[0]
+        self.end_token: str = ends[0][0]
+        self.end_of_text: int = ends[0][1]
         self.vocab_size: int = self._tokenizer.get_vocab_size()
-
-    def _id(self, token: str) -> tuple[int] | None:
-        """A token's id, which may be 0, in a tuple."""
-        found = self._tokenizer.token_to_id(token)
-        return None if found is None else (found,)
 
     def encode_batch(self, texts: list[str]) -> list[Ids]:
         """The token ids of each text, no special token among them.

@@ -105,8 +105,8 @@ def add(
     different tokenizer has the name.
     """
     _check_name(name)
-    given = Path(place).expanduser()
-    source = given if given.is_file() else tokenizer_files.find(_as_path(place), lake.root / "tokenizers", Path())
+    # With a slash it is not taken for the name of one of the lake's own.
+    source = tokenizer_files.find(place if "/" in place else f"./{place}", lake.root / "tokenizers", Path())
     with lake.staging() as staging:
         folder = staging.folder / name
         folder.mkdir()
@@ -117,11 +117,6 @@ def add(
         made = tokenizer.load(folder)
         row = Trained(name, made.fingerprint, made.vocab_size, f"from {place}", 0, datetime.now(UTC))
         return _keep(lake, made, row, force)
-
-
-def _as_path(place: str) -> str:
-    """A place that is not taken for the name of one of the lake's tokenizers."""
-    return place if "/" in place else f"./{place}"
 
 
 def _check_name(name: str) -> None:
@@ -181,8 +176,8 @@ def _keep(lake: Lake, made: tokenizer.Tokenizer, row: Trained, force: bool) -> t
         folder.mkdir(exist_ok=True)
         (folder / tokenizer.CONFIG).unlink(missing_ok=True)
         for name in (tokenizer.CONFIG, tokenizer.FILE):
-            if (made.path.with_name(name)).exists():
-                made.path.with_name(name).replace(folder / name)
+            if (file := made.path.with_name(name)).exists():
+                file.replace(folder / name)
         commit.sql("delete from cuvee.tokenizers where name = ?", [row.name])
         commit.sql(
             f"insert into cuvee.tokenizers ({_COLUMNS}) values (?, ?, ?, ?, ?, ?)",

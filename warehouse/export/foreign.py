@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import UsageError
+from udfs.tokenizer_files import FILE
 from warehouse import mds
 from warehouse.export.manifest import Component, Manifest, Stream
 from warehouse.mds import encodings
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = ("input_ids", "tokens")
-TOKENIZER = "tokenizer.json"
 
 
 def is_foreign(mixture: str) -> bool:
@@ -45,14 +45,14 @@ def foreign_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) -> 
         root = Path(place)
         if is_url(place):
             root = Path(scratch)
-            fetch(place, root, lambda path: path.rpartition("/")[2] in ("index.json", TOKENIZER))
+            fetch(place, root, lambda path: path.rpartition("/")[2] in ("index.json", FILE))
         elif not root.is_dir():
             raise UsageError(f"no folder {place} with token shards", hint="a mixture with / in its name is a folder")
         indexes = [mds.Index.read(folder) for folder in mds.find(root)]
         if not indexes:
             raise UsageError(f"no MDS shards in {place}", hint="training reads folders with index.json and shards")
         column, encoding = _column(indexes, place)
-        vocabulary, end, fingerprint = _tokenizer(root / TOKENIZER, ours, place)
+        vocabulary, end, fingerprint = _tokenizer(root / FILE, ours, place)
         length = encoding.shape[0] if encoding.shape else None
         length = length or next((one.sequence_length for one in ours if one.sequence_length), None)
         if length is None:
@@ -126,7 +126,7 @@ def _tokenizer(path: Path, ours: Sequence[Manifest], place: str) -> tuple[int, i
     for manifest in ours:
         if manifest.vocab_size:
             return manifest.vocab_size, manifest.end_of_text or 0, manifest.tokenizer_fingerprint
-    raise UsageError(f"nothing says what the tokens in {place} mean", hint=f"put their {TOKENIZER} beside the shards")
+    raise UsageError(f"nothing says what the tokens in {place} mean", hint=f"put their {FILE} beside the shards")
 
 
 def _longest(index: mds.Index, column: str, place: str, root: Path) -> int:

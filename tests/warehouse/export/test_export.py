@@ -15,18 +15,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from tests.warehouse.export.conftest import add_documents, add_mixture, add_tokenizer, blend, doc_id, texts
+from tests.warehouse.export.conftest import add_documents, add_mixture, blend, doc_id, texts
 from udfs.errors import CuveeError, UsageError
 from udfs.tokenizer import Tokenizer
 from warehouse import mds
-from warehouse.cli import cli
 from warehouse.export import encode, plan
 from warehouse.export.manifest import Manifest
 from warehouse.export.mixture import MixtureError
 from warehouse.export.packing import Packing, Text, Tokens
-from warehouse.export.store import Options, ShardStore
+from warehouse.export.store import Options
 from warehouse.export.verify import verify
 from warehouse.export.write import Exported, Request, export
 from warehouse.lake import Lake
@@ -395,84 +393,3 @@ def test_a_full_disk_is_told_before_anything_is_written(
     with pytest.raises(CuveeError, match="MiB free; this export may need"):
         run(blended, tmp_path / "out", Text())
     assert not (tmp_path / "out").exists()
-
-
-# Damage and repair
-
-
-def test_verify_finds_damage_and_export_repairs_it(blended: Lake, bpe: Tokenizer, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run(blended, out, Tokens(bpe, 32))
-    shard = next(out.rglob("*.mds"))
-    data = bytearray(shard.read_bytes())
-    data[-1] ^= 1
-    shard.unlink()
-    shard.write_bytes(data)
-    (fault,) = verify(out).faults
-    assert "sha256" in fault
-    shard.unlink()
-    assert any("No such file" in fault for fault in verify(out).faults)
-    assert run(blended, out, Tokens(bpe, 32)).changed
-    assert verify(out).faults == ()
-    (out / "samples.parquet").write_bytes(b"")
-    assert any("samples.parquet" in fault for fault in verify(out).faults)
-
-
-def test_gc_removes_what_no_export_links(blended: Lake, bpe: Tokenizer, tmp_path: Path) -> None:
-    run(blended, tmp_path / "text", Text())
-    run(blended, tmp_path / "tokens", Tokens(bpe, 32))
-    store = ShardStore(blended.root / "shards")
-    assert store.collect() == (0, 0)
-    shutil.rmtree(tmp_path / "text")
-    units, freed = store.collect()
-    assert units == 4
-    assert freed > 10_000
-    assert verify(tmp_path / "tokens").faults == ()
-
-
-# The command
-
-
-def test_command_exports_verifies_and_collects(
-    blended: Lake, bpe: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_tokenizer(blended, "demo", bpe)
-    monkeypatch.setenv("CUVEE_LAKE", str(blended.root))
-    monkeypatch.chdir(tmp_path)
-
-    def cuvee(*args: str) -> str:
-        result = CliRunner().invoke(cli, ["export", *args], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-    command = ("blend", "--out", "exports/blend", "--tokenizer", "demo", "--sequence-length", "32")
-    assert "code" in cuvee(*command)
-    assert "has this export already" in cuvee(*command)
-    done = json.loads(cuvee(*command, "--json"))
-    assert done["folder"] == os.path.realpath(tmp_path / "exports" / "blend")
-    assert done["changed"] is False
-    assert "0 faults" in cuvee("verify", "exports/blend")
-    assert json.loads(cuvee("gc", "--json")) == {"removed": 0, "bytes": 0}
-    cuvee("--out", "text", "blend", "--format", "text", "--quiet")
-    assert Manifest.read(tmp_path / "text").format == "text"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["blend", "--out", "x"], "say --tokenizer NAME"),
-        (["blend", "--out", "x", "--tokenizer", "dem"], "did you mean demo"),
-        (["blemd", "--out", "x", "--format", "text"], "did you mean blend"),
-        (["blend", "--out", "x", "--format", "text", "--tokenizer", "demo"], "goes with --format tokens"),
-        (["verify", "nowhere"], "not an export"),
-    ],
-)
-def test_command_refuses_with_a_hint(
-    blended: Lake, bpe: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
-) -> None:
-    add_tokenizer(blended, "demo", bpe)
-    monkeypatch.setenv("CUVEE_LAKE", str(blended.root))
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError) as caught:
-        CliRunner().invoke(cli, ["export", *arguments], catch_exceptions=False)
-    assert message in str(caught.value)
