@@ -10,7 +10,7 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -113,7 +113,7 @@ def test_the_demo_runs_at_a_smaller_size(tmp_path: Path) -> None:
 
 
 def test_every_command_is_in_the_readme() -> None:
-    from warehouse.cli import COMMANDS
+    from warehouse.cli.main import COMMANDS
 
     for command in [*COMMANDS, "anneal", "checkpoint", "distil"]:
         assert f"cuvee {command}" in README, f"the README never shows cuvee {command}"

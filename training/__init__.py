@@ -1,0 +1,1 @@
+"""Training with Composer: reads MDS exports, writes runs and their results to the lake."""

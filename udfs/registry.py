@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from udfs.contamination import Benchmarks
     from udfs.expensive import ExpensiveFunction
+    from udfs.text.contamination import Benchmarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,49 +50,49 @@ class _Functions(Mapping[str, "ExpensiveFunction"]):
 
 
 def _label_document(resources: Resources) -> ExpensiveFunction:
-    from udfs.labels import LabelDocument
+    from udfs.labels.labels import LabelDocument
 
     return LabelDocument(resources.taxonomies)
 
 
 def _n_tokens(resources: Resources) -> ExpensiveFunction:
-    from udfs.tokenizer import TokenCount
+    from udfs.tokens.tokenizer import TokenCount
 
     return TokenCount(resources.tokenizers, resources.taxonomies.parent)
 
 
 def _contamination(resources: Resources) -> ExpensiveFunction:
-    from udfs.contamination import Contamination
+    from udfs.text.contamination import Contamination
 
     return Contamination(resources.benchmarks)
 
 
 def _item_ngrams(resources: Resources) -> ExpensiveFunction:
-    from udfs.contamination import ItemNgrams
+    from udfs.text.contamination import ItemNgrams
 
     return ItemNgrams()
 
 
 def _language(resources: Resources) -> ExpensiveFunction:
-    from udfs.fasttext import Language
+    from udfs.text.fasttext import Language
 
     return Language(resources.taxonomies.parent / "fasttext")
 
 
 def _fasttext_score(resources: Resources) -> ExpensiveFunction:
-    from udfs.fasttext import FastTextScore
+    from udfs.text.fasttext import FastTextScore
 
     return FastTextScore(resources.taxonomies.parent / "fasttext")
 
 
 def _minhash(resources: Resources) -> ExpensiveFunction:
-    from udfs.minhash import MinHash
+    from udfs.text.minhash import MinHash
 
     return MinHash()
 
 
 def _quality_signals(resources: Resources) -> ExpensiveFunction:
-    from udfs.quality_signals import QualitySignals
+    from udfs.text.quality_signals import QualitySignals
 
     return QualitySignals()
 

@@ -4,7 +4,7 @@ A build keeps their answers like those of any expensive function (``udfs.expensi
 scalar functions even where a function is cheap: a document is computed once and not as often as the optimizer likes,
 what is built later reads the answers and no text, and a changed definition has another fingerprint, which rebuilds.
 Where nothing is kept, in dbt and in ``cuvee sql``, the same functions are DuckDB's own
-(``warehouse/scalar_functions.py``).
+(``warehouse/build/scalar_functions.py``).
 """
 
 from __future__ import annotations

@@ -28,11 +28,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from udfs.errors import Location  # noqa: E402
-from warehouse import project_files, store  # noqa: E402
-from warehouse.build import build  # noqa: E402
-from warehouse.ingest.essential_web import ANSWERS, FIELDS  # noqa: E402
-from warehouse.lake import Lake  # noqa: E402
-from warehouse.render import Renderer  # noqa: E402
+from warehouse.answers import store  # noqa: E402
+from warehouse.build.build import build  # noqa: E402
+from warehouse.ingest.formats.essential_web import ANSWERS, FIELDS  # noqa: E402
+from warehouse.lake.lake import Lake  # noqa: E402
+from warehouse.project import project_files
+from warehouse.render.renderer import Renderer  # noqa: E402
 
 #: What DuckDB may use.
 LIMITS = {"threads": "2", "memory_limit": "8GB"}

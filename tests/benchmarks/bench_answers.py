@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from udfs.expensive import answer_schema  # noqa: E402
-from warehouse import build as building  # noqa: E402
-from warehouse.lake import Lake  # noqa: E402
+from warehouse.build import build as building  # noqa: E402
+from warehouse.lake.lake import Lake  # noqa: E402
 
 SECONDS, IN_FLIGHT = 0.02, 64
 

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 DBT = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers")) / "bin" / "dbt"
-CUVEE = [sys.executable, "-c", "from warehouse.cli import main; main()"]
+CUVEE = [sys.executable, "-c", "from warehouse.cli.main import main; main()"]
 
 
 def seconds(command: list[str | Path], cwd: Path) -> float:
@@ -78,7 +78,7 @@ def main() -> None:
             for when, best in measure(project, rounds).items():
                 ratio = best["dbt"] / best["cuvee"]
                 print(f"{name:12}{when:8}{best['dbt']:8.2f}{best['cuvee']:9.2f}   {ratio:.1f}x as fast", flush=True)
-        floor = "from warehouse.lake import Lake; Lake.open().cursor()"
+        floor = "from warehouse.lake.lake import Lake; Lake.open().cursor()"
         print(f"{'empty process':20}{'':8}{seconds([sys.executable, '-c', floor], projects['shop']):9.2f}")
 
 

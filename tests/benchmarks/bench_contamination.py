@@ -85,8 +85,8 @@ with tempfile.TemporaryDirectory() as folder:
 CUVEE = """
 import json, sys, time
 import pyarrow as pa
-from udfs.contamination import Filter
-from udfs.ngrams import ngrams
+from udfs.text.contamination import Filter
+from udfs.text.ngrams import ngrams
 texts, items = (json.load(open(path)) for path in sys.argv[1:])
 known = Filter.of({"gsm8k": {gram for some in ngrams(items) for gram in some}})
 column = pa.array(texts, pa.large_string())

@@ -29,8 +29,8 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from udfs import words  # noqa: E402
-from udfs.minhash import minhash  # noqa: E402
+from udfs.text import redpajama_words  # noqa: E402
+from udfs.text.minhash import minhash  # noqa: E402
 
 BANDS, ROWS, WORDS = 14, 9, 5
 
@@ -89,7 +89,7 @@ def edits(text: str, chance: random.Random, vocabulary: list[str]) -> dict[str, 
 
 def shingles(text: str) -> set[tuple[int, ...]]:
     """The sequences of words of a text."""
-    found = words.normalized(words.join(pa.array([text]))).hashes.tolist()
+    found = redpajama_words.normalized(redpajama_words.join(pa.array([text]))).hashes.tolist()
     return {tuple(found[i : i + WORDS]) for i in range(max(len(found) - WORDS + 1, 1))}
 
 

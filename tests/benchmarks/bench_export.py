@@ -38,8 +38,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from bench_ingest import documents
 
-from udfs import tokenizer
-from warehouse.lake import Lake
+from udfs.tokens import tokenizer
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {"component": "str", "id": "str", "text": "str"}
@@ -118,7 +118,7 @@ def bare_tokenizers(lake: Path) -> None:
 
 def n_tokens(lake: Path) -> None:
     """Count the tokens of all texts as a build does: a bound function over batches of keys and texts."""
-    from udfs.tokenizer import TokenCount
+    from udfs.tokens.tokenizer import TokenCount
 
     inputs = (
         pa.record_batch([batch["id"], batch["text"]], ["key", "text"])
@@ -154,7 +154,7 @@ def _foundry_group(lake: Path, out: Path, group: int) -> None:
 
 def cuvee(lake: Path, out: Path, *options: str) -> None:
     """The command."""
-    from warehouse.cli import cli
+    from warehouse.cli.main import cli
 
     cli(["export", "blend", "--out", str(out), "--lake", str(lake), "--quiet", *options], standalone_mode=False)
 
@@ -205,9 +205,9 @@ def encoder_alone(lake: Path, rounds: int) -> dict[str, float]:
     from streaming import MDSWriter
     from streaming.base.format.mds.reader import MDSReader
 
-    from warehouse import mds
     from warehouse.mds import encodings
-    from warehouse.mds.writer import encode, head
+    from warehouse.mds.reader import read_folder
+    from warehouse.mds.writer import Writer, encode, head
 
     found: list[pa.RecordBatch] = []
     for batch in batches(lake):
@@ -229,13 +229,13 @@ def encoder_alone(lake: Path, rounds: int) -> dict[str, float]:
             return head(sizes, theirs.config_data), data  # written one after the other, never joined
 
         assert b"".join(ours()) == official()
-        with mds.Writer(Path(folder) / "read", COLUMNS, size_limit=None, hashes=["sha256"]) as writer:
+        with Writer(Path(folder) / "read", COLUMNS, size_limit=None, hashes=["sha256"]) as writer:
             writer.write(batch)
         entry = json.loads((Path(folder) / "read" / "index.json").read_bytes())["shards"][0]
         reader = MDSReader.from_json(folder, "read", entry)
 
         def read() -> list[pa.RecordBatch]:
-            return list(mds.read(Path(folder) / "read"))
+            return list(read_folder(Path(folder) / "read"))
 
         def official_read() -> list[Any]:
             return [reader[number] for number in range(batch.num_rows)]

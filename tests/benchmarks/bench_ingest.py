@@ -122,7 +122,7 @@ def measure(name: str, source: Path) -> tuple[float, int]:
     """Seconds that one tool takes for one file, and the largest resident size in MB."""
     with tempfile.TemporaryDirectory(dir=source.parent) as target:
         if name == "cuvee":
-            cuvee = [sys.executable, "-c", "from warehouse.cli import main; main()"]
+            cuvee = [sys.executable, "-c", "from warehouse.cli.main import main; main()"]
             lake = ["--lake", f"{target}/lake", "-q"]
             subprocess.run([*cuvee, "init", *lake], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
             command = [*cuvee, "ingest", str(source), *lake]

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.real_texts import real_texts  # noqa: E402
 from udfs.expensive import INPUT_SCHEMA  # noqa: E402
-from udfs.labels import LabelDocument  # noqa: E402
+from udfs.labels.labels import LabelDocument  # noqa: E402
 
 #: Texts per batch, as the builder hands them over.
 BATCH = 1024
@@ -60,7 +60,7 @@ def lake_of(folder: Path, documents: list[str], count: int) -> None:
     """A lake with ``count`` documents, and a project whose one model labels them."""
     import pyarrow.parquet as pq
 
-    from warehouse.lake import Lake
+    from warehouse.lake.lake import Lake
 
     lake = Lake.create(folder / "lake")
     project = folder / "sql"
@@ -93,9 +93,9 @@ def lake_of(folder: Path, documents: list[str], count: int) -> None:
 BUILD = """
 import sys, time
 from pathlib import Path
-from warehouse.build import build
-from warehouse.lake import Lake
-from warehouse.outcome import Watcher
+from warehouse.build.build import build
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Watcher
 
 class Told(Watcher):
     def answered(self, tally):

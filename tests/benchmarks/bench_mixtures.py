@@ -27,9 +27,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from warehouse.build import build  # noqa: E402
-from warehouse.lake import Lake  # noqa: E402
-from warehouse.outcome import Options  # noqa: E402
+from warehouse.build.build import build  # noqa: E402
+from warehouse.lake.lake import Lake  # noqa: E402
+from warehouse.project.outcome import Options  # noqa: E402
 
 #: What DuckDB may use.
 LIMITS = {"threads": "2", "memory_limit": "8GB"}

@@ -28,8 +28,8 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from udfs import repetition, words  # noqa: E402
-from udfs.quality_signals import quality_signals  # noqa: E402
+from udfs.text import redpajama_words, repetition  # noqa: E402
+from udfs.text.quality_signals import quality_signals  # noqa: E402
 
 #: Reads lists of words as JSON lines, prints the CPU seconds of datatrove's statistics over them.
 DATATROVE = """
@@ -74,7 +74,7 @@ def best(work: Callable[[], Any]) -> tuple[float, Any]:
 def ours(split: list[list[str]]) -> dict[int, Any]:
     """Shares of characters in repeated n-grams, from lists of words."""
     column = pa.array(split, pa.list_(pa.string()))
-    found = words.split_already(column)
+    found = redpajama_words.split_already(column)
     top, _ = repetition.shares(found, repetition.word_groups(found))
     return top
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from training.quiet import silence  # noqa: E402
+from training.checkpoint.quiet import silence  # noqa: E402
 
 silence()
 
@@ -35,13 +35,13 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from tests.training.tiny_sweep import Part, write_export  # noqa: E402
-from training import data, run  # noqa: E402
-from training.exports import Export, Reading  # noqa: E402
-from training.models import SUITE_VOCABULARY, attention, count_parameters, make  # noqa: E402
-from training.objectives import LanguageModel, objective  # noqa: E402
-from training.recipe import Recipe  # noqa: E402
-from training.settings import Evaluation, Model, Optimizer, Trunk, suite  # noqa: E402
-from warehouse.lake import Lake  # noqa: E402
+from training.checkpoint.models import SUITE_VOCABULARY, attention, count_parameters, make  # noqa: E402
+from training.recipe.exports import Export, Reading  # noqa: E402
+from training.recipe.recipe import Recipe  # noqa: E402
+from training.recipe.settings import Evaluation, Model, Optimizer, Trunk, suite  # noqa: E402
+from training.run import data, run  # noqa: E402
+from training.run.objectives import LanguageModel, objective  # noqa: E402
+from warehouse.lake.lake import Lake  # noqa: E402
 
 END_OF_TEXT = 0
 WARMUP = 3

@@ -54,8 +54,8 @@ def prepare(folder: Path, documents: list[str]) -> None:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from tests.udfs.tiny_qwen import make_tokenizer
-    from udfs.chat import ChatFormat
-    from warehouse.lake import Lake
+    from udfs.labels.chat import ChatFormat
+    from warehouse.lake.lake import Lake
 
     project = folder / "sql"
     for part in ("models", "seeds", "labelers"):
@@ -90,9 +90,9 @@ def prepare(folder: Path, documents: list[str]) -> None:
 
 def ours(folder: Path) -> dict[str, float]:
     """From the lake to committed labels."""
-    from udfs import backends
-    from warehouse import build
-    from warehouse.lake import Lake
+    from udfs.labels.backends import backends
+    from warehouse.build import build
+    from warehouse.lake.lake import Lake
 
     opened: list[float] = []
     start_engine = backends.open_engine
@@ -119,10 +119,10 @@ def ours(folder: Path) -> dict[str, float]:
 
 def bare(folder: Path) -> dict[str, float]:
     """The same prompts, by LLM.generate."""
-    from udfs.backends import vllm as backend
-    from udfs.catalogue import Catalogue
-    from udfs.prompted import PromptedLabeler
-    from warehouse.lake import Lake
+    from udfs.labels.backends import vllm as backend
+    from udfs.labels.labelers.labeler_registry import Catalogue
+    from udfs.labels.labelers.prompted import PromptedLabeler
+    from warehouse.lake.lake import Lake
 
     labeler = Catalogue(folder / "sql" / "seeds").get("tiny")
     assert isinstance(labeler, PromptedLabeler)
@@ -133,8 +133,8 @@ def bare(folder: Path) -> dict[str, float]:
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
-    from udfs.asking import Asking
-    from udfs.chat import ChatFormat
+    from udfs.labels.chat import ChatFormat
+    from udfs.labels.labelers.prompt_batch import Asking
 
     rows = Lake.open(folder / "lake").cursor().execute("select doc_id, text from lake.raw.documents").fetchall()
     chat = ChatFormat(spec.model.folder or Path())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 
-from warehouse import build as building
-from warehouse.lake import Lake
+from warehouse.build import build as building
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = ROOT / "tests" / "fixtures" / "projects"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conformance.generate import generate
 from tests.conformance.peer import PROJECTS, ROOT, built_by_both, relations, run_dbt, types
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 
 def test_a_shop_with_packages_macros_ephemeral_and_incremental_models(dbt: Path, lake: Lake, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_every_way_of_adding_to_a_table(dbt: Path, lake: Lake, tmp_path: Path) -
 
 
 def cuvee(folder: Path, *arguments: str) -> None:
-    code = "from warehouse.cli import main; main()"
+    code = "from warehouse.cli.main import main; main()"
     environment = {name: value for name, value in os.environ.items() if name != "CUVEE_LAKE"} | {
         "PYTHONPATH": str(ROOT)
     }

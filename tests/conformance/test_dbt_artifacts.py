@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.conformance.peer import PROJECTS, QUIET, profile, run_dbt
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Options
+from warehouse.build import build as building
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.conformance.peer import built_by_both, write
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 FILES = {
     "dbt_project.yml": """

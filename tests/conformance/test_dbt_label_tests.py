@@ -10,7 +10,7 @@ import yaml
 from tests.conformance.peer import run_dbt, write
 from tests.conformance.test_dbt_tests import judged_by_both
 from tests.warehouse.test_label_tests import give, project
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 LABELS = """
 a: 1,x,y,1,513

@@ -9,9 +9,9 @@ from typing import Any
 import duckdb
 
 from tests.conformance.peer import relations, run_dbt, write
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.outcome import Options
+from warehouse.build import build as building
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
 
 MODEL = """{{{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='seen',
     batch_size='{size}', begin='{begin}', lookback={lookback}) }}}}

@@ -9,7 +9,7 @@ import duckdb
 from tests.conformance.peer import profile, run_dbt
 from tests.conformance.test_dbt_tests import judged_by_both
 from tests.warehouse.test_mixture_tests import CASES, give, project
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 
 def test_tests_of_mixtures_pass_and_fail_alike(dbt: Path, lake: Lake, tmp_path: Path) -> None:

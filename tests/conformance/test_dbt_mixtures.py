@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tests.conformance.peer import ROOT, built_by_both, write
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 POOL = """
 select md5(n::varchar) as doc_id, n, 1 + n * 7919 % 997 as n_tokens,

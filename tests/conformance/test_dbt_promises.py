@@ -8,10 +8,10 @@ from pathlib import Path
 import duckdb
 
 from tests.conformance.peer import profile, relations, run_dbt
-from warehouse import build as building
-from warehouse import freshness
-from warehouse.lake import Lake
-from warehouse.opened import open_project
+from warehouse.build import build as building
+from warehouse.build import freshness
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
 
 #: Models with a contract: settings, query, columns and constraints as schema.yml has them.
 CONTRACTS = {

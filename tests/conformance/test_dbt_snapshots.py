@@ -9,9 +9,9 @@ from pathlib import Path
 import duckdb
 
 from tests.conformance.peer import profile, relations, run_dbt
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.outcome import Options
+from warehouse.build import build as building
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
 
 ITEMS = (
     """id,part,name,amount,changed_at

@@ -12,11 +12,11 @@ from typing import Any
 import duckdb
 
 from tests.conformance.peer import QUIET, relations, run_dbt, write
-from warehouse import artifacts, manifest
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Options
+from warehouse.artifacts import artifacts, manifest
+from warehouse.build import build as building
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
 
 
 def judged_by_both(dbt: Path, project: Path, lake: Lake, *flags: str, **options: Any) -> dict[str, tuple[str, int]]:

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from warehouse.build import build
-from warehouse.ingest import Options, find_inputs, ingest
-from warehouse.lake import Lake
-from warehouse.opened import open_project
+from warehouse.build.build import build
+from warehouse.graph.loaded_project import open_project
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.records import Options
+from warehouse.ingest.run import ingest
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "essential_web"
@@ -113,8 +115,8 @@ def test_our_own_labels_have_the_same_shape(lake: Lake, tmp_path: Path) -> None:
     ingest(lake, find_inputs([str(path)]), Options(source="own"))
     project(lake)
     assert lake.cursor().sql("from lake.main.essential_web").fetchall() == []
-    from udfs.labels import LabelDocument
-    from warehouse.store import Answers
+    from udfs.labels.labels import LabelDocument
+    from warehouse.answers.store import Answers
 
     function = LabelDocument(SQL / "seeds").bind(("fake",))
     [(key, text)] = lake.cursor().sql("select doc_id, text from lake.raw.documents").fetchall()

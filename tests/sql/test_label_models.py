@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from tests.sql.test_agreement import by_definition
-from warehouse import store
-from warehouse.build import build
-from warehouse.ingest.essential_web import ANSWERS, FIELDS
-from warehouse.lake import Lake
-from warehouse.outcome import Options
+from warehouse.answers import store
+from warehouse.build.build import build
+from warehouse.ingest.formats.essential_web import ANSWERS, FIELDS
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = [*(f"path:models/{each}" for each in ("agreement", "distributions", "evaluation", "labels")), "path:seeds"]

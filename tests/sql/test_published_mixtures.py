@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = ROOT / "sql" / "seeds" / "mixes"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from udfs.quality_signals import NAMES
+from udfs.text.quality_signals import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = dict.fromkeys(NAMES, 0.0) | {"rps_doc_word_count": 500.0, "rps_doc_frac_unique_words": 0.5}

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warehouse import build
-from warehouse.ingest import Options, find_inputs, ingest
-from warehouse.lake import Lake
+from warehouse.build import build
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.records import Options
+from warehouse.ingest.run import ingest
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,9 +99,9 @@ def make_project(folder: Path, held_out: float) -> Path:
 
 def load(lake: Lake, project: Path, folder: Path, passages: Sequence[Passage]) -> None:
     """Ingest the passages and the teacher's labels, and build the split."""
-    from udfs.taxonomies import Taxonomies
-    from warehouse.ingest.labels import ingest_labels
-    from warehouse.ingest.outside import outside
+    from udfs.labels.taxonomies.taxonomies import Taxonomies
+    from warehouse.ingest.labels.external_labeler import outside
+    from warehouse.ingest.labels.label_files import ingest_labels
 
     documents, labels = folder / "passages.jsonl", folder / "truth.jsonl"
     documents.write_text("".join(json.dumps({"id": one.id, "text": one.text}) + "\n" for one in passages))

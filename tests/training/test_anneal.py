@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from tests.training.tiny_sweep import RECIPE, Part, language, write_export, write_exports
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
 
-CUVEE = (sys.executable, "-c", "from warehouse.cli import main; main()")
+CUVEE = (sys.executable, "-c", "from warehouse.cli.main import main; main()")
 # One thread: sums do not depend on how a busy machine shares its cores.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
@@ -193,9 +193,9 @@ def test_sql_goes_from_batches_to_documents(trained: Place) -> None:
 
 def test_sample_ids_are_those_of_the_tokens_that_were_read(trained: Place) -> None:
     """The id beside a sample is its place over the export's streams, so exports.samples says what was read."""
-    from training.data import close, training_data
-    from training.exports import find
-    from training.recipe import read_recipe
+    from training.recipe.exports import find
+    from training.recipe.recipe import read_recipe
+    from training.run.data import close, training_data
 
     export = find(trained.lake, read_recipe(trained.folder / "tiny.yaml"))["upsampled"]
     rare = language(2, 30)
@@ -378,9 +378,9 @@ def test_exports_must_exist_and_fit(place: Place) -> None:
 
 
 def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import folders
+    from training.recipe import run_folders
     from udfs.errors import CuveeError
 
-    monkeypatch.setattr(folders, "find_spec", lambda name: None if name == "composer" else name)
+    monkeypatch.setattr(run_folders, "find_spec", lambda name: None if name == "composer" else name)
     with pytest.raises(CuveeError, match=r"training needs composer\n  pip install 'cuvee\[train\]'"):
-        folders.require_libraries()
+        run_folders.require_libraries()

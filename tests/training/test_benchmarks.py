@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.training.test_huggingface import cuvee, place
-from training.benchmarks import read, task_name
+from training.checkpoint.benchmarks import read, task_name
 from udfs.errors import UsageError
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 __all__ = ["place"]  # the fixture: a trained decoder and encoder with their tokenizer
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from training.models import build
-from training.settings import Sizes
+from training.checkpoint.models import build
+from training.recipe.settings import Sizes
 from udfs.errors import UsageError
 
 torch = pytest.importorskip("torch")
@@ -54,7 +54,7 @@ def packed() -> tuple[Any, list[tuple[int, int, int]]]:
 
 
 def logits_of(model: Any, tokens: Any, end_of_text: int | None = END) -> Any:
-    from training import boundaries
+    from training.run import boundaries
 
     with torch.no_grad():
         if "ModernBert" not in type(model).__name__:
@@ -64,7 +64,7 @@ def logits_of(model: Any, tokens: Any, end_of_text: int | None = END) -> Any:
 
 
 def test_a_layout_tells_documents_and_places() -> None:
-    from training.boundaries import layout
+    from training.run.boundaries import layout
 
     where = layout(torch.tensor([[5, END, END, 6, 7], [5, 6, 7, 8, END]]), END)
     assert where.documents.tolist() == [[1, 1, 2, 3, 3], [1, 1, 1, 1, 1]]
@@ -86,7 +86,7 @@ def test_a_packed_document_has_the_logits_it_has_alone(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["decoder", "qwen2"])
 def test_a_causal_loss_is_the_sum_of_the_documents_own(kind: str) -> None:
-    from training.objectives import CausalLanguageModel
+    from training.run.objectives import CausalLanguageModel
 
     model = model_of(kind)
     tokens, documents = packed()
@@ -103,8 +103,8 @@ def test_a_causal_loss_is_the_sum_of_the_documents_own(kind: str) -> None:
 
 
 def test_masked_next_token_guesses_no_documents_first_token() -> None:
-    from training.masking import IGNORED, Masking
-    from training.objectives import MaskedLanguageModel
+    from training.run.masking import IGNORED, Masking
+    from training.run.objectives import MaskedLanguageModel
 
     tokens, _ = packed()
     masking = Masking(1.0, 59, (END, 59), 59)
@@ -116,7 +116,7 @@ def test_masked_next_token_guesses_no_documents_first_token() -> None:
 
 
 def test_an_architecture_that_mixes_documents_is_refused() -> None:
-    from training.boundaries import check
+    from training.run.boundaries import check
 
     for kind in ("qwen2", "bert"):
         check(model_of(kind), END)
@@ -146,8 +146,8 @@ def test_flash_attention_gives_the_same(kind: Any) -> None:
 
 def test_the_recipe_says_whether_documents_mix(tmp_path: Path) -> None:
     from tests.training.tiny_sweep import RECIPE
-    from training.objectives import objective
-    from training.recipe import read_recipe
+    from training.recipe.recipe import read_recipe
+    from training.run.objectives import objective
 
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     tokens, _ = packed()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from training.models import build
-from training.settings import Sizes
+from training.checkpoint.models import build
+from training.recipe.settings import Sizes
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -28,7 +28,7 @@ def lively(kind: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_one_token_has_the_same_hidden_states_and_logits_in_both_classes(kind: str) -> None:
-    from training.conversion import convert
+    from training.checkpoint.conversion import convert
 
     model = lively(kind)
     converted = convert(model).eval()
@@ -43,7 +43,7 @@ def test_one_token_has_the_same_hidden_states_and_logits_in_both_classes(kind: s
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_there_and_back_again_is_the_same_model(kind: str) -> None:
-    from training.conversion import convert
+    from training.checkpoint.conversion import convert
 
     model = lively(kind)
     back = convert(convert(model)).eval()
@@ -70,7 +70,7 @@ def test_a_saved_model_computes_the_same_when_loaded(kind: str, tmp_path: Path) 
 
 
 def test_a_converted_decoder_sees_what_comes_after() -> None:
-    from training.conversion import convert
+    from training.checkpoint.conversion import convert
 
     decoder = lively("decoder")
     encoder = convert(decoder).eval()
@@ -85,7 +85,7 @@ def test_a_converted_decoder_sees_what_comes_after() -> None:
 def test_other_models_are_refused() -> None:
     import transformers
 
-    from training.conversion import convert
+    from training.checkpoint.conversion import convert
 
     config = transformers.GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=10)
     with pytest.raises(TypeError, match="GPT2LMHeadModel"):

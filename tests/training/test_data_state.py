@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.training.tiny_sweep import write_exports
-from training.exports import Export, MixtureChangedError, Reading, find
-from training.recipe import Recipe, read_recipe
-from warehouse.lake import Lake
+from training.recipe.exports import Export, MixtureChangedError, Reading, find
+from training.recipe.recipe import Recipe, read_recipe
+from warehouse.lake.lake import Lake
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
 
 if TYPE_CHECKING:
-    from training.run import Job
+    from training.run.run import Job
 
 
 class Silent:
@@ -40,15 +40,15 @@ def exports(tmp_path: Path, recipe: Recipe) -> dict[str, Export]:
 
 
 def job(exports: dict[str, Export], folder: Path, steps: int, *, seed: int = 17, start: Path | None = None) -> Job:
-    from training.run import Job
+    from training.run.run import Job
 
     return Job(folder, (Reading(exports["baseline"], steps),), exports["held_out"], steps, seed, start)
 
 
 def train(one: Job, recipe: Recipe) -> list[list[int]]:
     """The samples of each batch."""
-    from training import data, journal, run
-    from training.provenance import BATCHES
+    from training.run import data, journal, run
+    from training.run.provenance import BATCHES
 
     with data.shared_memory():
         run.train(one, recipe, Silent())
@@ -77,7 +77,7 @@ def test_an_anneal_on_the_trunks_mixture_and_seed_reads_on(
 def test_a_sweep_may_open_as_many_files_as_the_machine_allows(tmp_path: Path) -> None:
     import resource
 
-    from training import data
+    from training.run import data
 
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 512), before[1]))

@@ -18,18 +18,18 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
 from tests.training.passages import DOMAINS, Passage, judge, load, make_project
-from training import schedules
-from training.configuration import RecipeError
-from training.distillation.cli import distil
+from training.cli.distil import distil
 from training.distillation.encoding import IGNORED, Classified, Example, Packer, codes
 from training.distillation.recipe import read_recipe
-from training.durations import Clock
-from udfs.codecs import Pair
+from training.recipe import schedules
+from training.recipe.configuration import RecipeError
+from training.recipe.durations import Clock
 from udfs.errors import CuveeError, UsageError
-from udfs.headsform import HEADS, Form
-from udfs.taxonomies import Taxonomies
-from warehouse.lake import Lake
-from warehouse.tokenizers import train as train_tokenizer
+from udfs.labels.codecs.codecs import Pair
+from udfs.labels.students.heads_form import HEADS, Form
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from warehouse.lake.lake import Lake
+from warehouse.mixtures.tokenizers import train as train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "training" / "recipes"
@@ -243,10 +243,10 @@ def test_a_model_that_mixes_packed_examples_is_refused() -> None:
 
 
 def test_a_chooser_computes_each_document_by_itself() -> None:
+    from training.checkpoint.models import build
     from training.distillation.students import Choosing
-    from training.models import build
-    from training.settings import Sizes
-    from udfs.heads import Heads
+    from training.recipe.settings import Sizes
+    from udfs.labels.students.heads import Heads
 
     torch.manual_seed(1)
     form = Form("t", {"a": ("1", "2"), "b": ("x", "y", "-1")}, tokens=32)

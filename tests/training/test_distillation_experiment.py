@@ -18,12 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.training.passages import cut, judge, load, make_project
-from training.distillation.cli import distil
-from udfs.catalogue import Catalogue
+from training.cli.distil import distil
 from udfs.expensive import INPUT_SCHEMA
-from udfs.labels import Labeler
-from warehouse.lake import Lake
-from warehouse.tokenizers import train as train_tokenizer
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.labels import Labeler
+from warehouse.lake.lake import Lake
+from warehouse.mixtures.tokenizers import train as train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 

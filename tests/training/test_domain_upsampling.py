@@ -15,7 +15,7 @@ pytest.importorskip("composer")
 pytest.importorskip("streaming")
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
-CUVEE = (sys.executable, "-c", "from warehouse.cli import main; main()")
+CUVEE = (sys.executable, "-c", "from warehouse.cli.main import main; main()")
 DOMAINS = ("law", "mathematics", "medicine")
 SOURCES = ("web/extracted_docs", "domains/literature_chapters", "domains/domain_docs")
 

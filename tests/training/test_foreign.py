@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from tests.training.tiny_sweep import RECIPE, Part, language, write_export
-from udfs import tokenizer
 from udfs.errors import CuveeError, UsageError
-from warehouse.cli import cli
-from warehouse.export.foreign import fitted
-from warehouse.lake import Lake
+from udfs.tokens import tokenizer
+from warehouse.cli.main import cli
+from warehouse.export.external_shards import fitted
+from warehouse.lake.lake import Lake
 
 SHARES = {"books": 3, "arxiv": 1}
 
@@ -49,9 +49,9 @@ def recipe(folder: Path, **mixtures: str) -> Path:
 
 
 def test_a_recipe_trains_on_them_without_conversion(lake: Lake, tmp_path: Path) -> None:
-    from training.data import close, training_data
-    from training.exports import find
-    from training.recipe import read_recipe
+    from training.recipe.exports import find
+    from training.recipe.recipe import read_recipe
+    from training.run.data import close, training_data
 
     theirs = tmp_path / "ettin"
     written = write_ettin(theirs)
@@ -86,8 +86,8 @@ def test_a_recipe_trains_on_them_without_conversion(lake: Lake, tmp_path: Path) 
 def test_their_own_tokenizer_and_longest_sample_say_what_nobody_else_does(
     lake: Lake, tmp_path: Path, dtype: str
 ) -> None:
-    from training.exports import find
-    from training.recipe import read_recipe
+    from training.recipe.exports import find
+    from training.recipe.recipe import read_recipe
 
     theirs = tmp_path / "ettin"
     write_ettin(theirs, dtype=dtype)
@@ -105,8 +105,8 @@ def test_their_own_tokenizer_and_longest_sample_say_what_nobody_else_does(
 def test_a_url_is_left_to_streaming_and_its_indexes_are_read(lake: Lake, tmp_path: Path) -> None:
     import fsspec
 
-    from training.exports import find
-    from training.recipe import read_recipe
+    from training.recipe.exports import find
+    from training.recipe.recipe import read_recipe
 
     write_ettin(tmp_path / "ettin")
     tokenizer.train(iter(["a"]), tmp_path / "ettin", 300)
@@ -123,8 +123,8 @@ def test_a_url_is_left_to_streaming_and_its_indexes_are_read(lake: Lake, tmp_pat
 def test_text_shards_and_missing_places_are_told(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from streaming import MDSWriter
 
-    from training.exports import find
-    from training.recipe import read_recipe
+    from training.recipe.exports import find
+    from training.recipe.recipe import read_recipe
 
     with MDSWriter(columns={"text": "str"}, out=str(tmp_path / "text")) as writer:
         writer.write({"text": "a"})

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from tests.training.tiny_sweep import RECIPE, Part, language, write_export
-from udfs.tokenizer import train
-from warehouse.lake import Lake
+from udfs.tokens.tokenizer import train
+from warehouse.lake.lake import Lake
 
 pytest.importorskip("composer")
 torch = pytest.importorskip("torch")
 
-CUVEE = (sys.executable, "-c", "from warehouse.cli import main; main()")
+CUVEE = (sys.executable, "-c", "from warehouse.cli.main import main; main()")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
 HELD_OUT = language(11, 24, vocabulary=300)
 
@@ -100,7 +100,7 @@ def test_a_decoder_loads_and_has_the_loss_that_the_run_measured(place: Path) -> 
     )
     assert loss == pytest.approx(measured, abs=1e-5)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    from udfs.tokenizer import load
+    from udfs.tokens.tokenizer import load
 
     text = "abcde fedcb\n"
     assert tokenizer(text).input_ids == load(place / "lake" / "tokenizers" / "t").encode_batch([text])[0].tolist()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from training.models import SUITE_VOCABULARY, build, count, count_parameters, make
-from training.settings import Model, Sizes, suite
+from training.checkpoint.models import SUITE_VOCABULARY, build, count, count_parameters, make
+from training.recipe.settings import Model, Sizes, suite
 from udfs.errors import UsageError
 
 torch = pytest.importorskip("torch")
@@ -20,7 +20,7 @@ SMALL = Sizes(layers=4, hidden=32, intermediate=48, heads=2, sliding_window=8)
 
 
 def published() -> list[dict[str, str]]:
-    with (resources.files("training") / "sizes.csv").open(encoding="utf-8") as lines:
+    with (resources.files("training.recipe") / "sizes.csv").open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 
@@ -56,7 +56,7 @@ def test_encoder_has_the_same_body() -> None:
 
 
 def test_loss_and_gradients_equal_the_plain_ones() -> None:
-    from training.objectives import CausalLanguageModel
+    from training.run.objectives import CausalLanguageModel
 
     torch.manual_seed(0)
     ours = CausalLanguageModel(build(SMALL, 300, 200, end_of_text=0))
@@ -75,7 +75,7 @@ def test_loss_and_gradients_equal_the_plain_ones() -> None:
 
 
 def test_loss_under_autocast_stays_close() -> None:
-    from training.losses import linear_cross_entropy
+    from training.run.losses import linear_cross_entropy
 
     torch.manual_seed(0)
     hidden = torch.randn(300, 16, requires_grad=True)

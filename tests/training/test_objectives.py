@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.masking import IGNORED, Masking, mask
-from training.models import build
-from training.settings import Sizes
+from training.checkpoint.models import build
+from training.recipe.settings import Sizes
+from training.run.masking import IGNORED, Masking, mask
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("composer")
@@ -59,7 +59,7 @@ def test_rates_and_fates_are_those_asked_for_and_every_step_draws_anew() -> None
 
 
 def language_model(shifted: bool = False) -> Any:
-    from training.objectives import MaskedLanguageModel
+    from training.run.objectives import MaskedLanguageModel
 
     torch.manual_seed(0)
     model = build(SMALL, 51, 40, end_of_text=0, kind="encoder")
@@ -114,7 +114,7 @@ def test_masked_next_token_predicts_from_the_position_before() -> None:
 
 
 def test_held_out_loss_is_measured_on_the_same_masks_whatever_the_seed() -> None:
-    from training.objectives import HeldOutLoss, MaskedLanguageModel
+    from training.run.objectives import HeldOutLoss, MaskedLanguageModel
 
     values = []
     for seed in (1, 2):
@@ -132,7 +132,7 @@ def test_held_out_loss_is_measured_on_the_same_masks_whatever_the_seed() -> None
 def test_other_architectures_learn_too() -> None:
     import transformers
 
-    from training.objectives import CausalLanguageModel
+    from training.run.objectives import CausalLanguageModel
 
     config = transformers.Qwen2Config(
         vocab_size=51,

@@ -11,8 +11,8 @@ pytest.importorskip("composer")
 
 from torch import nn  # noqa: E402
 
-from training.optimizers import make  # noqa: E402
-from training.settings import Optimizer  # noqa: E402
+from training.recipe.settings import Optimizer  # noqa: E402
+from training.run.optimizers import make  # noqa: E402
 
 GRADIENTS = ((0.1, -0.2), (3.0, 0.0), (-0.05, 0.4))
 RATES = (0.1, 0.1, 0.05)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.training.tiny_sweep import Part, language, write_export
 from udfs.errors import UsageError
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 pytest.importorskip("streaming")
 
@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 commit.sql("insert into runs.checkpoints values (?, ?, ?, ?, now())", row)
     project = Path(__file__).parents[2] / "sql"
     shutil.copytree(project, folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
-    command = [sys.executable, "-c", "from warehouse.cli import main; main()", "build", "--select", MODELS]
+    command = [sys.executable, "-c", "from warehouse.cli.main import main; main()", "build", "--select", MODELS]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -103,7 +103,7 @@ def test_realised_shares_beside_the_mixtures(place: Path) -> None:
 
 
 def test_the_order_of_the_data_as_ettin_releases_it(place: Path, tmp_path: Path) -> None:
-    from training.data_order import write
+    from training.run.data_order import write
 
     lake = Lake.open(place / "lake")
     files = write(lake, "trunk", tmp_path / "order")
@@ -129,7 +129,7 @@ def test_trackers_write_beside_the_run(tmp_path: Path) -> None:
     from composer.models import ComposerModel
     from torch import nn
 
-    from training import trackers
+    from training.run import trackers
 
     class Nothing(ComposerModel):
         def __init__(self) -> None:
@@ -148,7 +148,7 @@ def test_trackers_write_beside_the_run(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import trackers
+    from training.run import trackers
 
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="tensorboard is not installed"):

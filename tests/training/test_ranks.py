@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.training.tiny_sweep import RECIPE, write_exports
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
 
-CUVEE = ("-c", "from warehouse.cli import main; main()")
+CUVEE = ("-c", "from warehouse.cli.main import main; main()")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 STAGES = "arms.control=[{mixture: baseline, over: 25%}, {mixture: upsampled}]"
 #: 4 batches, then 12 that go beyond an epoch of 10.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from training.configuration import RecipeError
 from training.distillation import recipe as distillation
-from training.durations import Duration
-from training.recipe import read_recipe
-from training.settings import Piece
+from training.recipe.configuration import RecipeError
+from training.recipe.durations import Duration
+from training.recipe.recipe import read_recipe
+from training.recipe.settings import Piece
 from udfs.errors import UsageError
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"

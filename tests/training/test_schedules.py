@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import pytest
 
-from training import schedules
-from training.durations import Clock, Duration, parse_duration
-from training.settings import Anneal, Piece, Trunk
+from training.recipe import schedules
+from training.recipe.durations import Clock, Duration, parse_duration
+from training.recipe.settings import Anneal, Piece, Trunk
 from udfs.errors import UsageError
 
 POINTS = 1000

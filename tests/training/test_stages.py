@@ -11,10 +11,10 @@ import pytest
 
 from tests.training.test_data_state import train
 from tests.training.tiny_sweep import RECIPE, write_exports
-from training.configuration import RecipeError
-from training.exports import Export, MixtureChangedError, Reading, find
-from training.recipe import Recipe, read_recipe
-from warehouse.lake import Lake
+from training.recipe.configuration import RecipeError
+from training.recipe.exports import Export, MixtureChangedError, Reading, find
+from training.recipe.recipe import Recipe, read_recipe
+from warehouse.lake.lake import Lake
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
@@ -28,7 +28,7 @@ def recipe(recipe_file: Path) -> Recipe:
 
 
 def job(folder: Path, exports: dict[str, Export], *readings: tuple[str, int]):  # type: ignore[no-untyped-def]
-    from training.run import Job
+    from training.run.run import Job
 
     parts = tuple(Reading(exports[mixture], steps) for mixture, steps in readings)
     return Job(folder, parts, exports["held_out"], sum(steps for _, steps in readings), 1, None)
@@ -83,7 +83,7 @@ def test_sql_finds_the_documents_of_every_stage(tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "sql", ignore=shutil.ignore_patterns("target", "logs"))
 
     def cuvee(*words: str) -> str:
-        command = [sys.executable, "-c", "from warehouse.cli import main; main()", *words]
+        command = [sys.executable, "-c", "from warehouse.cli.main import main; main()", *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -118,7 +118,7 @@ def test_sql_finds_the_documents_of_every_stage(tmp_path: Path) -> None:
     ).fetchall()
     rare = 0.25 * 30 / 180 + 0.75 * 100 / 160
     assert shares == [("common", pytest.approx(1 - rare)), ("rare", pytest.approx(rare))]
-    command = [sys.executable, "-c", "from warehouse.cli import main; main()", "mixture", "diff", run_id]
+    command = [sys.executable, "-c", "from warehouse.cli.main import main; main()", "mixture", "diff", run_id]
     refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert refused.returncode == 2
     assert "several mixtures in a row: baseline, upsampled" in refused.stderr

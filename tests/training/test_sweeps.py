@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.training.tiny_sweep import RECIPE, Part, language, write_export, write_exports
-from training import starts
-from training.anneal import runs
-from training.exports import Export
-from training.models import Parameters, make
-from training.plan import measured, plan
-from training.recipe import Recipe, read_recipe
+from training.checkpoint import init_checkpoint
+from training.checkpoint.models import Parameters, make
+from training.recipe.exports import Export
+from training.recipe.recipe import Recipe, read_recipe
+from training.sweep.anneal import runs
+from training.sweep.plan import measured, plan
 from udfs.errors import UsageError
 from warehouse.export.manifest import Component, Manifest, Stream
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
@@ -33,7 +33,7 @@ SHIPPED = sorted(
     for path in RECIPES.rglob("*.yaml")
     if path.parent.name != "sizes" and path.stem != "common" and not path.stem.startswith("distil")
 )
-CUVEE = (sys.executable, "-c", "from warehouse.cli import main; main()")
+CUVEE = (sys.executable, "-c", "from warehouse.cli.main import main; main()")
 
 SWEEP = """\
 extends: tiny.yaml
@@ -255,13 +255,13 @@ def test_a_start_that_does_not_fit_is_refused(place: Path) -> None:
     ):
         assert recipe.start is not None
         with pytest.raises(UsageError, match=words):
-            starts.check(starts.find(recipe.start), recipe)
+            init_checkpoint.check(init_checkpoint.find(recipe.start), recipe)
     weights = start("start.optimizer=false", "model.kind=encoder", "model.layers=3")
     assert weights.start is not None
-    origin = starts.check(starts.find(weights.start), weights)
+    origin = init_checkpoint.check(init_checkpoint.find(weights.start), weights)
     assert (origin.path.name, origin.tokens) == ("ba000000000018.pt", 9216)
     with pytest.raises(UsageError, match=r"holds another model: .* absent, the recipe's"):
-        starts.put(origin.path, make(weights.model, 65, 32, end_of_text=0))
+        init_checkpoint.put(origin.path, make(weights.model, 65, 32, end_of_text=0))
 
 
 def made_up(recipe: Recipe, name: str, folder: Path) -> Export:

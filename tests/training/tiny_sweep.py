@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.export.manifest import Component, Manifest, Stream
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 
 @dataclass(frozen=True, slots=True)

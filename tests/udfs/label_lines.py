@@ -15,7 +15,7 @@ def main() -> None:
     import pyarrow as pa
 
     from udfs.expensive import INPUT_SCHEMA
-    from udfs.labels import LabelDocument
+    from udfs.labels.labels import LabelDocument
 
     seeds, labeler = sys.argv[1:]
     texts = json.load(sys.stdin)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.udfs.tiny_qwen import ADDED, SPECIAL, TEMPLATE, make_tokenizer
-from udfs.backends.protocol import Message
-from udfs.chat import ChatError, ChatFormat
+from udfs.labels.backends.protocol import Message
+from udfs.labels.chat import ChatError, ChatFormat
 
 TEXTS = [
     "A cellar master composes a blend from many barrels.\n\n",

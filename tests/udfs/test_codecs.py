@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from udfs.codecs import CODECS, Codec, Pair, make
-from udfs.codecs.base import CodecError
-from udfs.codecs.condensed import Condensed
-from udfs.taxonomies import Taxonomies
-from udfs.taxonomy import ABSTAIN, FDC, Category, Label
+from udfs.labels.codecs.base import CodecError
+from udfs.labels.codecs.codecs import CODECS, Codec, Pair, make
+from udfs.labels.codecs.condensed import Condensed
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, FDC, Category, Label
 
 SEEDS = Path(__file__).resolve().parents[2] / "sql" / "seeds"
 EAI = Taxonomies(SEEDS).get("eai").categories

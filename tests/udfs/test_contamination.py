@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.udfs.test_spelling import slow
-from udfs import contamination
-from udfs.bloom import Bloom
-from udfs.contamination import Filter, Quotes
 from udfs.errors import UsageError
 from udfs.expensive import INPUT_SCHEMA
 from udfs.hashing import mixed
-from udfs.ngrams import SHORTEST, N, hashed, ngrams, rolled
-from udfs.spelling import words
+from udfs.text import contamination
+from udfs.text.bloom import Bloom
+from udfs.text.contamination import Filter, Quotes
+from udfs.text.decontamination_normalization import words
+from udfs.text.ngrams import SHORTEST, N, hashed, ngrams, rolled
 
 WORDS = re.split(" ", "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen")
 

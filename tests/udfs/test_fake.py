@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from udfs.labels import LabelDocument
-from udfs.taxonomy import ABSTAIN, Taxonomy
+from udfs.labels.labels import LabelDocument
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, Taxonomy
 
 META = {"key", "status", "raw", "tokens"}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.udfs.conftest import Ask
-from udfs import fasttext
 from udfs.errors import CuveeError, UsageError
-from udfs.fasttext import FastTextScore, Language, ModelError
+from udfs.text import fasttext
+from udfs.text.fasttext import FastTextScore, Language, ModelError
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from udfs.catalogue import Catalogue
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.taxonomies.taxonomies import Taxonomies
 from udfs.registry import Resources, expensive_functions
-from udfs.taxonomies import Taxonomies
 
 RECORDED: dict[str, str] = json.loads(
     (Path(__file__).parents[1] / "fixtures" / "fingerprints.json").read_text(encoding="utf-8")

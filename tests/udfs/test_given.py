@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.codecs import Pair
-from udfs.given import GivenCategory
-from udfs.taxonomies import Taxonomies
-from udfs.taxonomy import ABSTAIN, Category, Label, Taxonomy
+from udfs.labels.codecs.codecs import Pair
+from udfs.labels.taxonomies.external_labels import GivenCategory
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Label, Taxonomy
 
 EAI: Taxonomy = Taxonomies(Path(__file__).resolve().parents[2] / "sql" / "seeds").get("eai")
 TYPE = GivenCategory(EAI.category("document_type_v1"))

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from udfs.catalogue import Catalogue
 from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA
-from udfs.heads import Heads, Reader, padded
-from udfs.headsform import CONFIG, HEADS, RANKS, Form
-from udfs.labels import BoundLabeler, LabelDocument
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.labels import BoundLabeler, LabelDocument
+from udfs.labels.students.heads import Heads, Reader, padded
+from udfs.labels.students.heads_form import CONFIG, HEADS, RANKS, Form
 
 TAXONOMY = """
 categories:

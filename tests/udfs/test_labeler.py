@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from udfs.catalogue import SHIPPED, Catalogue
 from udfs.errors import CuveeError, UsageError
-from udfs.labeler import LabelerError, Spec, read
-from udfs.labels import BoundLabeler, LabelDocument
-from udfs.sampling import Excerpt
-from udfs.taxonomies import Taxonomies
+from udfs.labels.labelers.labeler import LabelerError, Spec, read
+from udfs.labels.labelers.labeler_registry import SHIPPED, Catalogue
+from udfs.labels.labels import BoundLabeler, LabelDocument
+from udfs.labels.sampling import Excerpt
+from udfs.labels.taxonomies.taxonomies import Taxonomies
 
 LABELER = """\
 name: mine
@@ -298,7 +298,7 @@ def test_a_taxonomy_of_ones_own_can_be_labelled_without_training(project: Path) 
 
 def test_binding_imports_neither_jinja_nor_anything_heavy(seeds: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from udfs.labels import LabelDocument\n"
+        "import sys; from pathlib import Path; from udfs.labels.labels import LabelDocument\n"
         f"for name in ('fake', 'eai_distill'): LabelDocument(Path({str(seeds)!r})).bind((name,)).fingerprint\n"
         "print(sorted({'torch', 'transformers', 'tokenizers', 'jinja2', 'huggingface_hub'} & set(sys.modules)))"
     )
@@ -309,7 +309,7 @@ def test_binding_imports_neither_jinja_nor_anything_heavy(seeds: Path) -> None:
 
 
 def test_a_backend_that_is_not_there_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from udfs import backends
+    from udfs.labels.backends import backends
 
     monkeypatch.setitem(backends.BACKENDS, "abacus", backends.Backend("beads"))
     bound = BoundLabeler(Catalogue(project / "seeds").get("mine"))

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.udfs.conftest import Ask
-from udfs import minhash as module
-from udfs import words as splitting
 from udfs.hashing import mixed
-from udfs.minhash import MinHash, minhash
-from udfs.words import Words
+from udfs.text import minhash as module
+from udfs.text import redpajama_words as splitting
+from udfs.text.minhash import MinHash, minhash
+from udfs.text.redpajama_words import Words
 
 _TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "é", "x-y", "…", "Z"]), max_size=20).map(" ".join), max_size=6)
 

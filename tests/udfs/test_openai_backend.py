@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from tests.udfs.small_server import Reply, refuses, says, server
 from tests.udfs.tiny_qwen import ADDED, SPECIAL, make_tokenizer
-from udfs.backends import wire
-from udfs.backends.openai import Key
-from udfs.backends.protocol import Prompt
-from udfs.catalogue import Catalogue
 from udfs.errors import CuveeError
-from udfs.labels import BoundLabeler
-from udfs.prompted import PromptedLabeler
+from udfs.labels.backends import wire
+from udfs.labels.backends.openai import Key
+from udfs.labels.backends.protocol import Prompt
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.labelers.prompted import PromptedLabeler
+from udfs.labels.labels import BoundLabeler
 
 pytest.importorskip("openai")
 

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from udfs.backends.protocol import Answer, Prompt
-from udfs.catalogue import Catalogue
 from udfs.expensive import INPUT_SCHEMA
-from udfs.labels import BoundLabeler
-from udfs.prompted import BETWEEN, PromptedLabeler
+from udfs.labels.backends.protocol import Answer, Prompt
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.labelers.prompted import BETWEEN, PromptedLabeler
+from udfs.labels.labels import BoundLabeler
 
 ONE = "taxonomy: web_domains\nbackend: fake\ngeneration: {max_tokens: 9}\nprompt: {user: '{{ text }}'}\n"
 TWO = """

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from udfs.quality_signals import NAMES, quality_signals
+from udfs.text.quality_signals import NAMES, quality_signals
 
-LISTS = Path(__file__).resolve().parents[2] / "udfs" / "word_lists"
+LISTS = Path(__file__).resolve().parents[2] / "udfs" / "text" / "word_lists"
 
 
 def entries(name: str) -> list[str]:

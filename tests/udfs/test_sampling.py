@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.ahead import ahead
-from udfs.sampling import LIMIT, Excerpt, sample
+from udfs.labels.sampling import LIMIT, Excerpt, sample
+from udfs.prefetch import ahead
 
 
 @given(st.text(min_size=0, max_size=200), st.text(), st.integers(3, 60))

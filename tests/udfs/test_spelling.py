@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.spelling import pieces, spell, words
+from udfs.text.decontamination_normalization import pieces, spell, words
 
 #: Characters in which the ways through the code differ, and any other ones.
 ODD = "aB1 .,'é’漢字かｱＡﬁßİ①½\u0301\u200b\u00ad한ﷺไทยำ😀\x00\n\u1100\u1161\U0001d400٣ǅ𝟘\u2028"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from udfs.errors import UsageError
-from udfs.taxonomies import Taxonomies, labels, read
-from udfs.taxonomy import TaxonomyError
+from udfs.labels.taxonomies.taxonomies import Taxonomies, labels, read
+from udfs.labels.taxonomies.taxonomy import TaxonomyError
 
 NEWSROOM = """\
 name: newsroom

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from udfs.errors import UsageError
-from udfs.taxonomy import ABSTAIN, FDC, Taxonomy, TaxonomyError
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, FDC, Taxonomy, TaxonomyError
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs import tokenizer
 from udfs.errors import CuveeError, UsageError
-from udfs.tokenizer import END_OF_TEXT, TokenCount, Tokenizer, TokenizerError
+from udfs.tokens import tokenizer
+from udfs.tokens.tokenizer import END_OF_TEXT, TokenCount, Tokenizer, TokenizerError
 
 TEXTS = [f"def function_{n}(argument):\n    return argument + {n}  # the number {n}\n" for n in range(200)]
 
@@ -41,7 +41,7 @@ def test_the_order_of_texts_does_not_matter(trained: Tokenizer, tmp_path: Path) 
 
 def test_another_process_trains_the_same(trained: Tokenizer, tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from udfs import tokenizer\n"
+        "import sys; from pathlib import Path; from udfs.tokens import tokenizer\n"
         f"texts = {TEXTS!r}\n"
         "print(tokenizer.train(iter(texts), Path(sys.argv[1]), 400).fingerprint)"
     )

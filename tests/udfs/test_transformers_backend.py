@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.udfs.tiny_qwen import make_model, make_tokenizer
-from udfs.backends.protocol import Prompt
-from udfs.backends.transformers import Settings
-from udfs.catalogue import Catalogue
 from udfs.errors import CuveeError
-from udfs.labels import BoundLabeler
-from udfs.prompted import PromptedLabeler
-from udfs.trial import attempt, names
+from udfs.labels.backends.protocol import Prompt
+from udfs.labels.backends.transformers import Settings
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.labelers.prompted import PromptedLabeler
+from udfs.labels.labelers.trial import attempt, names
+from udfs.labels.labels import BoundLabeler
 
 CODE = "def blend(barrels):\n    return sum(barrels)\n"
 WINE = "A cellar master composes a blend from many barrels.\n"

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.udfs.tiny_qwen import make_model, make_tokenizer
-from udfs.backends.vllm import Settings
-from udfs.catalogue import Catalogue
 from udfs.errors import CuveeError
-from udfs.labels import BoundLabeler
-from udfs.prompted import PromptedLabeler
-from warehouse.lake import Lake
+from udfs.labels.backends.vllm import Settings
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.labelers.prompted import PromptedLabeler
+from udfs.labels.labels import BoundLabeler
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
@@ -272,7 +272,7 @@ def test_settings_with_which_nothing_moves_are_refused(wrong: dict[str, Any]) ->
 
 
 def test_what_is_not_a_gguf_file_is_refused(tmp_path: Path) -> None:
-    from udfs.gguf import convert
+    from udfs.labels.students.gguf import convert
 
     (tmp_path / "model.gguf").write_bytes(b"PK\x03\x04")
     with pytest.raises(CuveeError, match="not a GGUF file"):

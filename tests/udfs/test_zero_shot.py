@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 from tests.benchmarks import label_accuracy
-from udfs import encoder
 from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA, BoundFunction
-from udfs.labels import LabelDocument
-from udfs.taxonomy import ABSTAIN, Taxonomy
-from udfs.zero_shot import ZeroShotLabeler
+from udfs.labels.labelers import encoder
+from udfs.labels.labelers.zero_shot import ZeroShotLabeler
+from udfs.labels.labels import LabelDocument
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, Taxonomy
 
 META = {"key", "status", "raw", "tokens"}
 
@@ -100,7 +100,7 @@ def test_the_fingerprint_follows_model_settings_and_texts(seeds: Path, monkeypat
     assert len(first) == 32
     fewer = Taxonomy(taxonomy.name, taxonomy.categories[:-1])
     assert ZeroShotLabeler(fewer).fingerprint != first
-    monkeypatch.setattr("udfs.zero_shot.MARGIN", 0.5)
+    monkeypatch.setattr("udfs.labels.labelers.zero_shot.MARGIN", 0.5)
     assert ZeroShotLabeler(taxonomy).fingerprint != first
     monkeypatch.undo()
     monkeypatch.setattr(encoder, "identity", lambda: "another model")

@@ -56,8 +56,8 @@ def make_model(folder: Path, examples: dict[str, str], system: str, steps: int =
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from udfs.backends.protocol import Message
-    from udfs.chat import ChatFormat
+    from udfs.labels.backends.protocol import Message
+    from udfs.labels.chat import ChatFormat
 
     chat = ChatFormat(folder)
     tokens = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]

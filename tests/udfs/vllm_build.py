@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from udfs import backends
-from udfs.backends.protocol import Answer, Engine, Prompt
-from udfs.chat import ChatFormat
-from udfs.labeler import Spec
-from warehouse import build
-from warehouse.lake import Lake
-from warehouse.outcome import Options
+from udfs.labels.backends import backends
+from udfs.labels.backends.protocol import Answer, Engine, Prompt
+from udfs.labels.chat import ChatFormat
+from udfs.labels.labelers.labeler import Spec
+from warehouse.build import build
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
 
 
 class Noting:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from udfs.backends.protocol import Prompt
-from udfs.catalogue import Catalogue
 from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA
-from udfs.prompted import PromptedLabeler
+from udfs.labels.backends.protocol import Prompt
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.labelers.prompted import PromptedLabeler
 
 
 def refused(project: Path, name: str) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from warehouse import build as building
-from warehouse.budget import Cost
-from warehouse.cli import cli
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Options
-from warehouse.selection import SelectionError
+from warehouse.answers.budget import Cost
+from warehouse.build import build as building
+from warehouse.cli.main import cli
+from warehouse.graph.loaded_project import open_project
+from warehouse.graph.selection import SelectionError
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = ROOT / "tests" / "fixtures" / "projects"
@@ -86,7 +86,7 @@ def test_a_build_counts_its_rows_and_its_time(lake: Lake, shop: Path) -> None:
 
 def test_a_build_with_nothing_to_do_leaves_results_and_the_manifest_alone(lake: Lake, shop: Path) -> None:
     def build() -> None:  # each in a process of its own: the short way is for lakes that are not open yet
-        code = "from warehouse.cli import main; main()"
+        code = "from warehouse.cli.main import main; main()"
         command = [sys.executable, "-c", code, "build", "--project-dir", shop, "--lake", lake.root]
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.build import build
-from warehouse.lake import Lake
-from warehouse.outcome import Result
+from warehouse.build.build import build
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Result
 
 PACKAGE = """
 {% macro _columns(relation) %}{% if not execute %}{{ return([]) }}{% endif %}

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from udfs.errors import UsageError
-from warehouse.cli import cli
-from warehouse.lake import Lake
+from warehouse.cli.main import cli
+from warehouse.lake.lake import Lake
 
 
 def run(lake: Lake, *arguments: str) -> Any:

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.batchfile import Responses
-from warehouse import build as building
-from warehouse.cli import cli
-from warehouse.lake import Lake
+from udfs.labels.batchfile import Responses
+from warehouse.build import build as building
+from warehouse.cli.main import cli
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from udfs.errors import CuveeError
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Options, Result
-from warehouse.project import ProjectErrors
+from warehouse.build import build as building
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options, Result
+from warehouse.project.project import ProjectErrors
 
 PROJECTS = Path(__file__).resolve().parents[1] / "fixtures" / "projects"
 
@@ -270,7 +270,7 @@ def test_a_build_with_nothing_to_do_parses_nothing(lake: Lake, shop: Path) -> No
 
     def loaded(env: dict[str, str] | None = None) -> set[str]:
         script = (
-            "import sys; from warehouse.cli import cli\n"
+            "import sys; from warehouse.cli.main import cli\n"
             f"cli(['build', '-q', '--lake', '{lake.root}', '--project-dir', '{shop}'], standalone_mode=False)\n"
             "print(' '.join({'jinja2', 'sqlglot', 'duckdb'} & set(sys.modules)))"
         )
@@ -301,8 +301,17 @@ def test_a_build_with_nothing_to_do_parses_nothing(lake: Lake, shop: Path) -> No
 
 def test_the_commands(lake: Lake, shop: Path) -> None:
     def cuvee(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "warehouse.cli", *args, "--lake", str(lake.root), "--project-dir", str(shop)]
-        script = [sys.executable, "-c", "from warehouse.cli import main; main()", *command[3:]]
+        command = [
+            sys.executable,
+            "-m",
+            "warehouse.cli.main",
+            *args,
+            "--lake",
+            str(lake.root),
+            "--project-dir",
+            str(shop),
+        ]
+        script = [sys.executable, "-c", "from warehouse.cli.main import main; main()", *command[3:]]
         return subprocess.run(script, capture_output=True, text=True, timeout=120)
 
     assert {row["name"] for row in json.loads(cuvee("ls", "--select", "tag:nightly", "--json").stdout)} >= {"customers"}
@@ -325,7 +334,7 @@ def test_the_commands(lake: Lake, shop: Path) -> None:
 
 def test_run_seed_and_show(lake: Lake, shop: Path) -> None:
     def cuvee(*args: str) -> subprocess.CompletedProcess[str]:
-        script = [sys.executable, "-c", "from warehouse.cli import main; main()", *args]
+        script = [sys.executable, "-c", "from warehouse.cli.main import main; main()", *args]
         given = ["--lake", str(lake.root), "--project-dir", str(shop)]
         return subprocess.run([*script, *given], capture_output=True, text=True, timeout=120)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,9 +22,9 @@ BUILD = """
 import sys
 from pathlib import Path
 from tests.warehouse.dear_functions import functions
-from warehouse.build import build
-from warehouse.outcome import Options
-from warehouse.lake import Lake
+from warehouse.build.build import build
+from warehouse.project.outcome import Options
+from warehouse.lake.lake import Lake
 lake, project, calls, delay = sys.argv[1:]
 results = build(Lake.open(Path(lake)), Path(project), options=Options(commit_every=40),
                 functions=functions(Path(calls), float(delay)))
@@ -146,7 +146,7 @@ def test_killed_builds_thirty_times(lake: Lake, project: Path, tmp_path: Path) -
 def test_a_plain_client_reads_while_builds_write(lake: Lake, project: Path, tmp_path: Path) -> None:
     import duckdb
 
-    from warehouse.lake import _extension
+    from warehouse.lake.lake import _extension
 
     add(lake, 0, 50)
     calls, stop = tmp_path / "calls", tmp_path / "stop"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from udfs.errors import UsageError
-from warehouse import build as building
-from warehouse.columns import Column, Lineage, lake_columns
-from warehouse.lake import Lake
-from warehouse.opened import open_project
+from warehouse.build import build as building
+from warehouse.graph.columns import Column, Lineage, lake_columns
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "lineage" / "columns.sql"
 CASES = [block.strip() for block in FIXTURE.read_text().split("\n\n")[1:]]
@@ -76,7 +76,7 @@ def test_names_that_are_not_there_have_near_ones(lineage: Lineage) -> None:
 def test_the_command(project: Path, tmp_path: Path) -> None:
     lake = Lake.create(tmp_path / "lake")
     building.build(lake, project, ["+case_0"])
-    command = [sys.executable, "-c", "from warehouse.cli import main; main()", "lineage", "case_0.price"]
+    command = [sys.executable, "-c", "from warehouse.cli.main import main; main()", "lineage", "case_0.price"]
     given = ["--lake", str(lake.root), "--project-dir", str(project)]
     done = subprocess.run([*command, *given, "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

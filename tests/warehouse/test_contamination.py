@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from warehouse import benchmarks, unchanged
-from warehouse.build import build
-from warehouse.ingest import Options as Records
-from warehouse.ingest import find_inputs, ingest
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Options, Watcher
-from warehouse.tally import Tally
+from warehouse.answers import benchmarks
+from warehouse.answers.call_stats import Tally
+from warehouse.build import build_cache
+from warehouse.build.build import build
+from warehouse.graph.loaded_project import open_project
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.records import Options as Records
+from warehouse.ingest.run import ingest
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options, Watcher
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 
@@ -99,7 +101,7 @@ def test_an_unchanged_build_asks_neither_duckdb_nor_the_items(lake: Lake, projec
     assert known.fingerprint == benchmarks.Remembered(elsewhere).fingerprint != ""
     assert list(known.items()) == list(benchmarks.Remembered(lake).items()) == [("benchmarks", ITEM)]
     ground = [("contamination", (), open_project(lake, project).functions["contamination"].bind(()).fingerprint)]
-    assert unchanged._same_functions(lake, project, ground)
+    assert build_cache._same_functions(lake, project, ground)
     add(lake, tmp_path, "web", "another document")
     assert benchmarks.Remembered(lake).fingerprint == "", "something was ingested: it has to be looked at"
     assert benchmarks.LakeBenchmarks(lake).fingerprint == known.fingerprint

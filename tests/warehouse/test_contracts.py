@@ -8,9 +8,9 @@ import pytest
 
 from tests.warehouse.dear_functions import functions
 from tests.warehouse.test_build import build, why, write
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.project import ProjectErrors
+from warehouse.build import build as building
+from warehouse.lake.lake import Lake
+from warehouse.project.project import ProjectErrors
 
 SCHEMA = """models:
   - name: orders

@@ -8,11 +8,11 @@ import pytest
 
 from tests.warehouse.test_build import build, why, write
 from udfs.errors import CuveeError
-from warehouse.lake import Lake
-from warehouse.opened import Opened, open_project
-from warehouse.outcome import Options
-from warehouse.project import ProjectErrors
-from warehouse.selection import SelectionError
+from warehouse.graph.loaded_project import Opened, open_project
+from warehouse.graph.selection import SelectionError
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
+from warehouse.project.project import ProjectErrors
 
 EXPOSURE = """
 exposures:

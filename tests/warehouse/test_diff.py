@@ -11,9 +11,9 @@ import pytest
 from tests.warehouse.test_artifacts import call, shop
 from tests.warehouse.test_build import build, write
 from udfs.errors import CuveeError, UsageError
-from warehouse.differences import Difference, difference
-from warehouse.lake import Lake
-from warehouse.opened import open_project
+from warehouse.build.differences import Difference, difference
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
 
 __all__ = ["shop"]  # the fixture
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.warehouse.test_artifacts import call, shop
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 __all__ = ["shop"]  # the fixture
 
@@ -62,7 +62,7 @@ def test_the_page_knows_the_project_and_needs_nothing_else(lake: Lake, shop: Pat
 def test_the_page_is_served(lake: Lake, shop: Path) -> None:
     assert call(lake, shop, "docs", "generate")[0] == 0
     arguments = ["docs", "serve", "--port", "0", "--project-dir", str(shop)]
-    script = "from warehouse.cli import main; main()"
+    script = "from warehouse.cli.main import main; main()"
     with subprocess.Popen([sys.executable, "-uc", script, *arguments], stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout
@@ -76,7 +76,7 @@ def test_the_page_is_served(lake: Lake, shop: Path) -> None:
 def test_nothing_to_serve(shop: Path) -> None:
     from click.testing import CliRunner
 
-    from warehouse.cli import cli
+    from warehouse.cli.main import cli
 
     done = CliRunner().invoke(cli, ["docs", "serve", "--project-dir", str(shop)])
     assert done.exception and "cuvee docs generate" in str(done.exception)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse import dear_functions
-from warehouse import build as building
-from warehouse.estimates import Estimate, estimate
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Options
+from warehouse.build import build as building
+from warehouse.build.estimates import Estimate, estimate
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
 
 FEW = Options(commit_every=3)
 

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from udfs import tokenizer
 from udfs.errors import UsageError
-from warehouse import mds
-from warehouse.build import build
-from warehouse.cli import cli
-from warehouse.forget import Request, plan
-from warehouse.lake import Lake
-from warehouse.maintenance import check, compact
+from udfs.tokens import tokenizer
+from warehouse.build.build import build
+from warehouse.cli.main import cli
+from warehouse.forget.forget import Request, plan
+from warehouse.lake.lake import Lake
+from warehouse.lake.maintenance import check, compact
+from warehouse.mds.reader import read_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,8 +46,8 @@ MODELS = {
 KILLED = """
 import os, sys
 from pathlib import Path
-from warehouse import forget
-from warehouse.lake import Lake
+from warehouse.forget import forget
+from warehouse.lake.lake import Lake
 lake, name, step = sys.argv[1:]
 inner = getattr(forget, step)
 def killed(*arguments):
@@ -143,7 +143,7 @@ def places(lake: Lake, *needles: str) -> set[str]:
         if path.suffix == ".parquet":
             contents.append(repr(pq.read_table(path, partitioning=None).to_pylist()).encode())
         if path.name == "index.json":
-            contents += [repr(batch.to_pylist()).encode() for batch in mds.read(path.parent)]
+            contents += [repr(batch.to_pylist()).encode() for batch in read_folder(path.parent)]
         for needle in needles:
             forms = (needle.encode(), json.dumps(needle).encode()[1:-1], repr(needle).encode()[1:-1])
             if any(form in content for form in forms for content in contents):

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from tests.warehouse.test_build import write
 from udfs.errors import CuveeError
-from warehouse.freshness import Freshness, check
-from warehouse.lake import Lake
-from warehouse.maintenance import compact, expire
-from warehouse.opened import open_project
+from warehouse.build.freshness import Freshness, check
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.lake.maintenance import compact, expire
 
 DAY = "{count: 1, period: day}"
 
@@ -116,7 +116,7 @@ def test_settings_that_cannot_be(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_the_command(lake: Lake, tmp_path: Path) -> None:
-    from warehouse.cli import cli
+    from warehouse.cli.main import cli
 
     fill(lake, "create table lake.raw.old as select timestamp '2020-01-01' as came")
     root = project(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from udfs.taxonomies import Taxonomies
-from warehouse.build import build
-from warehouse.cli import cli
-from warehouse.lake import Lake
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from warehouse.build.build import build
+from warehouse.cli.main import cli
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 

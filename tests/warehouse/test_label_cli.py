@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.warehouse.test_build import build, write
-from udfs.catalogue import SEEDS
 from udfs.errors import CuveeError, UsageError
-from warehouse.cli.ingest import ingest
-from warehouse.cli.label import label
-from warehouse.cli.labels import labels
-from warehouse.lake import Lake
+from udfs.labels.labelers.labeler_registry import SEEDS
+from warehouse.cli.labels.label import label
+from warehouse.cli.labels.labels import labels
+from warehouse.cli.lake.ingest import ingest
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 

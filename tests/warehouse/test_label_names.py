@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from udfs.errors import CuveeError
-from warehouse.lake import Lake
-from warehouse.project_files import load
-from warehouse.render import Renderer
+from warehouse.lake.lake import Lake
+from warehouse.project.project_files import load
+from warehouse.render.renderer import Renderer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,7 +105,7 @@ def test_labels_are_rows(project: Path, lake: Lake) -> None:
 
 
 def test_every_fdc_code_has_a_domain(project: Path, lake: Lake) -> None:
-    from warehouse import build
+    from warehouse.build import build
 
     (project / "models" / "m.sql").write_text(
         "{{ config(materialized='table') }} select code, {{ label_of_fdc('code') }} as domain from {{ ref('fdc') }}"
@@ -126,7 +126,7 @@ def test_every_fdc_code_has_a_domain(project: Path, lake: Lake) -> None:
 
 
 def test_a_code_has_the_names_of_its_first_digits(project: Path, lake: Lake) -> None:
-    from warehouse import build
+    from warehouse.build import build
 
     levels = ", ".join(f"{{{{ fdc_label('code', {level}) }}}} as level_{level}" for level in (1, 2, 3))
     (project / "models" / "m.sql").write_text(

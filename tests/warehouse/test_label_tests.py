@@ -14,11 +14,12 @@ import yaml
 
 from tests.warehouse.test_build import build, write
 from udfs.errors import CuveeError
-from udfs.taxonomies import Taxonomies
-from warehouse.ingest import Options, find_inputs
-from warehouse.ingest.labels import ingest_labels
-from warehouse.ingest.outside import outside
-from warehouse.lake import Lake
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.labels.external_labeler import outside
+from warehouse.ingest.labels.label_files import ingest_labels
+from warehouse.ingest.records import Options
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 

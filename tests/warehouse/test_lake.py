@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from udfs.errors import CuveeError, UsageError
-from warehouse.lake import Lake, LakeNotFoundError
-from warehouse.maintenance import PinnedSnapshotError, check, compact, expire
+from warehouse.lake.lake import Lake, LakeNotFoundError
+from warehouse.lake.maintenance import PinnedSnapshotError, check, compact, expire
 
 
 def add_documents(lake: Lake, *texts: str) -> None:
@@ -104,7 +104,7 @@ def test_a_plain_client_reads_it_by_the_printed_statement(lake: Lake) -> None:
     add_documents(lake, "a", "b")
     script = """
         import duckdb, sys
-        from warehouse.lake import _extension
+        from warehouse.lake.lake import _extension
         con = duckdb.connect()
         for name in ("ducklake", "sqlite_scanner"):
             con.execute(f"load '{_extension(name, duckdb.__version__)}'")
@@ -122,7 +122,7 @@ def test_a_reader_cannot_change_anything(lake: Lake) -> None:
 COMMIT_MANY = """
     import sys
     from pathlib import Path
-    from warehouse.lake import Lake
+    from warehouse.lake.lake import Lake
     lake = Lake.open(Path(sys.argv[1]))
     for i in range(int(sys.argv[3])):
         with lake.commit("one") as commit:
@@ -161,7 +161,7 @@ def test_staging_of_a_killed_process_is_removed_by_the_next(lake: Lake) -> None:
     script = """
         import os, signal, sys
         from pathlib import Path
-        from warehouse.lake import Lake
+        from warehouse.lake.lake import Lake
         with Lake.open(Path(sys.argv[1])).staging() as staging:
             staging.file("raw.documents").write_text("half")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -227,7 +227,7 @@ def test_expire_refuses_a_pinned_snapshot_and_names_the_holder(lake: Lake) -> No
 
 
 def cuvee(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from warehouse.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from warehouse.cli.main import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -265,7 +265,7 @@ def test_mistakes_get_a_message_and_a_code(lake: Lake, arguments: list[str], cod
 def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
     script = """
         import sys
-        from warehouse.cli import cli
+        from warehouse.cli.main import cli
         try:
             cli(["--help"])
         except SystemExit:

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udfs.expensive import INPUT_SCHEMA
-from warehouse.lake import Lake
-from warehouse.leases import PREFIXES, Leases, Share, prefix_of
+from warehouse.answers.leases import PREFIXES, Leases, Share, prefix_of
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,9 +27,9 @@ BUILD = """
 import sys, time
 from pathlib import Path
 from tests.warehouse.dear_functions import functions
-from warehouse.build import build
-from warehouse.outcome import Options, Watcher
-from warehouse.lake import Lake
+from warehouse.build.build import build
+from warehouse.project.outcome import Options, Watcher
+from warehouse.lake.lake import Lake
 lake, project, model, calls, delay, seconds = sys.argv[1:]
 class Told(Watcher):
     def say(self, line):

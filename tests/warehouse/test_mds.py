@@ -15,8 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udfs.errors import UsageError
-from warehouse import mds
 from warehouse.mds.encodings import DTYPES
+from warehouse.mds.error import MDSError
+from warehouse.mds.index import Index, find_folders
+from warehouse.mds.merge import merge_indexes
+from warehouse.mds.reader import read_folder
+from warehouse.mds.writer import Writer
 
 TEXTS = ["", "a", "naïve 東京 \U0001f37e", "x" * 5000, '{"not": "json"}', "line\nline", "\x00"]
 
@@ -41,7 +45,7 @@ def assert_identical(
     **options: Any,
 ) -> None:
     official(tmp_path / "theirs", columns, samples, **options)
-    with mds.Writer(tmp_path / "ours", columns, **options) as writer:
+    with Writer(tmp_path / "ours", columns, **options) as writer:
         for batch in batches:
             writer.write(batch)
     theirs, ours = files(tmp_path / "theirs"), files(tmp_path / "ours")
@@ -76,7 +80,7 @@ def test_gzip_differs_by_nothing_but_the_time_in_its_head(tmp_path: Path) -> Non
     samples = [{"text": text} for text in TEXTS]
     official(tmp_path / "theirs", {"text": "str"}, samples, compression="gz:6")
     for name in ("ours", "again"):
-        with mds.Writer(tmp_path / name, {"text": "str"}, compression="gz:6") as writer:
+        with Writer(tmp_path / name, {"text": "str"}, compression="gz:6") as writer:
             writer.write(pa.RecordBatch.from_pylist(samples))
     theirs, ours = files(tmp_path / "theirs"), files(tmp_path / "ours")
     assert gzip.decompress(ours["shard.00000.mds.gz"]) == gzip.decompress(theirs["shard.00000.mds.gz"])
@@ -94,7 +98,7 @@ def test_every_number_is_identical(tmp_path: Path, dtype: str) -> None:
     samples = [{"a": value, "b": "x" * row} for row, value in enumerate(values)]
     batch = pa.record_batch({"a": pa.array(values), "b": [sample["b"] for sample in samples]})
     assert_identical(tmp_path, {"a": dtype, "b": "str"}, samples, [batch])
-    (read,) = mds.read(tmp_path / "ours")
+    (read,) = read_folder(tmp_path / "ours")
     assert read["a"].type == pa.from_numpy_dtype(values.dtype)
     np.testing.assert_array_equal(read["a"].to_numpy(zero_copy_only=False), values)
 
@@ -103,9 +107,9 @@ def test_int_takes_any_integer_and_refuses_what_does_not_fit(tmp_path: Path) -> 
     samples = [{"n": value} for value in (-(1 << 63), 0, (1 << 63) - 1)]
     assert_identical(tmp_path, {"n": "int"}, samples, [pa.RecordBatch.from_pylist(samples)])
     small = pa.record_batch({"n": pa.array([1, 300], pa.int16())})
-    with mds.Writer(tmp_path / "wide", {"n": "int"}) as writer:
+    with Writer(tmp_path / "wide", {"n": "int"}) as writer:
         writer.write(small)
-    with pytest.raises(mds.MDSError, match="'n' as uint8"), mds.Writer(tmp_path / "narrow", {"n": "uint8"}) as writer:
+    with pytest.raises(MDSError, match="'n' as uint8"), Writer(tmp_path / "narrow", {"n": "uint8"}) as writer:
         writer.write(small)
 
 
@@ -122,11 +126,11 @@ def test_numbers_as_text_are_identical_and_read_back_unrounded(tmp_path: Path) -
         }
     )
     assert_identical(tmp_path, {"i": "str_int", "f": "str_float", "d": "str_decimal"}, samples, [batch])
-    assert rows(list(mds.read(tmp_path / "ours")))[1] == {"d": "-0.05", "f": "1e+300", "i": str(-(1 << 60))}
+    assert rows(list(read_folder(tmp_path / "ours")))[1] == {"d": "-0.05", "f": "1e+300", "i": str(-(1 << 60))}
     decimals = pa.record_batch({"d": pa.array([Decimal("1.10"), Decimal("-0.05")])})
-    with mds.Writer(tmp_path / "decimals", {"d": "str_decimal"}) as writer:
+    with Writer(tmp_path / "decimals", {"d": "str_decimal"}) as writer:
         writer.write(decimals)
-    assert [row["d"] for row in rows(list(mds.read(tmp_path / "decimals")))] == ["1.10", "-0.05"]
+    assert [row["d"] for row in rows(list(read_folder(tmp_path / "decimals")))] == ["1.10", "-0.05"]
 
 
 def test_json_is_identical_from_values_and_from_text(tmp_path: Path) -> None:
@@ -134,10 +138,10 @@ def test_json_is_identical_from_values_and_from_text(tmp_path: Path) -> None:
     samples = [{"m": value} for value in values]
     assert_identical(tmp_path, {"m": "json"}, samples, [pa.RecordBatch.from_pylist(samples)])
     texts = pa.record_batch({"m": [json.dumps(value) for value in values]})
-    with mds.Writer(tmp_path / "texts", {"m": "json"}) as writer:
+    with Writer(tmp_path / "texts", {"m": "json"}) as writer:
         writer.write(texts)
     assert files(tmp_path / "texts") == files(tmp_path / "ours")
-    assert [json.loads(row["m"]) for row in rows(list(mds.read(tmp_path / "ours")))] == values
+    assert [json.loads(row["m"]) for row in rows(list(read_folder(tmp_path / "ours")))] == values
 
 
 @pytest.mark.parametrize("dtype", sorted(DTYPES))
@@ -150,7 +154,7 @@ def test_fixed_arrays_are_identical(tmp_path: Path, dtype: str) -> None:
     batch = pa.record_batch({"a": one, "b": two, "c": np.arange(5)})
     columns = {"a": f"ndarray:{dtype}:6", "b": f"ndarray:{dtype}:2,3", "c": "int"}
     assert_identical(tmp_path, columns, samples, [batch.slice(0, 2), batch.slice(2)])
-    (read,) = mds.read(tmp_path / "ours")
+    (read,) = read_folder(tmp_path / "ours")
     assert read["a"].to_pylist() == one.to_pylist()
     assert read["b"].to_pylist() == two.to_pylist()
 
@@ -162,7 +166,7 @@ def test_lists_of_any_length_are_identical(tmp_path: Path, encoding: str) -> Non
     lists = pa.array([sample["t"] for sample in samples], pa.list_(pa.uint16()))
     batch = pa.record_batch({"t": lists, "u": [sample["u"] for sample in samples]})
     assert_identical(tmp_path, {"t": encoding, "u": "str"}, samples, [batch.slice(0, 3), batch.slice(3)])
-    (read,) = mds.read(tmp_path / "ours")
+    (read,) = read_folder(tmp_path / "ours")
     assert read["t"].type == pa.large_list(pa.uint16())
     assert read["t"].to_pylist() == lists.to_pylist()
 
@@ -174,11 +178,11 @@ def test_arrays_of_mixed_shapes_read_as_structs_and_write_back_the_same(tmp_path
         {"a": np.ones((1, 1, 300), np.uint8)},
     ]
     official(tmp_path / "theirs", {"a": "ndarray"}, samples)
-    (read,) = mds.read(tmp_path / "theirs")
+    (read,) = read_folder(tmp_path / "theirs")
     first = read["a"][0].as_py()
     assert (first["dtype"], first["shape"]) == ("int32", [2, 3])
     assert first["values"] == samples[0]["a"].tobytes()
-    with mds.Writer(tmp_path / "ours", {"a": "ndarray"}) as writer:
+    with Writer(tmp_path / "ours", {"a": "ndarray"}) as writer:
         writer.write(read)
     assert files(tmp_path / "ours") == files(tmp_path / "theirs")
 
@@ -202,9 +206,9 @@ def test_images_and_bytes_are_payloads_as_stored(tmp_path: Path, encoding: str) 
     samples = [{"x": value, "n": number} for number in range(3)]
     columns = {"x": encoding, "n": "int"}
     official(tmp_path / "theirs", columns, samples)
-    (read,) = mds.read(tmp_path / "theirs")
+    (read,) = read_folder(tmp_path / "theirs")
     assert pa.types.is_large_binary(read["x"].type)
-    with mds.Writer(tmp_path / "ours", columns) as writer:
+    with Writer(tmp_path / "ours", columns) as writer:
         writer.write(read)
     assert files(tmp_path / "ours") == files(tmp_path / "theirs")
 
@@ -223,28 +227,28 @@ def test_every_encoding_of_streaming_is_known_but_the_unsafe_one() -> None:
 def test_reads_what_the_official_writer_wrote(shared_data: Path) -> None:
     root = shared_data / "mds" / "streaming-writer"
     expected = json.loads((root / "expected_order.json").read_text())
-    folders = mds.find(root)
+    folders = find_folders(root)
     assert [folder.name for folder in folders] == ["text_plain", "text_zstd_sha1_xxh64"]
     for folder in folders:
-        found = rows(list(mds.read(folder)))
+        found = rows(list(read_folder(folder)))
         assert [{"id": row["id"], "n_chars": row["n_chars"]} for row in found] == expected
         assert all(len(row["text"]) == row["n_chars"] for row in found)
 
 
 def test_a_first_sample_over_the_limit_makes_no_empty_shard(tmp_path: Path) -> None:
     batch = pa.record_batch({"text": ["x" * 1000, "y"]})
-    with mds.Writer(tmp_path / "out", {"text": "str"}, size_limit=600) as writer:
+    with Writer(tmp_path / "out", {"text": "str"}, size_limit=600) as writer:
         writer.write(batch)
-    assert [shard.samples for shard in mds.Index.read(tmp_path / "out").shards] == [1, 1]
+    assert [shard.samples for shard in Index.read(tmp_path / "out").shards] == [1, 1]
 
 
 def test_large_shards_are_read_in_bounded_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = [{"text": f"{number} " + "x" * 300} for number in range(100)]
-    with mds.Writer(tmp_path / "out", {"text": "str"}, compression="zstd") as writer:
+    with Writer(tmp_path / "out", {"text": "str"}, compression="zstd") as writer:
         writer.write(pa.RecordBatch.from_pylist(samples))
     monkeypatch.setattr("warehouse.mds.reader.BATCH", 1000)
     monkeypatch.setattr("warehouse.mds.files.IN_MEMORY", 1000)
-    batches = list(mds.read(tmp_path / "out"))
+    batches = list(read_folder(tmp_path / "out"))
     assert len(batches) > 30
     assert rows(batches) == samples
 
@@ -253,7 +257,7 @@ def test_large_shards_are_read_in_bounded_batches(tmp_path: Path, monkeypatch: p
 
 
 def dataset(folder: Path, texts: list[str]) -> None:
-    with mds.Writer(folder, {"text": "str"}) as writer:
+    with Writer(folder, {"text": "str"}) as writer:
         writer.write(pa.record_batch({"text": texts}))
 
 
@@ -274,8 +278,8 @@ def test_merged_indexes_do_not_read_shards_twice(tmp_path: Path, keep: int) -> N
     for number, leaf in enumerate(leaves):
         dataset(leaf, [f"text {number}"])
     merge(tmp_path / "train", leaves, keep)
-    assert mds.find(tmp_path) == leaves
-    assert [row["text"] for folder in mds.find(tmp_path) for row in rows(list(mds.read(folder)))] == [
+    assert find_folders(tmp_path) == leaves
+    assert [row["text"] for folder in find_folders(tmp_path) for row in rows(list(read_folder(folder)))] == [
         "text 0",
         "text 1",
         "text 2",
@@ -289,8 +293,8 @@ def test_a_merged_index_without_indexes_below_is_read(tmp_path: Path) -> None:
     merge(tmp_path, leaves)
     for leaf in leaves:
         (leaf / "index.json").unlink()
-    assert mds.find(tmp_path) == [tmp_path]
-    assert [row["text"] for row in rows(list(mds.read(tmp_path)))] == ["b", "c"]
+    assert find_folders(tmp_path) == [tmp_path]
+    assert [row["text"] for row in rows(list(read_folder(tmp_path)))] == ["b", "c"]
 
 
 def test_nested_folders_merge_where_the_official_merge_loses_them(tmp_path: Path) -> None:
@@ -301,29 +305,29 @@ def test_nested_folders_merge_where_the_official_merge_loses_them(tmp_path: Path
     clean_stale_shared_memory()
     leaves = [tmp_path / "train" / part for part in ("books/books_0000", "books/books_0001", "web/a/b/web_0000")]
     for leaf in leaves:
-        with mds.Writer(leaf, {"text": "str"}, compression="zstd", hashes=["sha1"]) as writer:
+        with Writer(leaf, {"text": "str"}, compression="zstd", hashes=["sha1"]) as writer:
             writer.write(pa.record_batch({"text": [f"{leaf.name} {number}" for number in range(3)]}))
     merge_index([str(leaf / "index.json") for leaf in leaves], str(tmp_path / "train"))
     official = json.loads((tmp_path / "train" / "index.json").read_text())["shards"]
     assert not all((tmp_path / "train" / shard["zip_data"]["basename"]).exists() for shard in official)
-    assert mds.merge(tmp_path / "train" / "books") == 2
-    assert mds.merge(tmp_path / "train") == 3
-    assert mds.merge(tmp_path / "train") == 3, "a merged index is no part of the next"
+    assert merge_indexes(tmp_path / "train" / "books") == 2
+    assert merge_indexes(tmp_path / "train") == 3
+    assert merge_indexes(tmp_path / "train") == 3, "a merged index is no part of the next"
     expected = [f"{leaf.name} {number}" for leaf in leaves for number in range(3)]
     for folder, texts in ((tmp_path / "train", expected), (tmp_path / "train" / "books", expected[:6])):
-        assert [row["text"] for batch in mds.read(folder) for row in batch.to_pylist()] == texts
+        assert [row["text"] for batch in read_folder(folder) for row in batch.to_pylist()] == texts
     dataset = StreamingDataset(remote=str(tmp_path / "train"), local=str(tmp_path / "local"), batch_size=1)
     assert [dataset[number]["text"] for number in range(len(dataset))] == expected
-    assert mds.find(tmp_path / "train") == leaves
+    assert find_folders(tmp_path / "train") == leaves
     with pytest.raises(UsageError, match="no MDS folders below"):
-        mds.merge(leaves[0])
+        merge_indexes(leaves[0])
 
 
 def test_other_tools_index_files_are_no_mds(tmp_path: Path) -> None:
     for name, content in {"web": '{"pages": []}', "list": "[1]", "broken": "{"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "index.json").write_text(content)
-    assert mds.find(tmp_path) == []
+    assert find_folders(tmp_path) == []
 
 
 # Round trip
@@ -365,7 +369,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data:
     }
     cut = data.draw(st.integers(0, count))
     folder = tmp_path_factory.mktemp("mds") / "out"
-    with mds.Writer(folder, columns, **options) as writer:
+    with Writer(folder, columns, **options) as writer:
         writer.write(batch.slice(0, cut))
         writer.write(batch.slice(cut))
-    assert rows(list(mds.read(folder))) == rows([batch])
+    assert rows(list(read_folder(folder))) == rows([batch])

@@ -13,19 +13,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from udfs.errors import UsageError
-from warehouse import mds
+from warehouse.mds.error import MDSError
+from warehouse.mds.index import Index, find_folders
+from warehouse.mds.reader import read_folder
+from warehouse.mds.writer import Writer
 
 
 @pytest.fixture
 def healthy(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
-    with mds.Writer(folder, {"text": "str", "meta": "json", "n": "int"}, size_limit=2000, hashes=["sha1"]) as writer:
+    with Writer(folder, {"text": "str", "meta": "json", "n": "int"}, size_limit=2000, hashes=["sha1"]) as writer:
         writer.write(
             pa.record_batch(
                 {"text": [f"text {n} " + "é" * n for n in range(60)], "meta": ['{"a": 1}'] * 60, "n": range(60)}
             )
         )
-    assert len(mds.Index.read(folder).shards) > 2
+    assert len(Index.read(folder).shards) > 2
     return folder
 
 
@@ -38,9 +41,9 @@ def rehash(folder: Path) -> None:
     (folder / "index.json").write_text(json.dumps(index))
 
 
-def read_error(folder: Path, **options: Any) -> mds.MDSError:
-    with pytest.raises(mds.MDSError) as caught:
-        list(mds.read(folder, **options))
+def read_error(folder: Path, **options: Any) -> MDSError:
+    with pytest.raises(MDSError) as caught:
+        list(read_folder(folder, **options))
     return caught.value
 
 
@@ -111,14 +114,14 @@ def test_damage_is_an_error_or_harmless_but_never_a_crash(
     shard.write_bytes(data[: len(data) - cut])
     rehash(folder)
     try:
-        list(mds.read(folder))
-    except mds.MDSError as error:
+        list(read_folder(folder))
+    except MDSError as error:
         assert error.path is not None
 
 
 @pytest.mark.parametrize("compression", ["zstd", "gz", "bz2", "br", "snappy"])
 def test_damaged_compression_names_the_shard(tmp_path: Path, compression: str) -> None:
-    with mds.Writer(tmp_path / "out", {"text": "str"}, compression=compression) as writer:
+    with Writer(tmp_path / "out", {"text": "str"}, compression=compression) as writer:
         writer.write(pa.record_batch({"text": ["", "naïve 東京", "x" * 5000]}))
     (shard,) = (tmp_path / "out").glob("*.mds.*")
     data = bytearray(shard.read_bytes())
@@ -143,7 +146,7 @@ def test_indexes_that_cannot_be_used_say_why(healthy: Path) -> None:
     assert "samples" in broken(samples=7)
     index.write_text("{")
     assert "cannot read the index" in str(read_error(healthy))
-    assert mds.find(healthy) == [healthy]
+    assert find_folders(healthy) == [healthy]
 
 
 # Refusals when writing
@@ -162,8 +165,8 @@ def test_indexes_that_cannot_be_used_say_why(healthy: Path) -> None:
     ],
 )
 def test_values_that_do_not_fit_are_refused(tmp_path: Path, encoding: str, column: pa.Array, message: str) -> None:
-    with mds.Writer(tmp_path / "out", {"x": encoding}) as writer:
-        with pytest.raises(mds.MDSError) as caught:
+    with Writer(tmp_path / "out", {"x": encoding}) as writer:
+        with pytest.raises(MDSError) as caught:
             writer.write(pa.record_batch({"x": column}))
         assert message in str(caught.value)
 
@@ -177,10 +180,10 @@ def test_options_that_do_not_exist_are_refused(tmp_path: Path) -> None:
         ({"size_limit": "many"}, "not a size"),
     ]:
         with pytest.raises(UsageError, match=message):
-            mds.Writer(tmp_path / "out", {"x": "str"}, **options)
+            Writer(tmp_path / "out", {"x": "str"}, **options)
     with pytest.raises(UsageError, match="no encoding 'string'"):
-        mds.Writer(tmp_path / "out", {"x": "string"})
+        Writer(tmp_path / "out", {"x": "string"})
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out" / "file").touch()
     with pytest.raises(UsageError, match="not empty"):
-        mds.Writer(tmp_path / "out", {"x": "str"})
+        Writer(tmp_path / "out", {"x": "str"})

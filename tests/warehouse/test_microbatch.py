@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from tests.warehouse.dear_functions import functions
 from udfs.errors import UsageError
-from warehouse import build as building
-from warehouse import microbatch
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Options
-from warehouse.project import Node, ProjectErrors
+from warehouse.build import build as building
+from warehouse.build.materialize import microbatch
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
+from warehouse.project.project import Node, ProjectErrors
 
 limited = settings(max_examples=50)
 TIMES = st.datetimes(datetime(2001, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))

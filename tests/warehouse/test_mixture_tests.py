@@ -12,8 +12,10 @@ import yaml
 
 from tests.warehouse.test_build import build, write
 from udfs.errors import CuveeError
-from warehouse.ingest import Options, find_inputs, ingest
-from warehouse.lake import Lake
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.records import Options
+from warehouse.ingest.run import ingest
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 

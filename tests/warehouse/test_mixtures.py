@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 
 from tests.warehouse.test_build import build, write
 from udfs.errors import UsageError
-from udfs.taxonomies import Taxonomies
-from warehouse.cli.mixture import mixture as command
-from warehouse.export.mixture import MixtureError
-from warehouse.ingest import Options, find_inputs
-from warehouse.ingest.labels import ingest_labels
-from warehouse.ingest.outside import outside
-from warehouse.lake import Lake
-from warehouse.mixtures import compare, divergence, show
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from warehouse.cli.mixtures.mixture import mixture as command
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.labels.external_labeler import outside
+from warehouse.ingest.labels.label_files import ingest_labels
+from warehouse.ingest.records import Options
+from warehouse.lake.lake import Lake
+from warehouse.mixtures.mixture import MixtureError
+from warehouse.mixtures.mixtures import compare, divergence, show
 
 ROOT = Path(__file__).resolve().parents[2]
 POOL = """

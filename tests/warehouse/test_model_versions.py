@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse.test_build import write
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.project import ProjectErrors
-from warehouse.project_files import load
+from warehouse.build import build as building
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.project.project import ProjectErrors
+from warehouse.project.project_files import load
 
 SCHEMA = """models:
   - name: prices

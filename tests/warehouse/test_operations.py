@@ -11,10 +11,10 @@ import pytest
 
 from tests.warehouse.test_build import build, write
 from udfs.errors import UsageError
-from warehouse import operations
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.templates import TemplateError
+from warehouse.build import operations
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.render.templates import TemplateError
 
 MACROS = """
 {% macro copy_of(table, rows=1, prefix='copy_of_') %}
@@ -102,7 +102,7 @@ def test_wrong_names(lake: Lake, root: Path, name: str, arguments: dict[str, str
 
 def test_the_command(tmp_path: Path, root: Path) -> None:
     def cuvee(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from warehouse.cli import main; main()", *arguments]
+        command = [sys.executable, "-c", "from warehouse.cli.main import main; main()", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     project = ("--project-dir", str(root))

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from tests.warehouse import dear_functions
 from udfs.errors import CuveeError
-from warehouse import answers, parsing
-from warehouse.graph import Step
-from warehouse.lake import Lake
-from warehouse.outcome import Options, Watcher
-from warehouse.project import Node
+from warehouse.answers import answers
+from warehouse.graph import parsing
+from warehouse.graph.graph import Step
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options, Watcher
+from warehouse.project.project import Node
 
 TEXTS = ["a", "bb", "ccc", "dd d", "", "é", None]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from warehouse import answers
-from warehouse import build as building
-from warehouse.lake import Lake
+from warehouse.answers import answers
+from warehouse.build import build as building
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 

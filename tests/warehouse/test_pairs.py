@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 
 from tests.warehouse.test_operators import step
-from warehouse import project_files, rewrite
-from warehouse.build import build
-from warehouse.calls import CallError
-from warehouse.lake import Lake
-from warehouse.opened import Opened, open_project
-from warehouse.outcome import Options
-from warehouse.render import Renderer
+from warehouse.answers import rewrite
+from warehouse.answers.calls import CallError
+from warehouse.build.build import build
+from warehouse.graph.loaded_project import Opened, open_project
+from warehouse.lake.lake import Lake
+from warehouse.project import project_files
+from warehouse.project.outcome import Options
+from warehouse.render.renderer import Renderer
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 

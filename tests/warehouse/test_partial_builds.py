@@ -12,11 +12,11 @@ from tests.warehouse.dear_functions import functions
 from tests.warehouse.test_artifacts import call, shop
 from tests.warehouse.test_build import build, why, write
 from udfs.errors import UsageError
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Options
-from warehouse.partial import part_of
+from warehouse.build import build as building
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options
+from warehouse.render.input_sample import part_of
 
 __all__ = ["shop"]  # the fixture
 
@@ -185,7 +185,7 @@ def test_a_state_is_favoured_only_when_told(lake: Lake, shop: Path, tmp_path: Pa
     building.build(lake, shop, options=Options(target="ci"))
 
     def sql(**options: bool) -> str:
-        from warehouse.deferral import deferred
+        from warehouse.build.deferral import deferred
 
         opened = open_project(lake, shop, Options(target="ci", state=state, defer=True, **options))
         return deferred(opened, ["recent_orders"]).graph.steps["model.shop.recent_orders"].sql

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from tests.warehouse.dear_functions import Bound, functions
 from udfs.errors import CuveeError, UsageError
-from udfs.price import Price
-from warehouse.budget import Budget, Cost, parse_cost, parse_statuses
-from warehouse.build import build
-from warehouse.cli import cli
-from warehouse.lake import Lake
-from warehouse.outcome import Options, Result, Watcher
-from warehouse.tally import Tally
+from udfs.labels.labelers.price import Price
+from warehouse.answers.budget import Budget, Cost, parse_cost, parse_statuses
+from warehouse.answers.call_stats import Tally
+from warehouse.build.build import build
+from warehouse.cli.main import cli
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Options, Result, Watcher
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = (ROOT / "udfs/labelers/fake.yml").read_text()
@@ -204,11 +204,11 @@ def test_figures_while_answers_come() -> None:
 COMMAND = """
 import sys
 from pathlib import Path
-import warehouse.opened
+import warehouse.graph.loaded_project
 from tests.warehouse.dear_functions import functions
-from warehouse.cli import main
+from warehouse.cli.main import main
 calls, delay = sys.argv[1:3]
-warehouse.opened._registered = lambda lake, root: functions(Path(calls), float(delay))
+warehouse.graph.loaded_project._registered = lambda lake, root: functions(Path(calls), float(delay))
 sys.argv[1:] = sys.argv[3:]
 main()
 """

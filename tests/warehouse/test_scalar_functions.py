@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from udfs.quality_signals import QualitySignals
 from udfs.registry import VECTORIZED, Resources, expensive_functions
-from warehouse.build import build
-from warehouse.lake import Lake
-from warehouse.scalar_functions import register
+from udfs.text.quality_signals import QualitySignals
+from warehouse.build.build import build
+from warehouse.build.scalar_functions import register
+from warehouse.lake.lake import Lake
 
 TEXTS = ["a b a b", "", "The LAST words...\n", "中文 " * 40]
 

@@ -12,9 +12,9 @@ import termios
 import time
 from pathlib import Path
 
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
-CUVEE = [sys.executable, "-c", "from warehouse.cli import main; main()", "sql"]
+CUVEE = [sys.executable, "-c", "from warehouse.cli.main import main; main()", "sql"]
 
 
 class Terminal:

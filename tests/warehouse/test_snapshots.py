@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from tests.warehouse.dear_functions import functions
 from tests.warehouse.test_build import build, why, write
 from udfs.errors import CuveeError
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.project import ProjectErrors
+from warehouse.build import build as building
+from warehouse.lake.lake import Lake
+from warehouse.project.project import ProjectErrors
 
 CHECK = "strategy='check', unique_key='id', check_cols='all'"
 
@@ -206,7 +206,7 @@ def test_blocks_that_do_not_close(lake: Lake, tmp_path: Path, text: str, said: s
 
 
 def test_the_command_builds_snapshots_alone(lake: Lake, tmp_path: Path) -> None:
-    from warehouse.cli import cli
+    from warehouse.cli.main import cli
 
     root = project(tmp_path / "p")
     more = ["--json", "--lake", str(lake.root), "--project-dir", str(root)]

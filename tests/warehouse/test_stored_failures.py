@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse.test_build import build, why, write
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 SCHEMA = "models: [{{name: m, columns: [{{name: n, data_tests: [{{not_null: {{config: {config}}}}}]}}]}}]"
 TABLE = "main_dbt_test__audit.not_null_m_n"
@@ -28,7 +28,7 @@ def project(folder: Path, config: str) -> Path:
 
 
 def cuvee(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from warehouse.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from warehouse.cli.main import main; main()", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
 
 

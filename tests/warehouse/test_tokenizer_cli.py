@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from udfs import tokenizer
 from udfs.errors import UsageError
-from warehouse.cli.tokenizer import tokenizer as command
-from warehouse.lake import Lake
-from warehouse.tokenizers import TokenizerExistsError, Trained, add, tokenizers, train
+from udfs.tokens import tokenizer
+from warehouse.cli.mixtures.tokenizer import tokenizer as command
+from warehouse.lake.lake import Lake
+from warehouse.mixtures.tokenizers import TokenizerExistsError, Trained, add, tokenizers, train
 
 TEXTS = [f"document {n} about subject {n % 7}, with some words that come again and again\n" for n in range(300)]
 

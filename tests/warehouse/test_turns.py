@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from udfs.errors import CuveeError
-from warehouse.lake import Lake
-from warehouse.turns import Turn
+from warehouse.build.build_lock import Turn
+from warehouse.lake.lake import Lake
 
 
 def is_free(lake: Lake) -> bool:

@@ -9,11 +9,11 @@ import pytest
 from tests.warehouse.dear_functions import functions
 from tests.warehouse.test_build import build, why, write
 from udfs.errors import CuveeError
-from warehouse import build as building
-from warehouse.lake import Lake
-from warehouse.opened import open_project
-from warehouse.outcome import Result
-from warehouse.project import ProjectErrors
+from warehouse.build import build as building
+from warehouse.graph.loaded_project import open_project
+from warehouse.lake.lake import Lake
+from warehouse.project.outcome import Result
+from warehouse.project.project import ProjectErrors
 
 FILES = {
     "dbt_project.yml": "name: p\nvars: {low: 3}\nmodels: {p: {+materialized: table}}",
@@ -266,7 +266,7 @@ def test_unit_tests_are_selected_by_type_name_tag_and_with_their_model(lake: Lak
     unit(root, UNIT.format(name="A"))
     write(root, {"models/schema.yml": "models: [{name: stg, columns: [{name: id, data_tests: [not_null]}]}]"})
     graph = open_project(lake, root).graph
-    from warehouse.selection import select
+    from warehouse.graph.selection import select
 
     def named(*terms: str) -> set[str]:
         return {graph.steps[key].name for key in select(graph, terms)}

@@ -21,12 +21,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.udfs.conftest import answers
-from udfs.backends.wire import defused
-from udfs.catalogue import Catalogue
-from udfs.labels import LabelDocument
-from udfs.prompted import PromptedLabeler
-from warehouse.cli import cli
-from warehouse.lake import Lake
+from udfs.labels.backends.wire import defused
+from udfs.labels.labelers.labeler_registry import Catalogue
+from udfs.labels.labelers.prompted import PromptedLabeler
+from udfs.labels.labels import LabelDocument
+from warehouse.cli.main import cli
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 

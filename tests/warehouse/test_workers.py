@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from udfs.errors import CuveeError
-from warehouse.lake import Lake
-from warehouse.workers import Reader, Workers
+from warehouse.build.workers import Reader, Workers
+from warehouse.lake.lake import Lake
 
 
 def rows(reader: Reader) -> int:

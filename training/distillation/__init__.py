@@ -1,1 +1,4 @@
-"""Distillation: a small labeler from the labels that another one has left in the lake."""
+"""Train a small labeler on the labels of another.
+
+Main name: ``distil.distil``.
+"""

@@ -24,25 +24,26 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from training import results, schedules
-from training.anneal import Run
 from training.distillation import encoding, examples, labeler, models
 from training.distillation.encoding import Encoder, Packer
 from training.distillation.labelled import Labelled, choose
 from training.distillation.recipe import Distillation
-from training.durations import Clock
-from training.exports import MixtureChangedError
-from training.folders import RecipeChangedError, alone, others, require_libraries, write_card
-from udfs.catalogue import seeds
+from training.recipe import schedules
+from training.recipe.durations import Clock
+from training.recipe.exports import MixtureChangedError
+from training.recipe.run_folders import RecipeChangedError, alone, others, require_libraries, write_card
+from training.sweep import results
+from training.sweep.anneal import Run
 from udfs.errors import UsageError
-from udfs.taxonomies import Taxonomies
-from udfs.taxonomy import Taxonomy
-from udfs.tokenizer import FILE
+from udfs.labels.labelers.labeler_registry import seeds
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from udfs.labels.taxonomies.taxonomy import Taxonomy
+from udfs.tokens.tokenizer import FILE
 from warehouse.cli.output import Output
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
-    from udfs.headsform import Form
+    from udfs.labels.students.heads_form import Form
 
 #: From so many documents a plan guesses what all of them will be.
 _PROBE = 1024
@@ -115,7 +116,7 @@ class Distilling:
         tokenizer = folder / "tokenizer"
         if self.form is not None:
             return encoding.Classified(tokenizer / FILE, self.form)
-        from udfs.labeler import read
+        from udfs.labels.labelers.labeler import read
 
         return encoding.Written(read(path, self.taxonomies), tokenizer)
 
@@ -130,7 +131,7 @@ def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
     labeler.check_place(recipe, job.project)
     _ = job.labelled, job.schedule
     require_libraries()
-    from training.quiet import silence
+    from training.checkpoint.quiet import silence
 
     silence()
     folder = out_folder / f"{recipe.student.kind}-{recipe.seed}"
@@ -162,8 +163,8 @@ def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output
             hint="label more documents, or take a smaller batch: --set batch_tokens=…",
         )
     examples.register(job.lake, export)
-    from training import data
     from training.distillation.run import train
+    from training.run import data
 
     clock = perf_counter()
     with data.shared_memory(), out.progress(f"{recipe.name}: {run.label}", run.tokens, "tokens") as progress:
@@ -218,7 +219,7 @@ def plan(job: Distilling) -> Plan:
     recipe = job.recipe
     labeler.check_place(recipe, job.project)
     require_libraries()
-    from training.quiet import silence
+    from training.checkpoint.quiet import silence
 
     silence()
     with _temporary() as folder:

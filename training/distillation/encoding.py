@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from udfs.codecs import Pair
-from udfs.taxonomy import ABSTAIN, Category, Taxonomy
+from udfs.labels.codecs.codecs import Pair
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Taxonomy
 
 if TYPE_CHECKING:
-    from udfs.headsform import Form
-    from udfs.labeler import Spec
+    from udfs.labels.labelers.labeler import Spec
+    from udfs.labels.students.heads_form import Form
 
 #: A target that is none: the head learns nothing from this document.
 IGNORED = -100
@@ -49,8 +49,8 @@ class Written:
     width = 1
 
     def __init__(self, spec: Spec, folder: Path) -> None:
-        from udfs.asking import Asking
-        from udfs.chat import ChatFormat
+        from udfs.labels.chat import ChatFormat
+        from udfs.labels.labelers.prompt_batch import Asking
 
         self._chat = ChatFormat(folder)
         self._asking = Asking(spec, self._chat)
@@ -72,7 +72,7 @@ class Classified:
     """For the heads student: what its encoder reads, and per head the number of the right output."""
 
     def __init__(self, tokenizer: Path, form: Form) -> None:
-        from udfs.heads import Reader
+        from udfs.labels.students.heads import Reader
 
         self._reader = Reader(tokenizer, form)
         self._form = form
@@ -83,7 +83,7 @@ class Classified:
         self, keys: Sequence[str], texts: Sequence[str], verdicts: Sequence[Mapping[str, Pair]]
     ) -> list[Example | None]:
         """See ``Encoder.encode``."""
-        from udfs.labels import readable
+        from udfs.labels.labels import readable
 
         read = self._reader.read(keys, texts)
         return [
@@ -110,7 +110,7 @@ def codes(category: Category) -> tuple[str, ...]:
 
 def form(taxonomy: Taxonomy, *, pooling: str, tokens: int, characters: int) -> Form:
     """Heads for all categories of a taxonomy."""
-    from udfs.headsform import Form
+    from udfs.labels.students.heads_form import Form
 
     categories = {category.name: codes(category) for category in taxonomy.categories}
     return Form(taxonomy.name, categories, pooling=pooling, tokens=tokens, characters=characters)

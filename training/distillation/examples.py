@@ -24,10 +24,10 @@ import warehouse.export.manifest as manifests
 from training.distillation.encoding import Encoder, Packer, Row
 from training.distillation.labelled import Labelled
 from training.distillation.recipe import Distillation
-from training.exports import Export
+from training.recipe.exports import Export
 from udfs.errors import CuveeError
 from warehouse.export.manifest import Component, Manifest, Stream
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 COMPONENT = "labelled"
 COLUMNS = {"tokens": "ndarray:int32", "lengths": "ndarray:int32", "targets": "ndarray:int32"}

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.anneal import Run
 from training.distillation.recipe import Distillation
-from training.exports import Export
+from training.recipe.exports import Export
+from training.sweep.anneal import Run
 from udfs.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.distillation.recipe import Distillation
-from udfs.codecs import Pair
 from udfs.errors import CuveeError, UsageError, did_you_mean
-from udfs.taxonomy import Taxonomy
-from warehouse.lake import Lake
+from udfs.labels.codecs.codecs import Pair
+from udfs.labels.taxonomies.taxonomy import Taxonomy
+from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
     import duckdb

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.distillation.recipe import Distillation
-from training.settings import Sizes
+from training.recipe.settings import Sizes
 from udfs.errors import UsageError, did_you_mean
-from udfs.tokenizer import CONFIG, FILE, load
-from warehouse.lake import Lake
+from udfs.tokens.tokenizer import CONFIG, FILE, load
+from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
     from training.distillation.students import Student
-    from udfs.headsform import Form
+    from udfs.labels.students.heads_form import Form
 
 #: The turns of ChatML, as Qwen2.5 writes them.
 CHAT = (
@@ -79,7 +79,7 @@ def make(recipe: Distillation, tokenizer: Path, form: Form | None) -> Student:
     model that cannot be read or is too short for the sequences.
     """
     from training.distillation.students import Choosing, Writing
-    from udfs.heads import Heads
+    from udfs.labels.students.heads import Heads
 
     if form is None:
         return Writing(_causal(recipe, tokenizer))
@@ -96,7 +96,7 @@ def parameters(recipe: Distillation, tokenizer: Path, form: Form | None) -> tupl
             model = _causal(recipe, tokenizer, weights=False)
             embeddings = model.get_input_embeddings().weight.numel()
         else:
-            from udfs.heads import Heads
+            from udfs.labels.students.heads import Heads
 
             model = Heads(_encoder(recipe, tokenizer, weights=False), form)
             embeddings = model.encoder.get_input_embeddings().weight.numel()
@@ -142,7 +142,7 @@ def _encoder(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> 
     student = recipe.student
     if student.folder is not None:
         return _of_folder(recipe, transformers.AutoModel, weights)
-    from training.models import build
+    from training.checkpoint.models import build
 
     assert student.layers and student.hidden and student.intermediate and student.heads
     sizes = Sizes(student.layers, student.hidden, student.intermediate, student.heads)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from training.configuration import Amount, Count, Node, Positive, Range, RecipeError, load, only_for, read
-from training.durations import Duration
-from training.settings import Checkpoints, Piece
-from udfs.taxonomies import EAI
-from udfs.taxonomy import NAME
+from training.recipe.configuration import Amount, Count, Node, Positive, Range, RecipeError, load, only_for, read
+from training.recipe.durations import Duration
+from training.recipe.settings import Checkpoints, Piece
+from udfs.labels.taxonomies.taxonomies import EAI
+from udfs.labels.taxonomies.taxonomy import NAME
 
 #: Warm-up over 2B tokens, cosine to a tenth, linear to zero in the last 2B, of the published run's 82B tokens.
 PUBLISHED = (

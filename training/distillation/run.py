@@ -1,4 +1,4 @@
-"""Training a student under Composer's Trainer. A run's folder is like that of any run (see training.run)."""
+"""Training a student under Composer's Trainer. A run's folder is like that of any run (see training.run.run)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from streaming import Stream, StreamingDataLoader, StreamingDataset
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from training import checkpoints, data, schedules
+from training.checkpoint import checkpoints
 from training.distillation import models
 from training.distillation.examples import COMPONENT
 from training.distillation.recipe import Distillation
 from training.distillation.students import Student, Weighing
-from training.durations import Clock
-from training.exports import Export
-from training.measurements import Measurements, Meter
-from training.optimizers import parameter_groups
-from training.provenance import Provenance
-from udfs.headsform import Form
+from training.recipe import schedules
+from training.recipe.durations import Clock
+from training.recipe.exports import Export
+from training.run import data
+from training.run.measurements import Measurements, Meter
+from training.run.optimizers import parameter_groups
+from training.run.provenance import Provenance
+from udfs.labels.students.heads_form import Form
 from warehouse.cli.output import Progress
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from training.distillation.encoding import IGNORED
 from udfs.errors import CuveeError
-from udfs.heads import Heads, padded
+from udfs.labels.students.heads import Heads, padded
 
 Batch = dict[str, Tensor]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from warehouse.answers.call_stats import Tally
     from warehouse.cli.output import Output
-    from warehouse.tally import Tally
 
 #: Seconds between two lines of a log, and between two changes of a line on a terminal.
 _LOG, _LIVE = 5.0, 0.25

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import click
 
 from udfs.errors import UsageError
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 lake_option = click.option(
     "--lake",

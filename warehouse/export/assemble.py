@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from warehouse import mds
 from warehouse.export import manifest as manifests
+from warehouse.export.destinations import Place
 from warehouse.export.manifest import Component, Manifest, Stream
-from warehouse.export.mixture import Level, Mixture
 from warehouse.export.packing import Packing, Tokens
-from warehouse.export.places import Place
 from warehouse.export.plan import Plan
 from warehouse.export.store import DOCUMENTS, Unit, link, stored
+from warehouse.mds.merge import merge_indexes
+from warehouse.mixtures.mixture import Level, Mixture
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ def assemble(
     _write_samples(draft / manifests.SAMPLES, members)
     manifest = _manifest(mixture, packing, identity, streams, manifests.checksum(draft / manifests.SAMPLES))
     for folder in {draft / Path(stream.path).parts[0] for stream in manifest.streams} | {draft}:
-        mds.merge(folder)
+        merge_indexes(folder)
     (draft / manifests.STREAMS).write_text(streams_yaml(manifest, place), encoding="utf-8")
     manifest.write(draft)
     return manifest

@@ -20,7 +20,7 @@ from udfs.errors import CuveeError
 from warehouse.export.packing import Packing, Text, Tokens
 from warehouse.export.plan import Part, Plan, place_documents
 from warehouse.export.store import Options, ShardStore, Unit
-from warehouse.quoting import quote
+from warehouse.lake.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb

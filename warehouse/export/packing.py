@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from udfs.tokenizer import Tokenizer
+    from udfs.tokens.tokenizer import Tokenizer
 
 #: ``concatenate`` fills sequences to the last token; ``best-fit`` splits no document that fits into one; ``documents``
 #: gives every document samples of its own.

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from warehouse.export.mixture import Level, Mixture
 from warehouse.export.packing import Packing, Text, Tokens
 from warehouse.export.store import Options, ShardStore, Unit, unit_key
-from warehouse.quoting import quote
+from warehouse.lake.quoting import quote
+from warehouse.mixtures.mixture import Level, Mixture
 
 if TYPE_CHECKING:
     import duckdb

@@ -118,10 +118,10 @@ class ShardStore:
         """
         import pyarrow.parquet as pq
 
-        from warehouse import mds
+        from warehouse.mds.writer import Writer
 
         packed = packing.pack(documents, component)
-        with mds.Writer(
+        with Writer(
             draft,
             packing.columns,
             compression=options.compression,

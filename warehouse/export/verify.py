@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from warehouse import mds
+from warehouse.export.destinations import Place, Reader, place_of
 from warehouse.export.manifest import SAMPLES, Manifest, Stream, checksum
 from warehouse.export.packing import LENGTHS
-from warehouse.export.places import Place, Reader, place_of
+from warehouse.mds.index import Index, Shard
+from warehouse.mds.reader import read_shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,9 +59,9 @@ def verify(export: Path | str, advance: Callable[[int], None] = lambda samples: 
             try:
                 if checksum(reader.get(folder / "index.json")) != stream.checksum:
                     faults.append(f"{stream.path}/index.json is not the one that was written")
-                for shard in mds.Index.read(folder).shards:
+                for shard in Index.read(folder).shards:
                     reader.get(shard.path)
-                    for batch in mds.read_shard(shard):
+                    for batch in read_shard(shard):
                         ids = range(first + rows, first + rows + batch.num_rows)
                         expected = (theirs[sample] for sample in ids) if theirs else None
                         faults += _samples(batch, manifest, stream, shard.path, expected)
@@ -162,7 +163,7 @@ class _Official:
         except Exception as error:  # of many kinds, one per way to fetch and to unpack
             raise CuveeError(f"Streaming cannot read sample {sample:,}: {str(error).partition(chr(10))[0]}") from error
 
-    def forget(self, stream: int, shard: mds.Shard) -> None:
+    def forget(self, stream: int, shard: Shard) -> None:
         """Remove the copies of a shard that was read."""
         for file in (shard.raw, shard.zipped):
             if file:
@@ -184,7 +185,7 @@ def _merged(reader: Reader, manifest: Manifest) -> Iterator[str]:
 
 def _listed(reader: Reader, folders: list[str]) -> set[tuple[Path, int]]:
     """The shards that indexes list, and the samples in each."""
-    indexes = [mds.Index.read(reader.folder / folder) for folder in folders]
+    indexes = [Index.read(reader.folder / folder) for folder in folders]
     return {(shard.folder / shard.raw.basename, shard.samples) for index in indexes for shard in index.shards}
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from udfs.errors import CuveeError, UsageError
 from warehouse.export import manifest as manifests
 from warehouse.export.assemble import Identity, assemble, streams_yaml, written_out
+from warehouse.export.destinations import Place, place_of
 from warehouse.export.encode import write_units
 from warehouse.export.manifest import Manifest
-from warehouse.export.mixture import Level, Mixture, freeze
 from warehouse.export.packing import Packing, Text
-from warehouse.export.places import Place, place_of
 from warehouse.export.plan import Plan, make_plan
 from warehouse.export.store import Options, ShardStore
-from warehouse.lake import Commit, Lake
+from warehouse.lake.lake import Commit, Lake
+from warehouse.mixtures.mixture import Level, Mixture, freeze
 
 
 @dataclass(frozen=True, slots=True)

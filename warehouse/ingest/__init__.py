@@ -27,9 +27,3 @@ What is decided here, for every format:
   ``published_at``, ``published`` or ``date`` where that is an ISO 8601 time. All other fields are its metadata, in
   one JSON object.
 """
-
-from warehouse.ingest.inputs import Input, environment_inputs, find_inputs
-from warehouse.ingest.records import Options, StrictError
-from warehouse.ingest.run import FileReport, Report, ingest
-
-__all__ = ["FileReport", "Input", "Options", "Report", "StrictError", "environment_inputs", "find_inputs", "ingest"]

@@ -19,15 +19,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from warehouse import store
-from warehouse.forget import forgotten
-from warehouse.ingest import essential_web
+from warehouse.answers import store
+from warehouse.forget.forget import forgotten
+from warehouse.ingest.formats import essential_web
 from warehouse.ingest.unit import FileEntry, Unit, open_writer
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.lake import Commit, Lake
+    from warehouse.lake.lake import Commit, Lake
 
 #: Memory for DuckDB's joins; more than that is spilled to the lake's staging folder.
 MEMORY = "300MB"

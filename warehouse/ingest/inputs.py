@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from udfs.errors import UsageError, did_you_mean
-from warehouse.ingest import mds
-from warehouse.ingest.environment import SOURCE, PackageFile, package_files
-from warehouse.lake import CATALOG
-from warehouse.remote import fetch, is_url
+from warehouse.ingest.formats import mds
+from warehouse.ingest.formats.environment import SOURCE, PackageFile, package_files
+from warehouse.lake.lake import CATALOG
+from warehouse.lake.remote import fetch, is_url
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
 

@@ -1,7 +1,7 @@
 """What a reader yields: batches of documents with where they were found, and records that could not be read.
 
 A reader turns one file into a stream of ``Batch``. ``RecordBuilder`` makes batches from records that come one by one
-(JSON, pages, text files); ``warehouse.ingest.columnar`` makes them from Arrow columns.
+(JSON, pages, text files); ``warehouse.ingest.formats.columnar`` makes them from Arrow columns.
 """
 
 from __future__ import annotations

@@ -17,23 +17,23 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError
-from warehouse.ingest import known as known_files
-from warehouse.ingest.arc import read_arc
+from warehouse.ingest import known_files
 from warehouse.ingest.commit import bounded_memory, commit_unit
-from warehouse.ingest.environment import read_package_file
-from warehouse.ingest.formats import Detected, detect
+from warehouse.ingest.formats.arc import read_arc
+from warehouse.ingest.formats.detection import Detected, detect
+from warehouse.ingest.formats.environment import read_package_file
+from warehouse.ingest.formats.jsonl import read_json, read_jsonl
+from warehouse.ingest.formats.mds import read_mds
+from warehouse.ingest.formats.parquet import empty, read_parquet
+from warehouse.ingest.formats.text import read_text
+from warehouse.ingest.formats.warc import read_warc
 from warehouse.ingest.inputs import Input
-from warehouse.ingest.jsonl import read_json, read_jsonl
-from warehouse.ingest.known import KnownFiles, Stamp
-from warehouse.ingest.mds import read_mds
-from warehouse.ingest.parquet import empty, read_parquet
+from warehouse.ingest.known_files import KnownFiles, Stamp
 from warehouse.ingest.records import Batch, Options, Rejects
-from warehouse.ingest.text import read_text
 from warehouse.ingest.unit import FileEntry, Unit
-from warehouse.ingest.warc import read_warc
 
 if TYPE_CHECKING:
-    from warehouse.lake import Lake, Staging
+    from warehouse.lake.lake import Lake, Staging
 
 #: A file whose rows take more than this is a unit of its own.
 SMALL = 32 << 20
@@ -104,7 +104,7 @@ class Report:
 
     @property
     def forgotten(self) -> int:
-        """Records left out because their text was forgotten (see ``warehouse.forget``)."""
+        """Records left out because their text was forgotten (see ``warehouse.forget.forget``)."""
         return sum(file.forgotten for file in self.files)
 
 

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from udfs.errors import CuveeError
-from warehouse.ingest import essential_web
+from warehouse.answers.store import store_schema
+from warehouse.ingest.formats import essential_web
 from warehouse.ingest.records import DOCUMENTS, OCCURRENCES, Batch, Reject
-from warehouse.lake import Staging
-from warehouse.store import store_schema
+from warehouse.lake.lake import Staging
 
 #: A row group of raw.documents has about this much text: DuckDB reads row groups in parallel, and one is what we hold.
 ROW_GROUP = 32 << 20

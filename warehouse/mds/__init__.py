@@ -11,11 +11,3 @@ A sample is a u32 size for every column of variable size, then the payloads; col
 reading nor writing loops over samples in Python: sizes and offsets are numpy arrays, payloads are moved by Arrow.
 This package is the only place that knows the layout, and it needs neither streaming nor torch.
 """
-
-from warehouse.mds.error import MDSError
-from warehouse.mds.index import Index, Shard, find
-from warehouse.mds.merge import merge
-from warehouse.mds.reader import read, read_shard
-from warehouse.mds.writer import Writer
-
-__all__ = ["Index", "MDSError", "Shard", "Writer", "find", "merge", "read", "read_shard"]

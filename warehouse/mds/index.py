@@ -60,7 +60,7 @@ class Index:
         return cls(folder, tuple(_shard(folder, path, number, entry) for number, entry in enumerate(content["shards"])))
 
 
-def find(root: Path) -> list[Path]:
+def find_folders(root: Path) -> list[Path]:
     """The MDS folders at and below ``root``, sorted, so that reading them all reads every shard once.
 
     An index that merges the folders below it is left out in favour of those folders: they tell the sources apart, and

@@ -8,17 +8,17 @@ from typing import Any
 
 from udfs.errors import UsageError
 from warehouse.mds.error import MDSError
-from warehouse.mds.index import FILE, find
+from warehouse.mds.index import FILE, find_folders
 
 
-def merge(root: Path) -> int:
+def merge_indexes(root: Path) -> int:
     """Write ``root/index.json`` over all MDS folders below it, however deep, in the order of their paths.
 
     Shards keep their places; an older merged index is replaced. Streaming's own merge_index keeps the last folder of a
     path only, so that shards more than one level down are not found. Gives the number of shards. Raises UsageError if
     there is nothing to merge, MDSError for an index that cannot be read.
     """
-    folders = [folder for folder in find(root) if folder != root]
+    folders = [folder for folder in find_folders(root) if folder != root]
     if not folders:
         raise UsageError(f"no MDS folders below {root}")
     shards = [shard for folder in folders for shard in _shards(folder, folder.relative_to(root).as_posix())]

@@ -19,7 +19,7 @@ from warehouse.mds.index import FILE, Index, Shard
 BATCH = 32 << 20
 
 
-def read(folder: Path, *, check_hashes: bool = True) -> Iterator[pa.RecordBatch]:
+def read_folder(folder: Path, *, check_hashes: bool = True) -> Iterator[pa.RecordBatch]:
     """The samples of an MDS folder in order, as batches of at most ``BATCH`` bytes or one sample.
 
     Columns have the types of ``warehouse.mds.encodings``; each field's metadata has its encoding under ``mds``. Batches

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from udfs import tokenizer
-from udfs.tokenizer import Tokenizer
-from warehouse.lake import Lake
+from udfs.tokens import tokenizer
+from udfs.tokens.tokenizer import Tokenizer
+from warehouse.lake.lake import Lake
 
 WORDS = ("shard", "sample", "stream", "naïve", "東京", "кувée", "\n\n", "return", "def", "import", "the", "of", "to")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from warehouse.cli import main
+from warehouse.cli.main import main
 from warehouse.export import encode, plan
 
 plan.BUCKET = 1500

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from tests.warehouse.export.conftest import add_tokenizer
 from udfs.errors import UsageError
-from udfs.tokenizer import Tokenizer
-from warehouse.cli import cli
+from udfs.tokens.tokenizer import Tokenizer
+from warehouse.cli.main import cli
 from warehouse.export.manifest import Manifest
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 
 def test_command_exports_verifies_and_collects(

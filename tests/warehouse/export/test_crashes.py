@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse.export.conftest import add_tokenizer
-from udfs.tokenizer import Tokenizer
+from udfs.tokens.tokenizer import Tokenizer
 from warehouse.export.verify import verify
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[3]
 

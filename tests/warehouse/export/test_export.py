@@ -18,16 +18,16 @@ import yaml
 
 from tests.warehouse.export.conftest import add_documents, add_mixture, blend, doc_id, texts
 from udfs.errors import CuveeError, UsageError
-from udfs.tokenizer import Tokenizer
-from warehouse import mds
+from udfs.tokens.tokenizer import Tokenizer
 from warehouse.export import encode, plan
 from warehouse.export.manifest import Manifest
-from warehouse.export.mixture import MixtureError
 from warehouse.export.packing import Packing, Text, Tokens
 from warehouse.export.store import Options
 from warehouse.export.verify import verify
 from warehouse.export.write import Exported, Request, export
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
+from warehouse.mds.reader import read_folder
+from warehouse.mixtures.mixture import MixtureError
 
 Pool = dict[str, list[str]]
 
@@ -41,7 +41,7 @@ def stream_documents(folder: Path, manifest: Manifest, bpe: Tokenizer) -> dict[s
     found: dict[str, Counter[str]] = {}
     for stream in manifest.streams:
         counted = found.setdefault(stream.component, Counter())
-        for batch in mds.read(folder / stream.path):
+        for batch in read_folder(folder / stream.path):
             if manifest.format == "text":
                 pieces = batch["text"].to_pylist()
             else:
@@ -78,7 +78,7 @@ def test_text_has_each_document_as_often_as_the_mixture_says(
     shards = [
         (row["id"], stream.component)
         for stream in done.manifest.streams
-        for batch in mds.read(done.folder / stream.path)
+        for batch in read_folder(done.folder / stream.path)
         for row in batch.to_pylist()
     ]
     assert [(row["doc_id"], row["component"]) for row in samples] == shards
@@ -121,7 +121,7 @@ def test_samples_say_which_tokens_are_whose(blended: Lake, pool: Pool, bpe: Toke
     held = pq.read_table(done.folder / "samples.parquet").to_pylist()
     position = 0
     for stream in done.manifest.streams:
-        for batch in mds.read(done.folder / stream.path):
+        for batch in read_folder(done.folder / stream.path):
             for ids in batch["input_ids"].to_pylist():
                 mine = []
                 while position < len(held) and held[position]["sample_id"] == held[position - len(mine)]["sample_id"]:

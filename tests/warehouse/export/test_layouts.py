@@ -13,14 +13,14 @@ import pytest
 
 from tests.warehouse.export.conftest import add_documents, add_mixture, blend, doc_id, texts
 from udfs.errors import UsageError
-from udfs.tokenizer import Tokenizer
-from warehouse import mds
+from udfs.tokens.tokenizer import Tokenizer
 from warehouse.export import plan
-from warehouse.export.mixture import MixtureError
 from warehouse.export.packing import Packing, Text, Tokens
 from warehouse.export.verify import verify
 from warehouse.export.write import Exported, Request, export
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
+from warehouse.mds.reader import read_folder
+from warehouse.mixtures.mixture import MixtureError
 
 Pool = dict[str, list[str]]
 
@@ -63,7 +63,7 @@ def test_labels_of_the_mixture_go_with_the_text(blended: Lake, tmp_path: Path, m
     assert verify(done.folder).faults == ()
     tokens = dict(blended.cursor().execute("select doc_id, n_tokens from main.blend").fetchall())
     for stream in done.manifest.streams:
-        for batch in mds.read(done.folder / stream.path):
+        for batch in read_folder(done.folder / stream.path):
             for row in batch.to_pylist():
                 count = tokens[row["id"]]
                 assert (row["twice"], row["quarter"], row["topic"]) == (2 * count, count / 4, f"{stream.component}!")

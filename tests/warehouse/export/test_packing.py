@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.warehouse.export.conftest import WORDS
 from udfs.errors import UsageError
-from udfs.tokenizer import Tokenizer
+from udfs.tokens.tokenizer import Tokenizer
 from warehouse.export.packing import Packed, Tokens
 
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join), min_size=1, max_size=30)

@@ -13,16 +13,16 @@ from click.testing import CliRunner
 from tests.conftest import absent
 from tests.warehouse.export.conftest import add_mixture, add_tokenizer, blend, texts
 from udfs.errors import CuveeError, UsageError
-from udfs.tokenizer import END_OF_TEXT, Tokenizer
-from warehouse.cli import cli
-from warehouse.export import places, plan
+from udfs.tokens.tokenizer import END_OF_TEXT, Tokenizer
+from warehouse.cli.main import cli
+from warehouse.export import destinations, plan
+from warehouse.export.destinations import place_of
 from warehouse.export.manifest import Manifest
 from warehouse.export.packing import Text, Tokens
-from warehouse.export.places import place_of
 from warehouse.export.store import Options, ShardStore
 from warehouse.export.verify import verify
 from warehouse.export.write import Exported, Request, export, units_in_use
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 Pool = dict[str, list[str]]
 
@@ -111,21 +111,21 @@ def test_an_interrupted_upload_goes_on(
     monkeypatch.setattr(plan, "BUCKET", 2000)
     url = f"s3://{bucket}/blend"
     sent: list[str] = []
-    send = places.Remote._send
+    send = destinations.Remote._send
 
-    def failing(self: places.Remote, name: str, path: Path) -> None:
+    def failing(self: destinations.Remote, name: str, path: Path) -> None:
         if len(sent) == 12:
             raise OSError("the network is gone")
         sent.append(name)
         send(self, name, path)
 
-    monkeypatch.setattr(places.Remote, "_send", failing)
+    monkeypatch.setattr(destinations.Remote, "_send", failing)
     with pytest.raises(CuveeError, match="the network is gone"):
         run(blended, url)
     with pytest.raises(UsageError, match="not finished"):
         verify(url)
     before = keys(bucket)
-    monkeypatch.setattr(places.Remote, "_send", send)
+    monkeypatch.setattr(destinations.Remote, "_send", send)
     run(blended, url)
     after = keys(bucket)
     assert {key for key in before if key.endswith(".mds") and after[key] != before[key]} == set()

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 from tests.warehouse.export.test_export import run
-from udfs.tokenizer import Tokenizer
+from udfs.tokens.tokenizer import Tokenizer
 from warehouse.export.packing import Text, Tokens
 from warehouse.export.store import ShardStore
 from warehouse.export.verify import verify
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 
 
 def test_verify_finds_damage_and_export_repairs_it(blended: Lake, bpe: Tokenizer, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from warehouse.ingest import Options, Report, find_inputs, ingest
-from warehouse.lake import Lake
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.records import Options
+from warehouse.ingest.run import Report, ingest
+from warehouse.lake.lake import Lake
 
 Read = Callable[..., Report]
 

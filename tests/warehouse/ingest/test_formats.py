@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.warehouse.ingest.conftest import assert_consistent, doc_id
-from warehouse.ingest import Options, environment_inputs, ingest
-from warehouse.ingest.environment import package_files
-from warehouse.ingest.essential_web import FIELDS, FINGERPRINT
-from warehouse.ingest.formats import detect_content
-from warehouse.ingest.records import source_name
+from warehouse.ingest.formats.detection import detect_content
+from warehouse.ingest.formats.environment import package_files
+from warehouse.ingest.formats.essential_web import FIELDS, FINGERPRINT
+from warehouse.ingest.inputs import environment_inputs
+from warehouse.ingest.records import Options, source_name
+from warehouse.ingest.run import ingest
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -304,7 +305,7 @@ def test_the_environment_is_chosen_by_md5_and_bounded(lake, ask):
 @pytest.mark.parametrize("folder", ["hostile", "parquet", "mds", "web/warc"])
 def test_every_file_of_the_test_data_is_ingested_or_rejected(shared_data, tmp_path, folder):
     def cuvee(*arguments: str) -> subprocess.CompletedProcess[str]:
-        script = "from warehouse.cli import main; main()"
+        script = "from warehouse.cli.main import main; main()"
         command = [sys.executable, "-c", script, *arguments, "--lake", str(tmp_path / "lake")]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 

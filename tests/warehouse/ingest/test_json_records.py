@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.warehouse.ingest.conftest import assert_consistent, doc_id, write_jsonl
-from warehouse.ingest import StrictError
-from warehouse.ingest.giant import decode_giant
-from warehouse.ingest.json_values import values
-from warehouse.ingest.jsonl import add_json, lines
-from warehouse.ingest.records import Options, RecordBuilder, metadata_json, utf8_length
+from warehouse.ingest.formats.giant import decode_giant
+from warehouse.ingest.formats.json_values import values
+from warehouse.ingest.formats.jsonl import add_json, lines
+from warehouse.ingest.records import Options, RecordBuilder, StrictError, metadata_json, utf8_length
 
 
 def test_a_dolma_record_fills_the_columns(lake, read, ask, tmp_path):

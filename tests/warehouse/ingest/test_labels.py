@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from tests.warehouse.ingest.conftest import assert_consistent, doc_id, write_jsonl
 from tests.warehouse.ingest.test_formats import essential_web
 from udfs.errors import UsageError
-from udfs.taxonomies import Taxonomies
-from udfs.taxonomy import Taxonomy
-from warehouse.ingest import Options, find_inputs
-from warehouse.ingest.label_tables import LabelFileError
-from warehouse.ingest.labels import LabelsReport, StrictLabelsError, ingest_labels
-from warehouse.ingest.outside import outside
-from warehouse.labelers import labelers
-from warehouse.lake import Lake
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from udfs.labels.taxonomies.taxonomy import Taxonomy
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.labels.external_labeler import outside
+from warehouse.ingest.labels.label_files import LabelsReport, StrictLabelsError, ingest_labels
+from warehouse.ingest.labels.label_tables import LabelFileError
+from warehouse.ingest.labels.labelers import labelers
+from warehouse.ingest.records import Options
+from warehouse.lake.lake import Lake
 
 SEEDS = Path(__file__).resolve().parents[3] / "sql" / "seeds"
 EAI = Taxonomies(SEEDS).get("eai")
@@ -293,7 +294,7 @@ def test_real_documents_get_the_domains_that_are_known(
 
 
 def test_labelers_are_counted_by_their_answers(give: Give, lake: Lake) -> None:
-    from udfs.catalogue import Catalogue
+    from udfs.labels.labelers.labeler_registry import Catalogue
 
     give("l.csv", f"doc_id,document_type_v1\n{doc_id('a')},3\n{doc_id('b')},99\n")
     known = {each.name: each for each in labelers(lake, Catalogue(SEEDS))}

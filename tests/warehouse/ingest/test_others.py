@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from tests.warehouse.ingest.conftest import assert_consistent, write_jsonl
-from udfs import tokenizer
-from warehouse.cli import cli
-from warehouse.lake import Lake
+from udfs.tokens import tokenizer
+from warehouse.cli.main import cli
+from warehouse.lake.lake import Lake
 
 TEXTS = [f"book {number}: a chapter about shards, samples and streams — naïve, and long enough" for number in range(30)]
 

@@ -19,20 +19,22 @@ import pytest
 
 from tests.warehouse.ingest.conftest import assert_consistent, doc_id, write_jsonl
 from udfs.errors import UsageError
-from warehouse.ingest import Options, find_inputs, ingest, run
-from warehouse.ingest.records import StrictError
-from warehouse.lake import Lake
+from warehouse.ingest import run
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.records import Options, StrictError
+from warehouse.ingest.run import ingest
+from warehouse.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[3]
-CUVEE = [sys.executable, "-c", "from warehouse.cli import main; main()"]
+CUVEE = [sys.executable, "-c", "from warehouse.cli.main import main; main()"]
 
 #: Ingest with small units, so that a run has many commits.
 INGEST = """
 import sys
 from pathlib import Path
-from warehouse.ingest import Options, find_inputs, ingest, run
+from warehouse.ingest.records import Options; from warehouse.ingest.inputs import find_inputs; from warehouse.ingest.run import ingest; from warehouse.ingest import run
 from warehouse.ingest.records import StrictError
-from warehouse.lake import Lake
+from warehouse.lake.lake import Lake
 run.UNIT_FILES, run.SMALL = 3, 100_000
 ingest(Lake.open(Path(sys.argv[1])), find_inputs(sys.argv[2:]), Options())
 """
@@ -235,7 +237,7 @@ def test_the_command_says_what_it_did(tmp_path):
 #: The command, and then the most memory that its process ever had, in kB. (ru_maxrss counts the parent's, too.)
 MEASURED = """
 from pathlib import Path
-from warehouse.cli import main
+from warehouse.cli.main import main
 try:
     main()
 finally:

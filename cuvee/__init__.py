@@ -1,0 +1,1 @@
+"""The public face of Cuvée: a few names over its packages."""

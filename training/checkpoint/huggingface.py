@@ -1,0 +1,224 @@
+"""A checkpoint as a folder that transformers loads.
+
+It holds model.safetensors, config.json, the tokenizer's files, and a model card, README.md: recipe, mixture and its
+fingerprint, held-out losses.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.recipe.exports import stages_of
+from udfs.errors import CuveeError, UsageError
+from warehouse.lake.lake import Lake
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+MASK_TOKEN = "<|mask|>"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written."""
+
+    folder: Path
+    run_id: str
+    batch: int
+    tokens: int
+    parameters: int
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What the lake knows of the export that a run read."""
+
+    name: str
+    fingerprint: str
+    export_id: str
+    snapshot_id: int
+    tokenizer: str
+    manifest: Mapping[str, Any]
+
+
+def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, with_head: bool = True) -> Exported:
+    """Write the checkpoint ``source``, or the last one of the run folder ``source``, to ``out``.
+
+    ``out`` is complete or not there. Raises UsageError if there is no checkpoint, ``out`` exists, or the lake does not
+    know the run's export; CuveeError if its tokenizer or the training libraries are missing.
+    """
+    if missing := [name for name in ("torch", "transformers", "composer") if find_spec(name) is None]:
+        raise CuveeError(f"training needs {', '.join(missing)}", hint="pip install 'cuvee[train]'")
+    checkpoint, run = _checkpoint(source)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists", hint="name a folder that does not")
+    card = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    mixtures = [_mixture(lake, stage) for stage in stages_of(card["identity"])]
+
+    from training.checkpoint.quiet import silence
+
+    silence()
+    aside = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        whole = _model(run, checkpoint, card["identity"]["model"]["kind"])
+        model: Any = whole if with_head else whole.base_model
+        model.save_pretrained(aside, safe_serialization=True)
+        if with_tokenizer:
+            _tokenizer(lake, mixtures[0], card["identity"], model).save_pretrained(aside)
+        batch = int(checkpoint.stem.removeprefix("ba"))
+        exported = Exported(
+            folder=out,
+            run_id=card["run_id"],
+            batch=batch,
+            tokens=batch * card["identity"]["batch_tokens"],
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            architecture=type(model).__name__,
+        )
+        (aside / "README.md").write_text(_card(exported, card["identity"], mixtures, lake), encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return exported
+
+
+def _checkpoint(source: Path) -> tuple[Path, Path]:
+    """The checkpoint and its run's folder."""
+    run = source if source.is_dir() else source.parent.parent
+    found = sorted((source / "checkpoints").glob("ba*.pt"))[-1:] if source.is_dir() else [source]
+    if not found or not found[0].is_file():
+        raise UsageError(
+            f"no checkpoint in {source}", hint="name a run's folder, runs/RECIPE/ARM-SEED, or one of its .pt"
+        )
+    for needed in ("run.json", "model/config.json"):
+        if not (run / needed).is_file():
+            raise UsageError(f"{run} is no run's folder: it has no {needed}")
+    return found[0], run
+
+
+def _mixture(lake: Lake, stage: Mapping[str, Any]) -> Mixture:
+    row = (
+        lake.reader()
+        .execute(
+            "select mixture, fingerprint, export_id, snapshot_id, tokenizer, manifest from exports.exports"
+            " where export_id = ?",
+            [stage["export"]],
+        )
+        .fetchone()
+    )
+    if row is None:
+        raise UsageError(f"this lake does not know the export {stage['export']} of {stage['mixture']}")
+    name, fingerprint, export_id, snapshot_id, tokenizer, manifest = row
+    return Mixture(name, fingerprint, export_id, snapshot_id, tokenizer, json.loads(manifest))
+
+
+def _model(run: Path, checkpoint: Path, kind: str) -> PreTrainedModel:
+    import torch
+    import transformers
+
+    from training.checkpoint.models import keep_window
+
+    configuration = keep_window(transformers.AutoConfig.from_pretrained(run / "model", local_files_only=True))
+    loader: Any = transformers.AutoModelForCausalLM if kind == "decoder" else transformers.AutoModelForMaskedLM
+    model: PreTrainedModel = loader.from_config(configuration)
+    state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)["state"]["model"]  # our own file
+    model.load_state_dict({name.removeprefix("scorer.model."): tensor for name, tensor in state.items()})
+    return model
+
+
+def _tokenizer(
+    lake: Lake, mixture: Mixture, identity: Mapping[str, Any], model: PreTrainedModel
+) -> PreTrainedTokenizerFast:
+    """The tokenizer that the run's samples were made with, and the mask token of a masked model."""
+    import transformers
+
+    from udfs.tokens.tokenizer import load
+
+    ours = load(lake.root / "tokenizers" / mixture.tokenizer)
+    if ours.fingerprint != mixture.manifest.get("tokenizer_fingerprint"):
+        raise UsageError(
+            f"the lake's tokenizer {mixture.tokenizer} is another one than {mixture.name} was exported with",
+            hint="--without-tokenizer writes the model alone",
+        )
+    longest = getattr(model.config, "max_position_embeddings", None)
+    make: Callable[..., PreTrainedTokenizerFast] = transformers.PreTrainedTokenizerFast
+    tokenizer = make(
+        tokenizer_file=str(ours.path),
+        bos_token=ours.end_token,
+        eos_token=ours.end_token,
+        pad_token=ours.end_token,
+        model_input_names=["input_ids", "attention_mask"],
+        **({"model_max_length": longest} if longest else {}),
+    )
+    if identity["model"]["kind"] == "encoder":
+        mask = identity["objective"]["mask_token"]
+        known = mask is not None and mask < ours.vocab_size
+        tokenizer.add_special_tokens({"mask_token": tokenizer.convert_ids_to_tokens(mask) if known else MASK_TOKEN})
+    return tokenizer
+
+
+def _card(exported: Exported, identity: Mapping[str, Any], mixtures: Sequence[Mixture], lake: Lake) -> str:
+    reader = lake.reader()
+    losses = reader.execute(
+        "select component, arg_max(value, batch) from runs.metrics where run_id = ? and name = 'held_out/loss'"
+        " and batch <= ? group by component order by component",
+        [exported.run_id, exported.batch],
+    ).fetchall()
+    recorded = reader.execute("select recipe from runs.runs where run_id = ?", [exported.run_id]).fetchone()
+    auto, task = ("AutoModel", "feature-extraction")
+    if exported.architecture.endswith("ForCausalLM"):
+        auto, task = ("AutoModelForCausalLM", "text-generation")
+    elif exported.architecture.endswith("ForMaskedLM"):
+        auto, task = ("AutoModelForMaskedLM", "fill-mask")
+    facts = {
+        "architecture": f"{exported.architecture}, {exported.parameters:,} parameters",
+        "run": exported.run_id,
+        "recipe": recorded[0] if recorded else "not recorded: the run had not ended",
+        "arm, seed": f"{identity['arm']}, {identity['seed']}",
+        "started from": identity["parent"] or _origin(identity["model"]),
+        "checkpoint": f"after batch {exported.batch:,}, {exported.tokens:,} tokens of this run",
+        "mixture": ", ".join(mixture.name for mixture in mixtures),
+        "mixture fingerprint": ", ".join(mixture.fingerprint for mixture in mixtures),
+        "export": ", ".join(mixture.export_id for mixture in mixtures),
+        "lake snapshot": ", ".join(str(mixture.snapshot_id) for mixture in mixtures),
+        "tokenizer": mixtures[0].tokenizer,
+    }
+    parts = [
+        f"---\nlibrary_name: transformers\npipeline_tag: {task}\n---",
+        f"# {exported.run_id}",
+        _table(("what", "value"), facts.items()),
+        f"```python\nfrom transformers import AutoTokenizer, {auto}\n\n"
+        f'model = {auto}.from_pretrained("{exported.folder.name}")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("{exported.folder.name}")\n```',
+    ]
+    for mixture in mixtures:
+        if components := mixture.manifest.get("components"):
+            shares = [
+                (name, f"{one['documents']:,}", f"{one['exported_tokens']:,}", f"{one['share']:.4f}")
+                for name, one in components.items()
+            ]
+            title = "## Mixture" if len(mixtures) == 1 else f"## Mixture {mixture.name}"
+            parts += [title, _table(("component", "documents", "tokens", "share"), shares)]
+    if losses:
+        rows = [(component, f"{loss:.4f}") for component, loss in losses]
+        parts += ["## Held-out loss, nats per predicted token", _table(("component", "loss"), rows)]
+    parts += ["## Settings", f"```json\n{json.dumps(identity, indent=2, sort_keys=True)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _origin(model: Mapping[str, Any]) -> str:
+    return model["folder"] if model["folder"] and not model["fresh"] else "fresh weights"
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [columns, tuple("---" for _ in columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,1 @@
+"""The commands anneal, checkpoint and distil."""

@@ -1,0 +1,229 @@
+"""Training objectives: a transformers model as Composer trains and evaluates it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from composer.core import Callback, State
+from composer.loggers import Logger
+from composer.models import ComposerModel
+from composer.utils import dist
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import Metric
+from transformers import ModernBertDecoderForCausalLM, ModernBertForMaskedLM, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from training.checkpoint.models import mask_token
+from training.recipe.recipe import Recipe
+from training.run.boundaries import check, hidden_states, logits
+from training.run.losses import linear_cross_entropy
+from training.run.masking import IGNORED, Masking, mask
+
+Batch = dict[str, Tensor]
+
+#: Draws the masks of held-out samples, whatever the run's own seed.
+EVALUATION_SEED = 2**32
+
+
+class HeldOutLoss(Metric):
+    """Mean loss per predicted token, in nats; the mean over all tokens, not of the batches' means."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss: Tensor
+        self.predictions: Tensor
+        self.add_state("loss", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("predictions", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, predictions: int) -> None:
+        """Add the summed loss of some predictions."""
+        self.loss += loss.double()
+        self.predictions += predictions
+
+    def compute(self) -> Tensor:
+        """The mean so far."""
+        return self.loss / self.predictions
+
+
+class HeldOutAccuracy(HeldOutLoss):
+    """The share of predictions that were right: the mean over all tokens of 1 or 0 in place of a loss."""
+
+
+class Scorer(nn.Module):
+    """A transformers model with its loss in one forward, around which FSDP can gather the weights of both.
+
+    ``end_of_text`` is what keeps packed documents apart (see training.run.boundaries), None if they may mix.
+    """
+
+    def __init__(self, model: PreTrainedModel, end_of_text: int | None) -> None:
+        super().__init__()
+        self.model = model
+        self._end_of_text = end_of_text
+
+    def forward(self, inputs: Tensor, targets: Tensor, hits: Tensor | None = None) -> Tensor:
+        """Sum of the losses in nats of ``inputs`` against ``targets``, both (sequences, length).
+
+        ``hits`` is increased by how many targets were thought the likeliest.
+
+        ModernBERT's logits are never held all at once; other models' are, since what they do between hidden states and
+        logits is their own (scaling, capping).
+        """
+        whole: Any = self.model
+        targets = targets.flatten()
+        places = torch.nonzero(targets != IGNORED)[:, 0]
+        targets = targets[places]
+        if isinstance(self.model, (ModernBertForMaskedLM, ModernBertDecoderForCausalLM)):
+            head = whole.head if isinstance(self.model, ModernBertForMaskedLM) else whole.lm_head
+            hidden = hidden_states(self.model, inputs, self._end_of_text).flatten(0, 1)[places]
+            return linear_cross_entropy(head(hidden), whole.decoder.weight, whole.decoder.bias, targets, hits)
+        chosen = logits(self.model, inputs, self._end_of_text).flatten(0, 1)[places]
+        if hits is not None:
+            hits += (chosen.argmax(1) == targets).sum()
+        return functional.cross_entropy(chosen.float(), targets, reduction="sum")
+
+
+class LanguageModel(ComposerModel):
+    """A causal or masked model. A batch has ``input_ids`` and ``sample_ids``; ``prepare`` adds the rest.
+
+    ``inputs`` and ``targets`` are (sequences, length); the target of a position is what its logits should predict, or
+    ``IGNORED``. ``per_sequence`` (sequences) is how many predictions a sequence has, on average over the whole batch on
+    all ranks: losses are divided by it, so that however the batch is cut, each prediction weighs the same.
+    """
+
+    def __init__(self, model: PreTrainedModel, end_of_text: int | None = None) -> None:
+        super().__init__()
+        self.scorer = Scorer(model, end_of_text)
+        self._end_of_text = end_of_text
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The transformers model."""
+        return self.scorer.model
+
+    def fsdp_wrap_fn(self, module: nn.Module) -> bool:
+        """Which parts Composer's FSDP gathers one at a time: transformers' layers."""
+        return isinstance(module, GradientCheckpointingLayer)
+
+    def examples(self, batch: Batch, step: int | None) -> tuple[Tensor, Tensor]:
+        """Inputs and targets. ``step`` is the batch's number in training, None in evaluation."""
+        raise NotImplementedError
+
+    def prepare(self, batch: Batch, step: int | None) -> Batch:
+        """The batch with inputs, targets and ``per_sequence``. No document is asked for the next one's first token."""
+        inputs, targets = self.examples(batch, step)
+        if self._end_of_text is not None:
+            targets = targets.masked_fill(inputs == self._end_of_text, IGNORED)
+        counts = torch.stack([(targets != IGNORED).sum(), torch.tensor(len(inputs), device=inputs.device)])
+        if step is not None:
+            dist.all_reduce(counts)
+        mean = (counts[0] / counts[1]).clamp(min=1 / len(inputs))  # nothing to predict at all: the loss is 0, not NaN
+        return {**batch, "inputs": inputs, "targets": targets, "per_sequence": mean.expand(len(inputs))}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Sum of the losses of a batch, in nats."""
+        batch = self._prepared(batch)
+        loss: Tensor = self.scorer(batch["inputs"], batch["targets"])
+        return loss
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean loss per predicted token."""
+        batch = self._prepared(batch)
+        return outputs / (len(batch["inputs"]) * batch["per_sequence"][0])
+
+    def eval_forward(self, batch: Batch, outputs: Tensor | None = None) -> Tensor:
+        """What ``update_metric`` reads: the summed loss, and how many predictions were right."""
+        if outputs is not None:
+            return outputs
+        batch = self._prepared(batch)
+        hits = torch.zeros((), dtype=torch.int64, device=batch["inputs"].device)
+        loss = self.scorer(batch["inputs"], batch["targets"], hits)
+        return torch.stack([loss.double(), hits.double()])
+
+    def get_metrics(self, is_train: bool) -> dict[str, Metric]:
+        """Held-out loss and accuracy; the training loss is logged by the trainer itself."""
+        return {} if is_train else {"loss": HeldOutLoss(), "accuracy": HeldOutAccuracy()}
+
+    def update_metric(self, batch: Batch, outputs: Any, metric: Metric) -> None:
+        """Add a batch to a metric."""
+        which = 1 if isinstance(metric, HeldOutAccuracy) else 0
+        metric.update(outputs[which], int((self._prepared(batch)["targets"] != IGNORED).sum()))
+
+    def _prepared(self, batch: Batch) -> Batch:
+        if "targets" not in batch:
+            batch.update(self.prepare(batch, None))
+        return batch
+
+
+class CausalLanguageModel(LanguageModel):
+    """Predict each token of a packed sequence from those before it."""
+
+    def examples(self, batch: Batch, step: int | None) -> tuple[Tensor, Tensor]:
+        """Every position predicts the next token, the last one nothing."""
+        return batch["input_ids"], _next(batch["input_ids"])
+
+
+class MaskedLanguageModel(LanguageModel):
+    """Guess masked tokens, each from its own position or, with ``shifted``, from the one before.
+
+    Shifted, a document's first token is never guessed. Masks depend on seed, sample and step; evaluation draws them
+    from the samples alone, so that all runs are measured on the same.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        masking: Masking,
+        *,
+        seed: int,
+        shifted: bool = False,
+        end_of_text: int | None = None,
+    ) -> None:
+        super().__init__(model, end_of_text)
+        self._masking = masking
+        self._seed = seed
+        self._shifted = shifted
+
+    def examples(self, batch: Batch, step: int | None) -> tuple[Tensor, Tensor]:
+        """Draw the masks."""
+        tokens = batch["input_ids"]
+        seed, place = (EVALUATION_SEED, 0) if step is None else (self._seed, step)
+        drawn = mask(tokens.cpu().numpy(), batch["sample_ids"].cpu().numpy(), self._masking, seed=seed, step=place)
+        inputs, targets = (torch.from_numpy(one).to(tokens.device) for one in drawn)
+        return inputs, _next(targets) if self._shifted else targets
+
+
+def _next(tokens: Tensor) -> Tensor:
+    return torch.cat([tokens[:, 1:], torch.full_like(tokens[:, :1], IGNORED)], dim=1)
+
+
+class Preparation(Callback):
+    """Prepares every training batch as a whole, before it is cut into microbatches."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+
+    def after_dataloader(self, state: State, logger: Logger) -> None:
+        """Draw what depends on the number of the batch."""
+        state.batch = self._model.prepare(state.batch, int(state.timestamp.batch))
+
+
+def objective(model: PreTrainedModel, recipe: Recipe, vocabulary: int, end_of_text: int, seed: int) -> LanguageModel:
+    """A model under the recipe's objective. ``vocabulary`` is the tokenizer's size, ``seed`` draws the masks.
+
+    Raises UsageError if documents are to be kept apart and the model cannot.
+    """
+    token = mask_token(recipe, vocabulary)
+    apart = end_of_text if recipe.boundaries else None
+    if apart is not None and recipe.model.folder is not None:
+        check(model, apart)
+    if token is None:
+        return CausalLanguageModel(model, apart)
+    settings = recipe.objective
+    special = tuple(sorted({end_of_text, token, *settings.special_tokens}))
+    masking = Masking(settings.rate, token, special, vocabulary, settings.corruption)
+    shifted = recipe.learns == "masked_next_token"
+    return MaskedLanguageModel(model, masking, seed=seed, shifted=shifted, end_of_text=apart)

@@ -1,0 +1,245 @@
+"""What a recipe would train: tokens, steps, epochs per component, FLOPs, memory, time, rates. Nothing runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from training.checkpoint.init_checkpoint import Origin
+from training.checkpoint.models import Parameters, count, model_vocabulary
+from training.recipe.exports import Export, share
+from training.recipe.recipe import Recipe
+from training.sweep.anneal import Run, curve, origin_rate, readings, trunk_rate
+from warehouse.lake.lake import Lake
+
+#: Tokens per parameter at which Hoffmann et al. 2022 (arXiv 2203.15556) find compute spent best.
+CHINCHILLA = 20
+
+#: Activations of a layer in bytes per token and hidden unit, in 16 bits, without attention scores: Korthikanti et al.
+#: 2022 (arXiv 2205.05198), equation 1, for an MLP of four times the width. An estimate, until a run was measured.
+ACTIVATION_BYTES = 34
+
+#: What an optimizer keeps beside weights and gradients, in bytes per parameter: moments in fp32.
+_MOMENTS = {"decoupled_adamw": 8, "stable_adamw": 8, "lionw": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One run. FLOPs are 6 N D, N with and without the embeddings. ``seconds`` is None before anything was measured."""
+
+    run: str
+    mixture: str
+    tokens: int
+    steps: int
+    passes: float
+    flops: float
+    flops_without_embeddings: float
+    seconds: float | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedComponent:
+    """What one arm (or the trunk) reads of one component; ``epochs`` counts how often each of its samples is seen."""
+
+    arm: str
+    component: str
+    share: float
+    tokens: int
+    epochs: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCurve:
+    """The learning rates of the trunk or of an anneal, at 101 places: ``points`` are (tokens, rate).
+
+    ``source`` says where the first rate of an anneal is from: a checkpoint or, before there is one, the recipe's
+    schedule.
+    """
+
+    run: str
+    source: Literal["recipe", "checkpoint"]
+    points: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What an earlier run measured: the same model, batch and precision, or else scaled by FLOPs per token."""
+
+    run: str
+    same: bool
+    tokens_per_second: float
+    peak_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A whole sweep beside full runs: each arm trained from the beginning. FLOPs are 6 N D with embeddings.
+
+    ``tokens_per_parameter`` is of one arm with what came before it, beside Chinchilla's 20.
+    """
+
+    tokens: int
+    flops: float
+    flops_without_embeddings: float
+    full_runs_tokens: int
+    full_runs_flops: float
+    saving: float
+    tokens_per_parameter: float
+    chinchilla_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything ``--plan`` prints. ``memory`` is in bytes, None where nobody can tell."""
+
+    curves: tuple[PlannedCurve, ...]
+    parameters: Parameters
+    runs: tuple[PlannedRun, ...]
+    components: tuple[PlannedComponent, ...]
+    cost: Cost
+    memory: float | None
+    speed: Speed | None
+
+
+def plan(
+    recipe: Recipe,
+    sweep: Sequence[Run],
+    exports: Mapping[str, Export],
+    origin: Origin | None,
+    lake: Lake,
+    done: set[str],
+    folder: Path,
+) -> Plan:
+    """Work out the plan of a sweep, of which the runs ``done`` are in the lake and the rest will be in ``folder``.
+
+    Raises UsageError where the schedules make no sense (see training.recipe.schedules).
+    """
+    parameters = count(recipe.model, model_vocabulary(recipe, exports[recipe.evaluation.mixture].vocabulary))
+    speed = measured(lake, recipe, parameters)
+    planned = tuple(
+        PlannedRun(
+            run=run.label,
+            mixture=run.mixture,
+            tokens=run.tokens,
+            steps=run.steps,
+            passes=_passes(run, recipe, exports),
+            flops=parameters.flops(run.tokens, embeddings=True),
+            flops_without_embeddings=parameters.flops(run.tokens, embeddings=False),
+            seconds=run.tokens / speed.tokens_per_second if speed else None,
+            status="done" if run.run_id in done else "to train",
+        )
+        for run in sweep
+    )
+    return Plan(
+        curves=tuple(_curves(recipe, sweep, exports, origin, folder)),
+        parameters=parameters,
+        runs=planned,
+        components=tuple(_components(sweep, exports)),
+        cost=cost(recipe, sweep, parameters, origin),
+        memory=speed.peak_bytes if speed and speed.same else _memory(recipe, exports, parameters),
+        speed=speed,
+    )
+
+
+def cost(recipe: Recipe, sweep: Sequence[Run], parameters: Parameters, origin: Origin | None) -> Cost:
+    """What a sweep costs beside full runs. What came before its ``origin`` counts for the full runs alone."""
+    tokens = sum(run.tokens for run in sweep)
+    before = origin.tokens if origin else 0
+    arms = [run for run in sweep if run.variant] or list(sweep)
+    full = sum(before + run.start * recipe.batch_tokens + run.tokens for run in arms)
+    longest = max(before + run.start * recipe.batch_tokens + run.tokens for run in arms)
+    return Cost(
+        tokens=tokens,
+        flops=parameters.flops(tokens, embeddings=True),
+        flops_without_embeddings=parameters.flops(tokens, embeddings=False),
+        full_runs_tokens=full,
+        full_runs_flops=parameters.flops(full, embeddings=True),
+        saving=full / tokens,
+        tokens_per_parameter=longest / parameters.total,
+        chinchilla_tokens=CHINCHILLA * parameters.total,
+    )
+
+
+def measured(lake: Lake, recipe: Recipe, parameters: Parameters) -> Speed | None:
+    """The latest measured run of the same model, batch and precision; else the latest of the precision, scaled."""
+    rows = (
+        lake.reader()
+        .execute(
+            "select r.run_id, r.config, max(m.value) filter (m.name = 'speed/tokens_per_second'),"
+            " max(m.value) filter (m.name = 'speed/peak_bytes')"
+            " from runs.runs as r join runs.metrics as m using (run_id) where m.name like 'speed/%'"
+            " group by r.run_id, r.config, r.finished_at order by r.finished_at desc"
+        )
+        .fetchall()
+    )
+    other: Speed | None = None
+    for run_id, text, rate, peak in rows:
+        config = json.loads(text)
+        if config["precision"] != recipe.precision or not config.get("parameters"):
+            continue
+        if (config["parameters"], config["batch_tokens"], config["microbatch"]) == (
+            parameters.total,
+            recipe.batch_tokens,
+            recipe.microbatch,
+        ):
+            return Speed(run_id, True, rate, peak)
+        other = other or Speed(run_id, False, rate * config["parameters"] / parameters.total, peak)
+    return other
+
+
+def _memory(recipe: Recipe, exports: Mapping[str, Export], parameters: Parameters) -> float | None:
+    """Weights, gradients, moments and one microbatch's activations."""
+    if recipe.model.folder is not None:
+        return None
+    sizes = recipe.model.sizes()
+    length = next(iter(exports.values())).sequence_length
+    tokens = (recipe.microbatch or recipe.batch_tokens // length) * length
+    width = ACTIVATION_BYTES * (2 if recipe.precision == "fp32" else 1)
+    return float(
+        parameters.total * (8 + _MOMENTS[recipe.optimizer.name]) + width * tokens * sizes.hidden * sizes.layers
+    )
+
+
+def _curves(
+    recipe: Recipe, sweep: Sequence[Run], exports: Mapping[str, Export], origin: Origin | None, folder: Path
+) -> Iterator[PlannedCurve]:
+    """The trunk's, and one per window and learning rate: arms of the same have the same. None without a rate."""
+    first: dict[object, Run] = {}
+    for run in sweep:
+        first.setdefault(run.variant.group if run.variant else None, run)
+    for run in first.values():
+        current = None
+        if run.variant:
+            current = trunk_rate(run, sweep, folder) if recipe.trunk else origin_rate(origin)
+            if current is None and recipe.trunk is None:
+                continue
+        rate = curve(recipe, run, exports, current)
+        places = [run.tokens * part // 100 for part in range(101)]
+        name = "anneal" + run.variant.label.removeprefix(run.variant.arm) if run.variant else "trunk"
+        yield PlannedCurve(
+            name, "recipe" if current is None else "checkpoint", tuple((place, rate(place)) for place in places)
+        )
+
+
+def _components(sweep: Sequence[Run], exports: Mapping[str, Export]) -> Iterator[PlannedComponent]:
+    first: dict[str, Run] = {}
+    for run in sweep:
+        first.setdefault(run.variant.label if run.variant else run.arm, run)
+    for label, run in first.items():
+        read = readings(run, exports)
+        for component in dict.fromkeys(name for one in read for name in one.export.components):
+            part = share(read, component)
+            tokens = run.tokens * part
+            # Stages may hold the same samples, or others: as if each had the component's of the one that has most.
+            distinct = max(one.export.distinct_samples(component) * one.export.sequence_length for one in read)
+            yield PlannedComponent(label, component, part, round(tokens), tokens / distinct)
+
+
+def _passes(run: Run, recipe: Recipe, exports: Mapping[str, Export]) -> float:
+    """How often a run goes through an export; of its stages the one that is gone through most."""
+    each = ((one.steps, one.export) for one in readings(run, exports))
+    return max(steps * recipe.batch_tokens / (export.samples() * export.sequence_length) for steps, export in each)

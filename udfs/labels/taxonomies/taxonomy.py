@@ -1,0 +1,248 @@
+"""Taxonomies: categories, each with a fixed set of labels, read from the seeds that SQL reads too.
+
+Here is what a taxonomy is, and how ``eai`` is read; ``udfs.labels.taxonomies.taxonomies`` reads those that users add. ``taxonomy.csv``
+has one row per label of eai (category, code, label, description, example), in a category's order. The Free Decimal
+Correspondence (FDC), a hierarchy, has its classes in ``fdc.csv``: the same columns, with level and parent in place of
+category.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from udfs.errors import CuveeError, Location, UsageError, did_you_mean
+from udfs.expensive import fingerprint
+
+#: The code of an explicit abstention, in every category. It is not one of a category's labels.
+ABSTAIN = "-1"
+
+#: The category whose labels are FDC classes.
+FDC = "free_decimal_correspondence"
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FDC_CODE = re.compile(r"\d{1,3}|\d{3}\.\d+", re.ASCII)
+
+#: Decimals that a labeler may give a class of FDC. The deepest code seen in published rows has seven; a model that
+#: repeats a digit without end gives hundreds.
+DECIMALS = 12
+
+#: What a decimal code is, as a regular expression.
+DECIMAL_CODE = rf"[0-9]{{3}}(?:\.[0-9]{{1,{DECIMALS}}})?"
+_DECIMAL = re.compile(DECIMAL_CODE)
+
+
+class TaxonomyError(CuveeError):
+    """A taxonomy's file is missing or says something that cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label of a category.
+
+    ``description`` says what documents it is for, ``example`` is what such a document may read like; labelers work
+    with these. ``level`` and ``parent`` place a label in a hierarchy; a flat category has level 1 only. ``prefixes``
+    are the FDC codes whose documents the label is for, where it is defined by them.
+    """
+
+    code: str
+    label: str
+    description: str = ""
+    example: str = ""
+    level: int = 1
+    parent: str | None = None
+    prefixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Category:
+    """A fixed set of labels of which a document gets one primary and at most one secondary.
+
+    ``decimal`` is FDC's rule: a code is three digits and as many decimals as the labeler likes (up to ``DECIMALS``).
+    ``abstains`` says whether a labeler may answer ``-1``. ``allowed`` restricts the codes a labeler may give to whole
+    numbers from a lowest to a highest; other labels still name codes that are there already.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+    title: str = ""
+    description: str = ""
+    decimal: bool = False
+    abstains: bool = True
+    allowed: tuple[int, int] | None = None
+
+    @cached_property
+    def by_code(self) -> dict[str, Label]:
+        """Labels by code."""
+        return {label.code: label for label in self.labels}
+
+    @cached_property
+    def heading(self) -> str:
+        """The category's name as people write it: its title, or ``document_type_v2`` as Document Type V2."""
+        return self.title or self.name.replace("_", " ").title()
+
+    @cached_property
+    def choices(self) -> tuple[Label, ...]:
+        """The labels a verdict may carry: those with none below them, the named classes of level 3 in FDC."""
+        if self.decimal:
+            return tuple(label for label in self.labels if label.level == 3 and label.label)
+        parents = {label.parent for label in self.labels}
+        leaves = (label for label in self.labels if label.label and label.code not in parents)
+        return tuple(leaf for leaf in leaves if self._in_range(leaf.code))
+
+    def _in_range(self, code: str) -> bool:
+        low, high = self.allowed or (0, 0)
+        return self.allowed is None or (code.isdecimal() and low <= int(code) <= high)
+
+    @cached_property
+    def codes(self) -> frozenset[str]:
+        """The codes a labeler may give; of a decimal category the three digits only."""
+        return frozenset(label.code for label in self.choices)
+
+    def accepts(self, code: str) -> bool:
+        """Whether a labeler may give this code. An abstention is none of the codes.
+
+        >>> subject = Category("subject", (), decimal=True)
+        >>> [subject.accepts(code) for code in ("513.212", "641.563.2", "92", "-1")]
+        [True, False, False, False]
+        """
+        return bool(_DECIMAL.fullmatch(code)) if self.decimal else code in self.codes
+
+    def code(self, label: str) -> str:
+        """The code of a label given by its name, whatever its case, or by its code.
+
+        Where a name is there twice, the higher label of a hierarchy is meant. Raises UsageError with the nearest
+        names, or if unrelated labels share the name.
+        """
+        found = [entry.code for entry in self.labels if entry.label.casefold() == label.casefold()]
+        if not found and label in self.by_code:
+            return label
+        if not found:
+            names = [entry.label for entry in self.labels if entry.label]
+            raise UsageError(f"{self.name} has no label {label!r}", hint=did_you_mean(label, names))
+        if unrelated := [code for code in found if self.by_code[found[0]] not in self.path(code)]:
+            raise UsageError(
+                f"{self.name} has several labels {label!r}", hint=f"name a code: {', '.join([found[0], *unrelated])}"
+            )
+        return found[0]
+
+    def below(self, code: str) -> tuple[str, ...]:
+        """A code and all codes under it, in the taxonomy's order."""
+        return tuple(label.code for label in self.labels if any(above.code == code for above in self.path(label.code)))
+
+    def path(self, code: str) -> tuple[Label, ...]:
+        """The label of a code and those above it, the highest first.
+
+        In FDC a code is as deep as its author liked: ``513.212`` has the labels of ``5``, ``51`` and ``513`` and of
+        the longest decimals that FDC names. A malformed or unknown code has the labels of its known prefixes.
+        """
+        entry = self.by_code.get(code)
+        if entry is None:
+            if not self.decimal:
+                return ()
+            shorter = [code[:end].rstrip(".") for end in range(len(code) - 1, 0, -1)]
+            entry = next((self.by_code[prefix] for prefix in shorter if prefix in self.by_code), None)
+        path: list[Label] = []
+        while entry is not None:
+            path.append(entry)
+            entry = self.by_code.get(entry.parent) if entry.parent else None
+        return tuple(reversed(path))
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """Categories, in the order in which a labeler writes them."""
+
+    name: str
+    categories: tuple[Category, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> Taxonomy:
+        """Read the taxonomy ``eai`` from the seeds in ``folder``. Raises TaxonomyError with file and line."""
+        path = folder / "taxonomy.csv"
+        labels: dict[str, list[Label]] = {}
+        for line, row in rows(path, ("category", "code", "label", "description", "example")):
+            where = Location(str(path), line)
+            name, code = row["category"], row["code"]
+            if not NAME.fullmatch(name):
+                raise TaxonomyError(f"{name!r} is no name of a category", where=where, hint="use a-z, 0-9 and _")
+            if not code or not row["label"]:
+                raise TaxonomyError(f"a label of {name} has no code or no name", where=where)
+            known = labels.setdefault(name, [])
+            if any(code == label.code for label in known):
+                raise TaxonomyError(f"{name} has the code {code} twice", where=where)
+            known.append(Label(code, row["label"], row["description"], row["example"]))
+        if FDC in labels:
+            labels[FDC] = _fdc(folder / "fdc.csv")
+        categories = [
+            Category(name, tuple(label for label in found if label.code != ABSTAIN), decimal=name == FDC)
+            for name, found in labels.items()
+        ]
+        if empty := [category.name for category in categories if not category.labels]:
+            raise TaxonomyError(f"{empty[0]} has no label", where=Location(str(path)))
+        if not categories:
+            raise TaxonomyError("no categories", where=Location(str(path)))
+        return cls("eai", tuple(categories))
+
+    def category(self, name: str) -> Category:
+        """A category by name. Raises UsageError with the nearest names."""
+        for category in self.categories:
+            if category.name == name:
+                return category
+        hint = did_you_mean(name, [category.name for category in self.categories])
+        raise UsageError(f"the taxonomy {self.name} has no category {name!r}", hint=hint)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits over everything a labeler can know of the taxonomy."""
+        labels = [[category.name, [_known(label) for label in category.labels]] for category in self.categories]
+        return fingerprint(self.name, labels)
+
+
+def _known(label: Label) -> tuple[object, ...]:
+    """What a labeler that compares texts can know of a label."""
+    return label.code, label.label, label.description, label.example, label.level, label.parent
+
+
+def _fdc(path: Path) -> list[Label]:
+    """FDC's classes. A class without a label of its own is unassigned, or a ten (``50``) that FDC does not name."""
+    classes: dict[str, Label] = {}
+    for line, row in rows(path, ("code", "level", "parent", "label", "description", "example")):
+        where = Location(str(path), line)
+        code, parent = row["code"], row["parent"] or None
+        if not _FDC_CODE.fullmatch(code):
+            raise TaxonomyError(f"{code!r} is no FDC code", where=where, hint="write 5, 51, 513 or 513.2")
+        if code in classes:
+            raise TaxonomyError(f"the code {code} is there twice", where=where)
+        if parent is not None and parent not in classes:
+            raise TaxonomyError(f"{code} lies under {parent}, which is not above it in the file", where=where)
+        level = len(code.replace(".", ""))
+        if row["level"] != str(level):
+            raise TaxonomyError(f"{code} is of level {level}, not {row['level']!r}", where=where)
+        classes[code] = Label(code, row["label"], row["description"], row["example"], level, parent)
+    if not classes:
+        raise TaxonomyError("no classes", where=Location(str(path)))
+    return list(classes.values())
+
+
+def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file with their line numbers. Every column of ``columns`` is there and holds text."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
+                raise TaxonomyError(f"no column {missing[0]!r}", where=Location(str(path), 1))
+            for row in reader:
+                if None in row or None in row.values():
+                    raise TaxonomyError(
+                        "not as many values as there are columns", where=Location(str(path), reader.line_num)
+                    )
+                yield reader.line_num, row
+    except FileNotFoundError:
+        raise TaxonomyError(f"no file {path}", hint="taxonomies are seeds of the project: sql/seeds") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise TaxonomyError(f"not a CSV file in UTF-8: {error}", where=Location(str(path))) from error

@@ -1,0 +1,162 @@
+"""Word n-grams: what a benchmark item is known by, and their hashes.
+
+An item is known by its runs of 13 words (GPT-3, appendix C; Essential-Web, section A.6). One of 8 to 12 words is known
+by all of them together; a shorter one by nothing, because other texts say the same by chance. A run of numbers alone
+identifies nothing either: every table of the numbers from 1 to 13 would quote it.
+
+Punctuation separates words, but people also delete it, and dumps escape it. An item therefore counts in several
+spellings: as it is, without its apostrophes (``dont``), without any punctuation (``80000`` for ``80,000``), and as JSON
+and HTML write it. All that is paid for when the filter is made; a document is read as it is only.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from udfs.hashing import mixed
+from udfs.text.decontamination_normalization import Words, pieces, words
+
+if TYPE_CHECKING:
+    from udfs.text.decontamination_normalization import Hashes
+
+N = 13
+SHORTEST = 8
+
+#: Changes whenever the same text gets other n-grams.
+VERSION = 1
+
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_APOSTROPHES = "'`´ʹʻʼʽˈ‘’‛′＇"
+
+#: Bytes of a word that its hash reads; of a longer word it reads these and the length.
+_READ = 64
+
+
+class _Deleted(dict[int, int | None]):
+    """A table for ``str.translate`` that deletes what separates words, but not white space."""
+
+    def __missing__(self, code: int) -> int | None:
+        character = chr(code)
+        separates = unicodedata.category(character)[0] in "PSC" and not character.isspace()
+        self[code] = None if separates else code
+        return self[code]
+
+
+_DELETED = _Deleted()
+_UNMARKED = str.maketrans("", "", _APOSTROPHES)
+
+
+def spellings(text: str) -> list[str]:
+    """A text as it is, and as it is found with other punctuation; each once."""
+    escaped = html.escape(text)
+    return list(
+        dict.fromkeys(
+            [
+                text,
+                text.translate(_UNMARKED),
+                text.translate(_DELETED),
+                json.dumps(text),
+                escaped,
+                escaped.replace("&#x27;", "&#39;"),
+            ]
+        )
+    )
+
+
+def ngrams(texts: Sequence[str]) -> list[list[str]]:
+    """What each item is known by: n-grams of words joined by blanks, each once.
+
+    >>> ngrams(["One two three four.", "What's up, doc? One two three four five!"])
+    [[], ['what s up doc one two three four five', 'whats up doc one two three four five']]
+    """
+    spelled = [spellings(text) for text in texts]
+    each = _words_of([spelling for several in spelled for spelling in several])
+    found: list[list[str]] = []
+    for several in spelled:
+        known: dict[str, None] = {}
+        for _ in several:
+            known.update(dict.fromkeys(" ".join(gram) for gram in _grams(next(each))))
+        found.append(list(known))
+    return found
+
+
+def _grams(spelled: Sequence[str]) -> Iterator[Sequence[str]]:
+    if SHORTEST <= len(spelled) < N:
+        yield spelled
+    for start in range(len(spelled) - N + 1):
+        gram = spelled[start : start + N]
+        if not all(word[0] in "0123456789" for word in gram):
+            yield gram
+
+
+def _words_of(texts: list[str]) -> Iterator[list[str]]:
+    for _, content, bounds in pieces(pa.array(texts, pa.large_string()), 1 << 20):
+        found = words(content, bounds)
+        for begin, end in zip(found.first[:-1].tolist(), found.first[1:].tolist(), strict=True):
+            yield found.texts(begin, end)
+
+
+def hashed(found: Words) -> Hashes:
+    """A hash of each word: 64 bits of its bytes and its length."""
+    length = found.ends - found.starts
+    masks = (np.uint64(1) << (np.arange(8, dtype=np.uint64) * np.uint64(8))) - np.uint64(1)
+    masks = np.append(masks, np.uint64(2**64 - 1))
+    # Any eight bytes as a number, wherever they begin.
+    eight: Hashes = np.ndarray(len(found.spelled) - 7, "<u8", found.spelled.data, strides=(1,))
+    hashes = mixed((eight[found.starts] & masks[np.minimum(length, 8)]) + length.view(np.uint64) * _BASE)
+    longer = np.flatnonzero(length > 8)
+    for offset in range(8, _READ, 8):
+        if not len(longer):
+            break
+        left = length[longer] - offset
+        more = eight[found.starts[longer] + offset] & masks[np.minimum(left, 8)]
+        hashes[longer] = mixed(hashes[longer] ^ more, offset)
+        longer = longer[left > 8]
+    return hashes
+
+
+def rolled(hashes: Hashes, n: int) -> Hashes:
+    """A hash of every ``n`` consecutive words, by place: a polynomial in the words' hashes, modulo 2**64.
+
+    Runs of 1, 2, 4, … words are made of two halves each, and those that ``n`` needs are joined: 10 passes for 13.
+    """
+    result: Hashes | None = None
+    run, size, taken, base = hashes, 1, 0, int(_BASE)
+    while True:
+        if n & size:
+            if result is None:
+                result = run
+            else:
+                places = len(hashes) - taken - size + 1
+                result = result[: max(places, 0)] * np.uint64(base) + run[taken : taken + max(places, 0)]
+            taken += size
+        if taken == n:
+            return mixed(result + np.uint64(n)) if result is not None else hashes
+        run = run[: max(len(run) - size, 0)] * np.uint64(base) + run[size:]
+        base = base * base % 2**64
+        size *= 2
+
+
+def gram_hashes(grams: Iterable[str], head: int | None = None) -> dict[int, Hashes]:
+    """The hashes of n-grams as ``ngrams`` gives them, or of their first ``head`` words, by how many words they have."""
+    result = {}
+    for n, some in groupby(sorted(grams, key=_size), _size):
+        column = pa.array(list(some), pa.large_string())
+        parts = []
+        for _, content, bounds in pieces(column, 1 << 20):
+            found = words(content, bounds)
+            parts.append(rolled(hashed(found), head or n)[found.first[:-1]])
+        result[n] = np.concatenate(parts)
+    return result
+
+
+def _size(gram: str) -> int:
+    return gram.count(" ") + 1

@@ -1,0 +1,254 @@
+"""Answer what a query asks of expensive functions, and pay for nothing twice.
+
+The inputs of every call are looked up in the store of its function; what has no answer is streamed through the
+function and committed in portions. Then everything is looked up once more, in a transaction that stays open until
+the query itself has run: the inputs that were checked and the rows that are read are the same snapshot, whatever is
+ingested meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from warehouse.answers import store
+from warehouse.answers.answer_runner import AnswersError, Paying
+from warehouse.answers.call_stats import Tally
+from warehouse.answers.calls import calls
+from warehouse.answers.rewrite import rewrite
+from warehouse.answers.stages import MISSING, Rewritten, Stage
+from warehouse.answers.store import Retry
+from warehouse.build.materialize import contracts
+from warehouse.graph import lineage
+from warehouse.graph.graph import Step
+from warehouse.graph.parsing import SqlError, located
+from warehouse.lake.lake import duckdb_error
+from warehouse.lake.quoting import quote
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from udfs.expensive import ExpensiveFunction
+    from warehouse.graph.loaded_project import Opened
+    from warehouse.project.outcome import Watcher
+
+#: So many answers are read in their store. Of fewer a copy is no burden, and finding the codes takes 10 ms.
+_MANY = 16_384
+
+
+def refuse_in_view(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
+    """A view is read by clients that know nothing of answers. Raises AnswersError."""
+    for call in calls(step, functions):
+        raise AnswersError(
+            f"{call.node.this} cannot be called in a view: who reads the view outside Cuvée has no such function",
+            where=call.where,
+            hint=_hint(step, call.where, "make the model a table: {{ config(materialized='table') }}"),
+        )
+
+
+def refuse_in_test(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
+    """A test looks at what was built; it does not buy answers. Raises AnswersError."""
+    for call in calls(step, functions):
+        raise AnswersError(
+            f"{call.node.this} cannot be called in a test",
+            where=call.where,
+            hint=_hint(step, call.where, "call it in a model, and test the model"),
+        )
+
+
+def _hint(step: Step, where: Any, text: str) -> str:
+    shown = step.excerpt(where)
+    return f"{shown}\n  {text}" if shown else text
+
+
+@contextmanager
+def answered(
+    opened: Opened, step: Step, cursor: duckdb.DuckDBPyConnection, watcher: Watcher, paying: Paying | None = None
+) -> Iterator[Step]:
+    """The step with SQL that DuckDB can run on ``cursor``: all calls are answered and replaced.
+
+    Raises AnswersError if more inputs than the config's ``max_error_share`` (0.05) ended in an error, and
+    LimitReachedError if a limit of the options leaves inputs without an answer.
+    """
+    if not calls(step, opened.functions):
+        yield step
+        return
+    rewritten = rewrite(step, opened.functions, cursor, models(opened), opened.renderer.target.schema)
+    _bind(replace(step, sql=rewritten.sql, lines=()), cursor)
+    if paying is None:
+        with closing(Paying(opened, watcher)) as own:
+            _answer(opened, rewritten, cursor, watcher, own)
+    else:
+        _answer(opened, rewritten, cursor, watcher, paying)
+    try:
+        for stage in rewritten.stages:
+            _check_errors(step, stage, cursor)
+        yield replace(step, sql=rewritten.sql, lines=())
+    except SqlError as error:
+        if MISSING in error.message:
+            raise AnswersError(
+                f"internal error: {error.message}",
+                where=error.where,
+                hint="are the rows the same every time (string_agg needs an ORDER BY)? If so, please report this",
+            ) from error
+        raise
+    finally:
+        with suppress(duckdb_error()):
+            cursor.execute("commit")
+        for stage in rewritten.stages:
+            _drop(stage, cursor)
+            for table in (stage.inputs, stage.missing):
+                cursor.execute(f"drop table if exists {table}")
+
+
+def _bind(step: Step, cursor: duckdb.DuckDBPyConnection) -> None:
+    """Find a wrong column or field, or a broken contract, before an answer is paid for.
+
+    Raises SqlError, ContractError.
+    """
+    try:
+        cursor.execute(f"describe {step.sql}")
+    except duckdb_error() as error:
+        raise located(step, error) from error
+    if promised := contracts.contract(step.node):
+        contracts.agreed(cursor, step, promised)
+
+
+def _answer(
+    opened: Opened, rewritten: Rewritten, cursor: duckdb.DuckDBPyConnection, watcher: Watcher, paying: Paying
+) -> None:
+    """Ask until every input has an answer; leaves a transaction open in which all of them are in their tables."""
+    retry = Retry(opened.options.retry, paying.started) if opened.options.retry else None
+    tallies: dict[int, tuple[Tally, Callable[[Tally], None]]] = {}
+    try:
+        while True:
+            seen = opened.lake.snapshot()
+            cursor.execute("begin transaction")
+            try:
+                stage, missing, inputs = _look_up(rewritten, cursor, retry)
+            except BaseException:
+                cursor.execute("rollback")
+                raise
+            for index, (tally, _) in tallies.items():
+                if stage is None or index != stage.index:
+                    tally.found(0)
+            if stage is None:
+                return
+            cursor.execute("commit")
+            if stage.index not in tallies:
+                tally = paying.tally(stage, inputs, missing)
+                tallies[stage.index] = tally, watcher.answering(tally)
+            tally, show = tallies[stage.index]
+            tally.found(missing)
+            unanswered = store.missing(cursor, stage.inputs, stage.call.function, retry)
+            paying.ask(stage, unanswered, seen, cursor, tally, show)
+    finally:
+        for tally, _ in tallies.values():
+            watcher.answered(tally)
+
+
+def _look_up(
+    rewritten: Rewritten, cursor: duckdb.DuckDBPyConnection, retry: Retry | None
+) -> tuple[Stage | None, int, int]:
+    """Fill the answers' tables, stage by stage; stops at the first stage with inputs that have no answer."""
+    for stage in rewritten.stages:
+        inputs, missing = count_inputs(stage, cursor, retry)
+        if missing:
+            return stage, missing, inputs
+        fill(stage, cursor, many=inputs >= _MANY)
+    return None, 0, 0
+
+
+def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, retry: Retry | None = None) -> tuple[int, int]:
+    """Materialise a stage's distinct inputs and those without an answer; returns how many there are of each."""
+    function = stage.call.function
+    cursor.execute(f"create or replace temp table {stage.inputs} as {stage.keys}")
+    unanswered = store.missing(cursor, stage.inputs, function, retry)
+    cursor.execute(f"create or replace temp table {stage.missing} as {unanswered}")
+    row = cursor.execute(
+        f"select (select count(*) from {stage.inputs}), (select count(*) from {stage.missing})"
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, many: bool = False) -> None:
+    """Give the answers to a stage's inputs as its table, one row per input: of several answers, the latest.
+
+    ``many`` answers are no copy but a view of the store, with codes as an ENUM, in a transaction only: in another one
+    there may be codes that the ENUM does not have.
+    """
+    function, name = stage.call.function, stage.answers
+    _drop(stage, cursor)
+    if not store.exists(cursor, function.store):
+        cursor.execute(stage.create())
+        return  # no input at all, so far
+    answers = (
+        f"from lake.{function.store}"
+        f" where fingerprint = '{function.fingerprint}' and doc_id in (select key from {stage.inputs})"
+    )
+    # Two builds may have answered the same input at once: the store has both, the join must see one.
+    if many and stage.coded and not _any(cursor, f"select doc_id {answers} group by 1 having count(*) > 1"):
+        fields = [f"{quote(column)}.{quote(each)}" for column, names in stage.coded.items() for each in names]
+        listed = ", ".join(f"list(distinct {each})" for each in fields)
+        cursor.execute(
+            f"create temp type {stage.codes} as enum"
+            f" (select distinct code from (select unnest(flatten([{listed}])) as code from lake.{function.store}"
+            f" where fingerprint = '{function.fingerprint}') where code is not null)"
+        )
+        cursor.execute(stage.reading())
+        cursor.execute(
+            f"create temp view {name} as select doc_id as {name}_key, status as {name}_status,"
+            f" cast({stage.value} as {stage.small_type}) as {name}_value {answers}"
+        )
+        stage.is_view = True
+        return
+    cursor.execute(stage.create())
+    cursor.execute(
+        f"insert into {name} select doc_id, status, {stage.value} {answers}"
+        f" qualify row_number() over (partition by doc_id order by labelled_at desc) = 1"
+    )
+
+
+def _any(cursor: duckdb.DuckDBPyConnection, query: str) -> bool:
+    return cursor.execute(f"select 1 from ({query}) limit 1").fetchone() is not None
+
+
+def _drop(stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
+    cursor.execute(f"drop {'view' if stage.is_view else 'table'} if exists {stage.answers}")
+    cursor.execute(f"drop type if exists {stage.codes}")
+    stage.is_view = False
+
+
+def _check_errors(step: Step, stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
+    """Fail if too many answers are errors: NULLs in their place would look like a result."""
+    allowed = float(step.node.config.get("max_error_share", 0.05))
+    row = cursor.execute(
+        f"select count(*) filter ({stage.answers}_status = 'error'), count(*) from {stage.answers}"
+    ).fetchone()
+    errors, total = row if row else (0, 0)
+    if errors <= allowed * total:
+        return
+    function = stage.call.function
+    example = cursor.execute(
+        f"select any_value(raw) from lake.{function.store} where fingerprint = '{function.fingerprint}'"
+        f" and status = 'error' and doc_id in (select {stage.answers}_key from {stage.answers})"
+    ).fetchone()
+    raise AnswersError(
+        f"{errors:,} of {total:,} answers of {stage.call.title} are errors, more than the share of {allowed:g} allowed"
+        + (f"; one of them: {example[0]}" if example and example[0] else ""),
+        where=stage.call.where,
+        hint="ask again with --retry error, or allow more: {{ config(max_error_share=…) }}; such rows are NULL",
+    )
+
+
+def models(opened: Opened) -> lineage.Models:
+    """The syntax tree of the model behind a lake table. Incremental tables hold rows of older queries: not followed."""
+    trees = {
+        step.relation.key: step.tree
+        for step in opened.graph.steps.values()
+        if step.relation is not None and step.tree is not None and step.kind in ("view", "table")
+    }
+    return trees.get

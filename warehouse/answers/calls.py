@@ -1,0 +1,83 @@
+"""Calls of expensive functions in a query: where they are, and what they are bound to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from udfs.errors import CuveeError, Location
+from warehouse.graph.graph import Step
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+    from udfs.expensive import BoundFunction, ExpensiveFunction
+
+
+class CallError(CuveeError):
+    """An expensive function is called in a way, or in a place, that cannot be."""
+
+
+class NotYetError(CuveeError):
+    """What a query reads is not built yet, so its calls cannot be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call in a query: ``node`` is its place in the tree, ``function`` has the constant arguments bound."""
+
+    node: exp.Anonymous
+    name: str
+    options: tuple[str | int | float | bool, ...]
+    function: BoundFunction
+    where: Location
+    title: str
+
+
+def calls(step: Step, functions: Mapping[str, ExpensiveFunction]) -> list[Call]:
+    """The calls of expensive functions in a step's SQL. Raises CallError, or what binding the constants raises."""
+    return list(find(step.tree, step, functions)) if step.tree is not None else []
+
+
+def find(tree: exp.Expr, step: Step, functions: Mapping[str, ExpensiveFunction]) -> Iterator[Call]:
+    from sqlglot import exp
+
+    bound: dict[tuple[Any, ...], BoundFunction] = {}
+    for node in tree.find_all(exp.Anonymous):
+        function = functions.get(str(node.this).lower())
+        if function is None:
+            continue
+        line, column = node.meta.get("line"), node.meta.get("col")
+        where = step.locate(line, column - len(str(node.this)) + 1 if column else None)
+        if not node.expressions:
+            raise CallError(f"{function.name} needs a text", where=where, hint=f"{function.name}(text)")
+        options = tuple(_constant(each, function.name, where) for each in node.expressions[1:])
+        key = (function.name, options)
+        if key not in bound:
+            try:
+                bound[key] = function.bind(options)
+            except CuveeError as error:
+                raise type(error)(error.message, where=error.where or where, hint=error.hint) from error
+        yield Call(node, function.name, options, bound[key], where, f"{function.name}({bound[key].labeler})")
+
+
+def _constant(node: exp.Expr, name: str, where: Location) -> str | int | float | bool:
+    from sqlglot import exp
+
+    if isinstance(node, exp.Boolean):
+        return bool(node.this)
+    if isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal) and not node.this.is_string:
+        value = _constant(node.this, name, where)
+        return -value  # type: ignore[operator]
+    if isinstance(node, exp.RawString):
+        return str(node.this)
+    if isinstance(node, exp.Literal):
+        if node.is_string:
+            return str(node.this)
+        return float(node.this) if any(mark in node.this for mark in ".eE") else int(node.this)
+    raise CallError(
+        f"the options of {name} are constants, not {node.sql('duckdb')}",
+        where=where,
+        hint="write the value itself, or a {{ var('…') }}",
+    )

@@ -1,0 +1,306 @@
+"""What the names in one SELECT mean: which relation has a column, which conditions hold, what a call may read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from udfs.errors import Location
+from warehouse.answers.calls import Call, CallError, NotYetError
+from warehouse.answers.trees import conjuncts, instability, source_names
+from warehouse.graph import lineage
+from warehouse.graph.graph import Step
+from warehouse.lake.quoting import quote
+
+if TYPE_CHECKING:
+    import duckdb
+    from sqlglot import exp
+
+#: Where a document's own text and its key stand.
+DOCUMENTS = "raw.documents"
+
+
+@dataclass(slots=True)
+class Scope:
+    """One SELECT of a step. ``calls`` are the ids of all nodes of the step that call an expensive function."""
+
+    select: exp.Select
+    step: Step
+    cursor: duckdb.DuckDBPyConnection
+    models: lineage.Models
+    schema: str
+    calls: Collection[int]
+    aggregates: frozenset[str]
+    known: dict[str, list[str]] = field(default_factory=dict)
+
+    def check(self, call: Call) -> None:
+        """Raise CallError if no call can stand in this SELECT."""
+        from sqlglot import exp
+
+        cte = self.select.find_ancestor(exp.CTE)
+        while cte is not None:
+            clause = cte.parent
+            if (
+                isinstance(clause, exp.With)
+                and clause.recursive
+                and any(table.name.lower() == cte.alias.lower() for table in cte.this.find_all(exp.Table))
+            ):
+                raise refuse(
+                    self.step, call, "stands in a recursive CTE", "select the value after the recursion, in another CTE"
+                )
+            cte = cte.find_ancestor(exp.CTE)
+        if (self.select.args.get("limit") or self.select.args.get("offset")) and not self.select.args.get("order"):
+            raise refuse(
+                self.step,
+                call,
+                "stands beside a LIMIT without ORDER BY, which gives other rows every time",
+                "choose the rows in a subquery with ORDER BY and LIMIT, and call the function on what it gives",
+            )
+        if any(source.args.get("pivots") for source in lineage.named_sources(self.select).values()):
+            raise refuse(self.step, call, "stands beside a PIVOT", "pivot in a subquery, or call the function in one")
+        if any(
+            isinstance(item, exp.Columns) and not isinstance(item.this, exp.Star)
+            for item in self.select.find_all(exp.Columns)
+        ):
+            raise refuse(self.step, call, "stands beside COLUMNS('…')", "put one of them into a subquery")
+
+    def argument(self, call: Call) -> exp.Expr:
+        """The argument with every column qualified, and names given in the SELECT replaced by what they mean."""
+        from sqlglot import exp
+
+        argument = call.node.expressions[0]
+        if isinstance(argument, exp.Kwarg | exp.PropertyEQ):
+            raise refuse(self.step, call, "takes its text by position", "write the text first, without a name")
+        if argument.find(exp.Query):
+            raise refuse(self.step, call, "has a subquery as its argument", "join the subquery, and use its column")
+        if argument.find(exp.Window) or any(self.is_aggregate(node) for node in argument.walk()):
+            raise refuse(
+                self.step,
+                call,
+                "has an aggregate or a window function as its argument",
+                "compute it in a subquery or CTE, and call the function on its column",
+            )
+        unstable = instability(argument)
+        if unstable:
+            raise refuse(
+                self.step, call, f"has {unstable} as its argument, which is different every time", "use a column"
+            )
+        argument = argument.copy()
+        names = {item.alias.lower(): item.this for item in self.select.expressions if isinstance(item, exp.Alias)}
+        holder = exp.Paren(this=argument)
+        for column in list(holder.find_all(exp.Column)):
+            if column.table or self._owner(column) is not None or column.name.lower() not in names:
+                continue
+            meant = names[column.name.lower()]
+            if meant.find(exp.Query, exp.Window) or any(self.is_aggregate(node) for node in meant.walk()):
+                raise refuse(self.step, call, f"has {column.name} as its argument, which is computed here", "use a CTE")
+            column.replace(meant.copy() if isinstance(meant, exp.Column) else exp.Paren(this=meant.copy()))
+        for column in holder.find_all(exp.Column):
+            if not column.table:
+                owner = self._owner(column)
+                if owner is not None:
+                    column.set("table", exp.to_identifier(owner, quoted=True))
+        qualified: exp.Expr = holder.this
+        return qualified
+
+    def _owner(self, column: exp.Column) -> str | None:
+        """Name of the relation in the FROM that has an unqualified column."""
+        return next((name for name in source_names(self.select) if column.name.lower() in self._columns(name)), None)
+
+    def sides(self, call: Call, argument: exp.Expr) -> list[str]:
+        """Which relations of the FROM supply the argument."""
+        from sqlglot import exp
+
+        names = {name.lower(): name for name in source_names(self.select)}
+        sides: list[str] = []
+        for column in argument.find_all(exp.Column):
+            first = column.parts[0].name.lower() if not column.args.get("db") else column.table.lower()
+            side = names.get(first)
+            if side is None:  # a field of a struct column looks like table.column
+                side = next((name for name in names.values() if first in self._columns(name)), None)
+            if side is None:
+                raise refuse(
+                    self.step,
+                    call,
+                    f"has {column.sql('duckdb')} as its argument, which no relation of this FROM has",
+                    "if it belongs to the query around, call the function there (or in a CTE) and use the value here",
+                )
+            sides.append(side)
+        return list(dict.fromkeys(sides))
+
+    def _columns(self, name: str) -> list[str]:
+        """Columns of one relation of a FROM, lower case, as DuckDB knows them."""
+        from sqlglot import exp
+
+        if name.lower() in self.known:
+            return self.known[name.lower()]
+        sources = lineage.named_sources(self.select)
+        joins = self.select.args.get("joins") or []
+        upto = next((index + 1 for index, join in enumerate(joins) if join.this is sources[name.lower()]), 0)
+        if upto and (joins[upto - 1].kind or "").upper() in ("SEMI", "ANTI"):
+            query = exp.select("*").from_(sources[name.lower()].copy())
+        else:
+            query = exp.Select(
+                expressions=[exp.Column(this=exp.Star(), table=exp.to_identifier(name, quoted=True))],
+                from_=self.select.args["from_"].copy(),
+                joins=[join.copy() for join in joins[:upto]],
+            )
+        self.give_ctes(query)
+        found = [str(row[0]).lower() for row in self.describe(query.sql("duckdb"))]
+        return self.known.setdefault(name.lower(), found)
+
+    def describe(self, sql: str) -> list[tuple[Any, ...]]:
+        """The columns of a query. Raises NotYetError if it reads what is not built, CallError if it is wrong."""
+        import duckdb
+
+        try:
+            return self.cursor.execute(f"describe {sql}").fetchall()
+        except duckdb.CatalogException as error:
+            if "Table with name" not in str(error):
+                raise CallError(str(error).split("\n\n")[0], where=Location(self.step.node.path)) from error
+            raise NotYetError(str(error).split("\n")[0], where=Location(self.step.node.path)) from error
+        except duckdb.Error as error:
+            message = str(error).split("\n\n")[0]
+            raise CallError(message, where=Location(self.step.node.path)) from error
+
+    def conditions(self, sides: Sequence[str]) -> list[exp.Expr]:
+        """The parts of the WHERE that hold on every row it lets through, mention only ``sides``, and call nothing."""
+        from sqlglot import exp
+
+        clause = self.select.args.get("where")
+        if clause is None:
+            return []
+        wanted = {side.lower() for side in sides}
+        every = set(lineage.named_sources(self.select))
+        found = []
+        for part in conjuncts(clause.this):
+            if any(id(node) in self.calls for node in part.find_all(exp.Anonymous)):
+                continue
+            if any(column.parts[0].name.lower().startswith("cuvee_") for column in part.find_all(exp.Column)):
+                continue
+            if part.find(exp.Query):
+                # A subquery may name columns of this SELECT or of those around it: only DuckDB can tell.
+                if not self._closed(part):
+                    continue
+                if wanted != every:
+                    continue
+                found.append(part)
+                continue
+            owners = {self._part_owner(column) for column in part.find_all(exp.Column)}
+            if None not in owners and owners <= wanted:
+                found.append(part)
+        return found
+
+    def _part_owner(self, column: exp.Column) -> str | None:
+        names = lineage.named_sources(self.select)
+        first = column.parts[0].name.lower() if not column.args.get("db") else column.table.lower()
+        if first in names:
+            return first
+        return next((name for name in names if first in self._columns(name)), None)
+
+    def _closed(self, part: exp.Expr) -> bool:
+        """Whether a condition can be asked of this FROM alone."""
+        from sqlglot import exp
+
+        query = exp.Select(
+            expressions=[exp.Literal.number(1)],
+            from_=self.select.args["from_"].copy(),
+            joins=[join.copy() for join in self.select.args.get("joins") or ()],
+            where=exp.Where(this=part.copy()),
+        )
+        self.give_ctes(query)
+        try:
+            self.describe(query.sql("duckdb"))
+        except CallError:
+            return False
+        return True
+
+    def give_ctes(self, query: exp.Select) -> None:
+        """Give ``query`` the CTEs that it uses and that can be seen here."""
+        from sqlglot import exp
+
+        visible: dict[str, exp.CTE] = {}
+        recursive = False
+        inside: exp.Expr | None = None
+        here: exp.Expr | None = self.select
+        layers: list[list[exp.CTE]] = []
+        while here is not None:
+            clause = here.args.get("with_")
+            if isinstance(clause, exp.With):
+                recursive = recursive or bool(clause.recursive)
+                layer = []
+                for cte in clause.expressions:
+                    if cte is inside:
+                        break
+                    layer.append(cte)
+                layers.append(layer)
+            if isinstance(here, exp.CTE):
+                inside = here
+            here = here.parent
+        for layer in reversed(layers):
+            for cte in layer:
+                visible.pop(cte.alias.lower(), None)
+                visible[cte.alias.lower()] = cte
+        used: set[str] = set()
+        stack: list[exp.Expr] = [query]
+        while stack:
+            for table in stack.pop().find_all(exp.Table):
+                name = table.name.lower()
+                if not table.db and name in visible and name not in used:
+                    used.add(name)
+                    stack.append(visible[name])
+        chosen = [cte.copy() for name, cte in visible.items() if name in used]
+        if chosen:
+            query.set("with_", exp.With(expressions=chosen, recursive=recursive))
+
+    def document(self, argument: exp.Expr, sides: Sequence[str]) -> str | None:
+        """The expression for the ``doc_id`` whose text the argument is, if lineage shows that there is one."""
+        from sqlglot import exp
+
+        if not isinstance(argument, exp.Column) or len(sides) != 1:
+            return None
+        text = lineage.origin(argument, self.select, self.models, self.schema)
+        if text is None or (text.table, text.column) != (DOCUMENTS, "text"):
+            return None
+        source = lineage.named_sources(self.select)[sides[0].lower()]
+        for name in self._columns(sides[0]):
+            found = lineage.source_column(source, name, self.models, self.schema)
+            if found is not None and found == lineage.Origin(DOCUMENTS, "doc_id", text.row):
+                return f"{quote(sides[0])}.{quote(name)}"
+        return None
+
+    def qualified(self, node: exp.Expr) -> str:
+        """An expression as text that is equal where the meaning is: every column with its relation, in lower case."""
+        from sqlglot import exp
+
+        holder = exp.Paren(this=node.copy())
+        for column in holder.find_all(exp.Column):
+            if not column.table and (owner := self._owner(column)) is not None:
+                column.set("table", exp.to_identifier(owner, quoted=True))
+            for part in column.parts:
+                part.set("quoted", True)
+        return str(holder.this.sql("duckdb").lower())
+
+    def is_aggregate(self, node: exp.Expr) -> bool:
+        """Whether a node is a call of an aggregate function."""
+        from sqlglot import exp
+
+        if isinstance(node, exp.AggFunc):
+            return True
+        return isinstance(node, exp.Anonymous) and str(node.this).lower() in self.aggregates
+
+    def is_nested(self, node: exp.Expr) -> bool:
+        """Whether a call stands inside another one."""
+        here = node.parent
+        while here is not None and id(here) not in self.calls:
+            here = here.parent
+        return here is not None
+
+
+def refuse(step: Step, call: Call, why: str, instead: str) -> CallError:
+    """The error that says why a call cannot stand where it does, and what to write instead."""
+    shown = step.excerpt(call.where)
+    return CallError(
+        f"{call.node.this} {why}", where=call.where, hint="\n  ".join(part for part in (shown, instead) if part)
+    )

@@ -1,0 +1,1 @@
+"""Commands on labels: label, labels, batch, convert-gguf."""

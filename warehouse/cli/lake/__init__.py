@@ -1,0 +1,1 @@
+"""Commands on the lake: init, lake, ingest, attributes, forget, sql."""

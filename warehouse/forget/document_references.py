@@ -1,0 +1,203 @@
+"""Where documents have left traces: in rows of the lake's tables, in data files of any snapshot, in the shard store.
+
+A row holds a document if a column called ``doc_id``, or with that in its name, says so. In tables without such a
+column, in answers (whose key may be that of a part of a text) and in rejected records, it does if one of its texts
+begins with the document's first ``HEAD`` characters or, where few documents are looked for, holds them or is itself a
+part of the document. Shorter texts than that identify nobody and are not looked for in other values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from warehouse.lake.data_files import DataFile, data_files
+from warehouse.lake.quoting import literal, quote
+
+if TYPE_CHECKING:
+    from warehouse.lake.lake import Lake
+
+HEAD = 32
+#: Of more documents than this, or more characters, only beginnings are compared: each value with each text costs both.
+FEW, FEW_CHARACTERS = 200, 32 << 20
+
+#: Runs a statement; what it returns has ``fetchall`` (a cursor's ``execute``, a commit's ``sql``).
+Ask = Callable[..., Any]
+
+#: Tables that hold ids at most, and must tell afterwards who held what.
+_KEPT = ("cuvee", "exports", "runs")
+
+
+class Texts:
+    """Texts that are looked for in other values."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        known = [text for text in texts if len(text) >= HEAD]
+        few = len(known) <= FEW and sum(map(len, known)) <= FEW_CHARACTERS
+        self._heads = {text[:HEAD] for text in known}
+        self._whole = tuple(known) if few else ()
+        escaped = [json.dumps(head, ensure_ascii=ascii)[1:-1] for head in self._heads for ascii in (True, False)]
+        self._inside = tuple({*self._heads, *escaped}) if few else ()
+
+    def __bool__(self) -> bool:
+        return bool(self._heads)
+
+    def within(self, value: object) -> bool:
+        """Whether a value, or one inside it, holds one of the texts or a part of one."""
+        if isinstance(value, str):
+            return len(value) >= HEAD and (
+                value[:HEAD] in self._heads
+                or any(head in value for head in self._inside)
+                or any(value in text for text in self._whole)
+            )
+        if isinstance(value, bytes):
+            return self.within(_decoded(value)) or self.within(value.decode("utf-8", "replace"))
+        if isinstance(value, dict):
+            return any(map(self.within, value.values()))
+        return isinstance(value, list) and any(map(self.within, value))
+
+
+def _decoded(raw: bytes) -> object:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What is looked for: Parquet files with ``doc_id``, and with ``doc_id, file_id, position`` of occurrences.
+
+    Of the latter, a NULL ``position`` means everything that was rejected in the file.
+    """
+
+    ids: Path
+    occurrences: Path
+
+    @property
+    def is_document(self) -> str:
+        """The condition on ``{column}`` that it is one of the documents."""
+        return f"{{column}} in (from read_parquet({literal(self.ids)}))"
+
+    def condition(self, table: str, columns: Iterable[str]) -> str | None:
+        """The condition that a row of a table goes, as far as ids say; None if they say nothing."""
+        named = [f'"{column}"' for column in columns if "doc_id" in column.lower()]
+        places = f"(from read_parquet({literal(self.occurrences)}))"
+        if table == "raw.occurrences":
+            return f"{self.is_document.format(column='doc_id')} or (doc_id, file_id, position) in {places}"
+        if table == "raw.rejects":
+            return f"file_id in (select file_id from {places} where position is null)"
+        return " or ".join(self.is_document.format(column=f"{column}::varchar") for column in named) or None
+
+
+def rows(ask: Ask, sought: Sought, texts: Texts) -> dict[str, tuple[str, int]]:
+    """Per table of the current snapshot, the condition of the rows that hold something, and how many they are."""
+    found: dict[str, tuple[str, int]] = {}
+    for table, columns in _tables(ask).items():
+        condition = sought.condition(table, columns)
+        conditions = [condition] if condition else []
+        if texts and _is_read(table, columns) and (hits := _rowids(ask, table, columns, texts)):
+            conditions.append(f"rowid in ({', '.join(map(str, hits))})")
+        if conditions:
+            where = " or ".join(f"({each})" for each in conditions)
+            count = ask(f"select count(*) from {_quoted(table)} where {where}").fetchone()[0]
+            if count:
+                found[table] = (where, count)
+    return found
+
+
+def files(lake: Lake, ask: Ask, sought: Sought, texts: Texts) -> list[DataFile]:
+    """Every data file, of any snapshot there is, that holds something; deleted rows count, for they are still in it."""
+    by_table: dict[str, list[DataFile]] = {}
+    for held in _data_files(lake, ask):
+        if held.path.exists():
+            by_table.setdefault(held.table, []).append(held)
+    found: list[DataFile] = []
+    for table, held_files in by_table.items():
+        names = [str(held.path) for held in held_files]
+        read = "read_parquet(?, union_by_name => true, filename => true, hive_partitioning => false)"
+        columns = {name: kind for name, kind, *_ in ask(f"describe from {read}", [names]).fetchall()}
+        holding: set[str] = set()
+        if condition := sought.condition(table, columns):
+            query = f"select distinct filename from {read} where {condition}"
+            holding = {name for (name,) in ask(query, [names]).fetchall()}
+        if texts and _is_read(table, columns):
+            holding |= {name for name in names if name not in holding and _file_holds(Path(name), texts)}
+        found += [held for held in held_files if str(held.path) in holding]
+    return found
+
+
+def texts_of(lake: Lake, ask: Ask, sought: Sought) -> Texts:
+    """The documents' texts, from wherever a data file still has them."""
+    names = [str(held.path) for held in _data_files(lake, ask) if held.table == "raw.documents" and held.path.exists()]
+    if not names:
+        return Texts([])
+    of = f"from read_parquet(?, hive_partitioning => false) where {sought.is_document.format(column='doc_id')}"
+    count, characters = ask(f"select count(distinct doc_id), coalesce(sum(n_chars), 0) {of}", [names]).fetchone()
+    text = "text" if count <= FEW and characters <= FEW_CHARACTERS else f"left(text, {HEAD})"
+    found = ask(f"select distinct {text} {of}", [names])
+    return Texts(value for (value,) in found.fetchall())
+
+
+def units(lake: Lake, ask: Ask, sought: Sought) -> list[Path]:
+    """The folders of the shard store's units that hold documents."""
+    from warehouse.export.store import DOCUMENTS
+
+    names = [str(path) for path in (lake.root / "shards").glob(f"*/*/{DOCUMENTS}")]
+    if not names:
+        return []
+    query = "select distinct filename from read_parquet(?, filename => true, hive_partitioning => false) where "
+    found = ask(query + sought.is_document.format(column="doc_id"), [names])
+    return sorted(Path(name).parent for (name,) in found.fetchall())
+
+
+def _tables(ask: Ask) -> dict[str, dict[str, str]]:
+    """The tables that may hold documents, with their columns and types."""
+    found: dict[str, dict[str, str]] = {}
+    for schema, table, column, kind in ask(
+        "select c.schema_name, c.table_name, c.column_name, c.data_type from duckdb_columns() as c"
+        " semi join duckdb_tables() as t on t.database_name = 'lake' and t.table_oid = c.table_oid"
+        " where c.database_name = 'lake' order by c.schema_name, c.table_name, c.column_index"
+    ).fetchall():
+        if schema not in _KEPT and (schema, table) != ("raw", "files"):
+            found.setdefault(f"{schema}.{table}", {})[column] = kind
+    return found
+
+
+def _is_read(table: str, columns: dict[str, str]) -> bool:
+    """Whether the texts in a table's rows are looked at."""
+    textual = any("VARCHAR" in kind or "BLOB" in kind or "JSON" in kind for kind in columns.values())
+    named = any("doc_id" in column.lower() for column in columns)
+    return textual and (not named or table == "raw.rejects" or "labelled_at" in columns)
+
+
+def _rowids(ask: Ask, table: str, columns: dict[str, str], texts: Texts) -> list[int]:
+    listed = ", ".join(f'"{column}"' for column, kind in columns.items() if "doc_id" not in column.lower())
+    reader = ask(f"select rowid, {listed} from {_quoted(table)}")
+    found: list[int] = []
+    while portion := reader.fetchmany(4096):
+        found += [row[0] for row in portion if any(map(texts.within, row[1:]))]
+    return found
+
+
+def _file_holds(path: Path, texts: Texts) -> bool:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    return any(any(map(texts.within, row.values())) for batch in file.iter_batches(4096) for row in batch.to_pylist())
+
+
+def _data_files(lake: Lake, ask: Ask) -> Iterator[DataFile]:
+    """The data files of tables that have to do with documents."""
+    for file in data_files(lake, ask):
+        if file.table.partition(".")[0] not in _KEPT and file.table != "raw.files":
+            yield file
+
+
+def _quoted(table: str) -> str:
+    return "lake." + ".".join(map(quote, table.split(".", 1)))

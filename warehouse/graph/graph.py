@@ -1,0 +1,367 @@
+"""What depends on what: the nodes of a project with their parsed SQL, in an order that can be built.
+
+Edges come from ``ref`` and ``source``, and from the SQL itself: a model that names another model's table depends on
+it, whether it said ``ref`` or not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from udfs.errors import CuveeError, Location
+from warehouse.graph.parsing import SqlError, digest, flat_digest, parse, table_names, with_ctes
+from warehouse.project import references
+from warehouse.project.outcome import TESTS
+from warehouse.project.project import Node, Project, ProjectErrors, with_config
+from warehouse.project.relation import Relation
+from warehouse.render.renderer import Rendered, Renderer
+from warehouse.render.templates import excerpt
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+class CycleError(CuveeError):
+    """Models depend on each other in a circle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node of the graph. ``sql`` is complete: the ephemeral models it refers to stand in its WITH."""
+
+    id: str
+    node: Node
+    rendered: Rendered | None  # None for sources
+    relation: Relation | None
+    sql: str
+    lines: tuple[int, ...]
+    digest: str  # of the normalised SQL: comments and layout do not matter
+    parents: tuple[str, ...]
+    external: tuple[str, ...]  # lake tables that belong to no node, as ``schema.name``
+    tree: exp.Expr | None = None
+
+    @property
+    def kind(self) -> str:
+        """seed, source, test, unit_test, or a model's materialization."""
+        if self.node.kind != "model" or self.rendered is None:
+            return self.node.kind
+        return self.rendered.materialized
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    def locate(self, line: int | None, column: int | None = None) -> Location:
+        """Where a line of ``sql`` stands in the node's own file."""
+        if self.node.test:
+            return self.node.where
+        source = self.lines[line - 1] if line and 0 < line <= len(self.lines) else None
+        text = self.node.text.splitlines()
+        same = source and 0 < source <= len(text) and line and text[source - 1] == self.sql.splitlines()[line - 1]
+        return Location(self.node.path, source or None, column if same else None)
+
+    def excerpt(self, where: Location) -> str | None:
+        """The source line that ``where`` names."""
+        return None if self.node.test else excerpt(self.node.text, where.line, where.column)
+
+
+@dataclass(slots=True)
+class Graph:
+    """All nodes by id, and their order."""
+
+    steps: dict[str, Step]
+    children: dict[str, list[str]] = field(default_factory=dict)
+    rendered: dict[str, Rendered] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rendered = {key: step.rendered for key, step in self.steps.items() if step.rendered is not None}
+        self.children = {key: [] for key in self.steps}
+        for step in self.steps.values():
+            for parent in step.parents:
+                self.children[parent].append(step.id)
+
+    def ancestors(self, key: str) -> set[str]:
+        """Everything that ``key`` depends on."""
+        return self._reach(self.steps[key].parents, lambda each: self.steps[each].parents)
+
+    def descendants(self, key: str) -> set[str]:
+        """Everything that depends on ``key``."""
+        return self._reach(self.children[key], lambda each: self.children[each])
+
+    @staticmethod
+    def _reach(start: Iterable[str], onward) -> set[str]:  # type: ignore[no-untyped-def]
+        found: set[str] = set()
+        stack = list(start)
+        while stack:
+            key = stack.pop()
+            if key not in found:
+                found.add(key)
+                stack.extend(onward(key))
+        return found
+
+    def order(self) -> list[str]:
+        """All ids, each after what it depends on; among equals by id. Raises CycleError with the loop."""
+        waiting = {key: len(set(step.parents)) for key, step in self.steps.items()}
+        ready = sorted((key for key, count in waiting.items() if not count), reverse=True)
+        done: list[str] = []
+        while ready:
+            key = ready.pop()
+            done.append(key)
+            freed = []
+            for child in dict.fromkeys(self.children[key]):
+                waiting[child] -= 1
+                if not waiting[child]:
+                    freed.append(child)
+            ready.extend(sorted(freed, reverse=True))
+        if len(done) < len(self.steps):
+            loop = self._loop({key for key, count in waiting.items() if count})
+            names = [self.steps[key].name for key in loop]
+            raise CycleError(
+                f"models depend on each other in a circle: {' → '.join([names[-1], *names])}",
+                where=self.steps[loop[0]].node.where,
+                hint="one of them must read something else",
+            )
+        return done
+
+    def _loop(self, among: Collection[str]) -> list[str]:
+        path: list[str] = []
+        key = min(among)
+        while key not in path:
+            path.append(key)
+            key = min(parent for parent in self.steps[key].parents if parent in among)
+        loop = path[path.index(key) :]
+        first = loop.index(min(loop))
+        return [*loop[first:], *loop[:first]][::-1]
+
+    def closure(self) -> dict[str, set[str]]:
+        """Everything that each node depends on."""
+        above: dict[str, set[str]] = {}
+        for key in self.order():
+            parents = self.steps[key].parents
+            above[key] = set(parents).union(*(above[parent] for parent in parents))
+        return above
+
+    def generations(self, selected: Collection[str]) -> list[list[str]]:
+        """The selected ids in groups: each group depends only on groups before it, tests in between (see guards)."""
+        above, guards = self.closure(), self.guards(selected)
+        wanted = set(selected)
+        depth: dict[str, int] = {}
+        for key in self.order():
+            if key in wanted:
+                self._depth(key, wanted, above, guards, depth)
+        groups: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+        for key in self.order():
+            if key in depth:
+                groups[depth[key]].append(key)
+        return groups
+
+    def _depth(
+        self,
+        key: str,
+        wanted: set[str],
+        above: Mapping[str, set[str]],
+        guards: Mapping[str, set[str]],
+        depth: dict[str, int],
+    ) -> int:
+        if key not in depth:
+            before = self._above(key, above) & wanted | guards.get(key, set())
+            # Ancestors of ancestors are there already, so the recursion is only as deep as tests are nested.
+            depth[key] = 1 + max((self._depth(each, wanted, above, guards, depth) for each in before), default=-1)
+        return depth[key]
+
+    def before(self, key: str) -> tuple[str, ...]:
+        """What has to be there before a node's turn: its parents; before a unit test, those of its model."""
+        step = self.steps[key]
+        return self.steps[step.parents[0]].parents if step.kind == "unit_test" else step.parents
+
+    def _above(self, key: str, above: Mapping[str, set[str]]) -> set[str]:
+        """Everything that comes before a node; a unit test comes before the model that it depends on."""
+        step = self.steps[key]
+        return above[step.parents[0]] if step.kind == "unit_test" else above[key]
+
+    def guards(self, selected: Collection[str]) -> dict[str, set[str]]:
+        """For each selected node that is no test, the selected tests whose failure keeps it from being built.
+
+        A test guards what depends on everything that the test depends on; so no circle can arise. A unit test guards
+        its model, and what guards the model guards the unit test. An ephemeral model is not built: there the unit
+        test guards what reads it.
+        """
+        above = self.closure()
+        tests = [key for key in selected if self.steps[key].kind == "test" and above[key]]
+        units: dict[str, set[str]] = {}  # by model
+        for key in selected:
+            if self.steps[key].kind == "unit_test":
+                units.setdefault(self.steps[key].parents[0], set()).add(key)
+        inside = [model for model in units if self.steps[model].kind == "ephemeral"]
+        found: dict[str, set[str]] = {}
+        for key in selected:
+            if self.steps[key].kind != "test":
+                found[key] = {test for test in tests if above[test] <= self._above(key, above)}
+            if self.steps[key].kind not in TESTS:
+                found[key] |= units.get(key, set()).union(*(units[model] for model in inside if model in above[key]))
+        return found
+
+
+def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
+    """The graph of everything that is enabled. Raises ProjectErrors with all mistakes in all files.
+
+    ``functions`` are the names of expensive functions: a test that calls one needs its SQL parsed.
+    """
+    rendered = renderer.render_all()
+    nodes = {key: value for key, value in rendered.items() if value.relation is None or value.node.kind != "test"}
+    errors = list({str(error): error for error in renderer.errors}.values())
+    relations = {
+        value.relation.key: key for key, value in nodes.items() if value.relation and not value.relation.is_cte
+    }
+    taken: dict[str, Node] = {}
+    for value in nodes.values():
+        if value.relation is not None and not value.relation.is_cte:
+            other = taken.setdefault(value.relation.key, value.node)
+            if other is not value.node:
+                errors.append(
+                    CuveeError(
+                        f"{value.node.kind} {value.node.name} would be built as {value.relation.key},"
+                        f" and so would {other.kind} {other.name} ({other.path})",
+                        where=value.node.where,
+                        hint="give one of them another alias or schema",
+                    )
+                )
+    sources = {node.id: node for node in renderer.project.of_kind("source")}
+    for node in sources.values():
+        relations.setdefault(renderer.relation(node).key, node.id)
+    calls = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\s*\(", re.IGNORECASE) if functions else None
+
+    steps: dict[str, Step] = {}
+    for value in nodes.values():
+        try:
+            steps[value.node.id] = _step(value, nodes, relations, renderer, calls)
+        except CuveeError as error:
+            errors.append(error)
+    units = list(renderer.project.of_kind("unit_test"))
+    if units:
+        from warehouse.build.tests import unit_tests
+
+        for node in units:
+            try:
+                if node.attached in steps and renderer.enabled(with_config(node, renderer.settings(node))):
+                    steps[node.id] = unit_tests.step(renderer, with_config(node, renderer.settings(node)))
+            except CuveeError as error:
+                errors.append(error)
+    exposures: dict[str, Step] = {}
+    for node in renderer.project.of_kind("exposure"):
+        try:
+            node = with_config(node, renderer.settings(node))
+            if renderer.enabled(node):
+                exposures[node.id] = _exposure(node, {*steps, *sources}, renderer.project)
+        except CuveeError as error:
+            errors.append(error)
+    if errors:
+        raise ProjectErrors(errors)
+    for node in sources.values():
+        steps[node.id] = Step(node.id, node, None, renderer.relation(node), "", (), "", (), ())
+    # A test of something disabled is disabled with it.
+    steps = {
+        key: step
+        for key, step in steps.items()
+        if step.node.attached is None or (step.node.attached in steps and all(p in steps for p in step.parents))
+    }
+    graph = Graph(steps | exposures)
+    graph.order()
+    return graph
+
+
+def _exposure(node: Node, known: Collection[str], project: Project) -> Step:
+    """An exposure as a node that depends on what it names. Raises CuveeError for what there is not, or is disabled."""
+    assert node.exposure is not None
+    parents: dict[str, None] = {}
+    for text in node.exposure.depends_on:
+        found = references.node(project, text, node.package, f"exposure {node.name}", node.where)
+        if found.id not in known:
+            message = f"exposure {node.name} depends on {found.name}, which is disabled"
+            raise CuveeError(message, where=node.where, hint=f"enable it in {found.path}, or do not refer to it")
+        parents[found.id] = None
+    return Step(node.id, node, None, None, "", (), "", tuple(parents), ())
+
+
+def _step(
+    value: Rendered,
+    nodes: Mapping[str, Rendered],
+    relations: Mapping[str, str],
+    renderer: Renderer,
+    calls: re.Pattern[str] | None,
+) -> Step:
+    node = value.node
+    if node.kind == "seed":
+        return Step(node.id, node, value, value.relation, "", (), node.text, (), ())
+    sql, lines = compose(value, nodes)
+    parents = [ref for ref in value.refs if ref not in nodes or not _is_ephemeral(nodes[ref])]
+    parents += [ref for ref in value.refs if ref in nodes and _is_ephemeral(nodes[ref])]
+    step = Step(node.id, node, value, value.relation, sql, lines, flat_digest(sql), tuple(parents), ())
+    # The SQL of a generic test comes from a macro: what it reads is known from its arguments.
+    if node.test and not (calls and calls.search(sql)):
+        sources = [renderer.project.nodes[ref] for ref in value.refs if ref.startswith("source.")]
+        built = [relations[renderer.relation(source).key] for source in sources]  # a source may be a table built here
+        return replace(step, parents=tuple(dict.fromkeys([*parents, *built])))
+    try:
+        tree = parse(step)
+    except SqlError:
+        if not asks(value, nodes):
+            raise
+        return step  # what it is made of, only the database knows: it is parsed when it is built
+    if tree is None:
+        return step
+    external: list[str] = []
+    for name in table_names(tree, renderer.target.schema):
+        owner = relations.get(name)
+        if owner == node.id:
+            continue
+        if owner:
+            parents.append(owner)
+        else:
+            external.append(name)
+    return Step(
+        node.id,
+        node,
+        value,
+        value.relation,
+        sql,
+        lines,
+        digest(tree),
+        tuple(dict.fromkeys(parents)),
+        tuple(dict.fromkeys(external)),
+        tree,
+    )
+
+
+def _is_ephemeral(value: Rendered) -> bool:
+    return value.relation is not None and value.relation.is_cte
+
+
+def ephemerals(value: Rendered, nodes: Mapping[str, Rendered]) -> dict[str, Rendered]:
+    """The ephemeral models that stand in a node's SQL, each after those it uses itself."""
+    needed: dict[str, Rendered] = {}
+
+    def collect(each: Rendered, path: tuple[str, ...]) -> None:
+        for ref in each.refs:
+            if ref in nodes and _is_ephemeral(nodes[ref]) and ref not in path:
+                collect(nodes[ref], (*path, ref))
+                needed.setdefault(ref, nodes[ref])
+
+    collect(value, (value.node.id,))
+    return needed
+
+
+def asks(value: Rendered, nodes: Mapping[str, Rendered]) -> bool:
+    """Whether only the database knows the node's SQL: its own template asks it, or that of a model inside it."""
+    return value.live or any(each.live for each in ephemerals(value, nodes).values())
+
+
+def compose(value: Rendered, nodes: Mapping[str, Rendered]) -> tuple[str, tuple[int, ...]]:
+    """The SQL of a node with the ephemeral models it uses put into its WITH; and the line map to go with it."""
+    needed = ephemerals(value, nodes)
+    if not needed:
+        return value.sql, value.lines
+    return with_ctes(value.sql, value.lines, {str(each.relation): each.sql for each in needed.values()})

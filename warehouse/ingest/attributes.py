@@ -1,0 +1,317 @@
+"""Dolma's attribute files: scores of spans of documents, in files beside those of the documents.
+
+    documents/0000.jsonl.gz                {"id": …, "text": …}
+    attributes/<name>/0000.jsonl.gz        {"id": …, "attributes": {attribute: [[start, end, value], …]}}
+
+Lines of one name stand in the order of the documents' lines; a document without an id has its doc_id. Read, they are
+rows of raw.attributes, joined to documents by id; written, they are made of any relation with ``doc_id``, for the files
+that documents were ingested from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from udfs.errors import CuveeError, UsageError
+from warehouse.ingest.commit import FILES
+from warehouse.ingest.inputs import Input
+from warehouse.ingest.known_files import Stamp, checksum, file_id
+from warehouse.ingest.records import Options, Rejects
+from warehouse.ingest.unit import REJECT_FILE
+from warehouse.lake.documents import reading, relation_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from warehouse.lake.lake import Lake, Staging
+
+TABLE = "raw.attributes"
+LONG = ("attribute", "start_char", "end_char", "value")
+
+_SPANS = pa.schema(
+    [
+        pa.field("position", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("attribute", pa.string()),
+        pa.field("start_char", pa.int64()),
+        pa.field("end_char", pa.int64()),
+        pa.field("value", pa.float64()),
+    ]
+)
+
+#: Spans that are held at a time.
+_PORTION = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReport:
+    """What became of one file. ``rejected`` records are not in form, or their id names no document or several."""
+
+    path: str
+    unchanged: bool
+    documents: int = 0
+    spans: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An attribute file that was written: its lines, and how many of them have an attribute."""
+
+    path: Path
+    lines: int
+    filled: int
+
+
+def read(lake: Lake, inputs: Sequence[Input], options: Options) -> list[ReadReport]:
+    """Read attribute files into raw.attributes: doc_id, attribute, start_char, end_char, value, file_id.
+
+    A file that was read before is left alone, a changed one replaces its rows. ``options.source`` says whose ids they
+    are. Raises CuveeError for a file that cannot be opened.
+    """
+    return [_read(lake, entry, options) for entry in inputs]
+
+
+def _read(lake: Lake, entry: Input, options: Options) -> ReadReport:
+    try:
+        stamp, digest = Stamp.of(entry), checksum(entry)
+    except OSError as error:
+        raise CuveeError(f"cannot read {entry.place}: {error.strerror}") from error
+    key = file_id(entry.place, f"attributes {options.source or ''} {digest}", options)
+    with lake.staging() as staging, contextlib.closing(lake.cursor()) as cursor:
+        if cursor.execute("select 1 from raw.files where file_id = ?", [key]).fetchall():
+            return ReadReport(entry.place, unchanged=True)
+        rejects = Rejects(entry.path, options.strict)
+        spans = _stage(entry.path, staging.folder / "spans.parquet", rejects)
+        found = staging.file(TABLE)
+        documents, rows = _join(cursor, spans, found, key, options.source, rejects)
+        rejected = _stage_rejects(staging, key, rejects)
+        entry_row = {
+            "file_id": key, "path": entry.place, "bytes": stamp.bytes, "checksum": digest, "format": "attributes",
+            "source": options.source or entry.source, "rows": 0, "duplicates": 0, "rejected": len(rejects.rows),
+            "modified_ns": stamp.modified_ns, "ingested_at": datetime.now(UTC),
+        }  # fmt: skip
+        files = staging.file("raw.files")
+        pq.write_table(pa.Table.from_pylist([entry_row], schema=FILES), files, compression="zstd")
+        with lake.commit(f"attributes {entry.path.name}", author="cuvee attributes") as commit:
+            commit.sql(
+                f"create table if not exists {TABLE} (doc_id varchar not null, attribute varchar not null,"
+                " start_char bigint, end_char bigint, value double, file_id varchar not null)"
+            )
+            commit.sql(
+                f"delete from {TABLE} where file_id in"
+                " (select file_id from raw.files where path = ? and format = 'attributes')",
+                [entry.place],
+            )
+            commit.add(TABLE, [found])
+            commit.add("raw.rejects", rejected)
+            commit.add("raw.files", [files])
+        return ReadReport(entry.place, False, documents, rows, len(rejects.rows))
+
+
+def _stage(path: Path, target: Path, rejects: Rejects) -> Path:
+    """The spans of a file as Parquet. A record without any has one row without an attribute."""
+    rows: list[tuple[object, ...]] = []
+    with _open(path) as lines, pq.ParquetWriter(target, _SPANS) as writer:
+        try:
+            for position, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    rows += _spans(orjson.loads(line), position)
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    rejects.add(position, f"no attributes of a document: {error}", line)
+                if len(rows) >= _PORTION:
+                    _write(writer, rows)
+            _write(writer, rows)
+        except (OSError, EOFError, gzip.BadGzipFile) as error:
+            raise CuveeError(f"cannot read {path}: {error}") from error
+    return target
+
+
+def _spans(record: Any, position: int) -> Iterator[tuple[object, ...]]:
+    """The rows of one record. Raises ValueError, TypeError, KeyError or AttributeError where it is not in form."""
+    key = str(record["id"])
+    rows: list[tuple[object, ...]] = []
+    for attribute, spans in record["attributes"].items():
+        for start, end, value in spans:
+            if type(start) is not int or type(end) is not int or not isinstance(value, int | float):
+                raise ValueError(f"{attribute} has [{start}, {end}, {value}], not whole numbers and a number")
+            rows.append((position, key, attribute, start, end, float(value)))
+    yield from rows or [(position, key, None, None, None, None)]
+
+
+def _write(writer: pq.ParquetWriter, rows: list[tuple[object, ...]]) -> None:
+    columns = list(zip(*rows, strict=True)) or [()] * len(_SPANS)
+    writer.write_table(pa.table([pa.array(c, f.type) for c, f in zip(columns, _SPANS, strict=True)], schema=_SPANS))
+    rows.clear()
+
+
+def _join(
+    cursor: duckdb.DuckDBPyConnection, spans: Path, target: Path, key: str, source: str | None, rejects: Rejects
+) -> tuple[int, int]:
+    """Find the documents of the spans, and write the rows of raw.attributes. Gives documents and rows."""
+    cursor.execute(
+        """
+        create or replace temp table named as
+        select id, count(distinct doc_id) as n, min(doc_id) as doc_id
+        from (select distinct id from read_parquet($1)) left join (
+            select source_id as id, doc_id from raw.occurrences where source = $2 or $2 is null
+            union all
+            select doc_id, doc_id from raw.documents
+        ) using (id) group by id
+        """,
+        [str(spans), source],
+    )
+    for position, name, count in cursor.execute(
+        "select min(position), id, any_value(n) from read_parquet(?) join named using (id)"
+        " where n <> 1 group by id order by 1",
+        [str(spans)],
+    ).fetchall():
+        rejects.add(position, f"{count or 'no'} documents have this id", name.encode())
+    written = str(target).replace("'", "''")
+    cursor.execute(
+        "copy (select doc_id, attribute, start_char, end_char, value, ? as file_id from read_parquet(?)"
+        " join named using (id) where n = 1 and attribute is not null order by position)"
+        f" to '{written}' (format parquet, compression zstd)",
+        [key, str(spans)],
+    )
+    (counts,) = cursor.execute("select count(distinct doc_id), count(*) from read_parquet(?)", [str(target)]).fetchall()
+    return counts
+
+
+def _stage_rejects(staging: Staging, key: str, rejects: Rejects) -> list[Path]:
+    if not rejects.rows:
+        return []
+    path = staging.file("raw.rejects")
+    rows = [
+        {"file_id": key, "position": each.position, "reason": each.reason, "raw": each.raw} for each in rejects.rows
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=REJECT_FILE), path, compression="zstd")
+    return [path]
+
+
+def write(lake: Lake, source: str, name: str, out: Path | None = None) -> list[Written]:
+    """Write attribute files beside the documents' files, one line for each of their records that was ingested.
+
+    ``source`` is a model, or SQL, with ``doc_id`` and either the columns of ``LONG`` or columns of numbers: each is
+    an attribute ``<name>__<column>`` of the whole document. Files go where ``documents`` in a path is
+    ``attributes/<name>``, or into ``<out>/attributes/<name>``. An existing file is replaced.
+
+    Raises UsageError for a relation that has neither, and where no file of documents is below ``documents``.
+    """
+    with contextlib.closing(lake.reader()) as reader:
+        reader.execute("begin transaction")
+        with reading(reader, source, "write attributes of"):
+            columns = {row[0]: str(row[1]) for row in reader.execute(f"describe from {relation_of(source)}").fetchall()}
+            reader.execute(f"create temp table given as {_given(source, name, columns)}")
+        targets = _targets(reader, name, out)
+        return [_write_file(reader, key, target) for key, target in targets.items()]
+
+
+def _given(source: str, name: str, columns: dict[str, str]) -> str:
+    """A query for doc_id and its attributes as a JSON object."""
+    if "doc_id" not in columns:
+        raise UsageError(f"{source!r} has no column doc_id", hint=f"it has {', '.join(columns)}")
+    if set(LONG) <= columns.keys():
+        return f"""
+            select doc_id, to_json(map_from_entries(list((attribute, spans) order by attribute))) as attributes from (
+                select doc_id, attribute,
+                    list(json_array(start_char, end_char, value) order by start_char, end_char, value) as spans
+                from {relation_of(source)} where attribute is not null group by doc_id, attribute
+            ) group by doc_id
+        """
+    numbers = ("INTEGER", "BIGINT", "SMALLINT", "TINYINT", "HUGEINT", "DOUBLE", "FLOAT", "DECIMAL", "BOOLEAN", "U")
+    scores = [column for column, kind in columns.items() if column != "doc_id" and kind.startswith(numbers)]
+    if not scores:
+        hint = f"columns of numbers, or {', '.join(LONG)}"
+        raise UsageError(f"{source!r} has no attributes: {', '.join(columns)}", hint=hint)
+    parts = []
+    for column in scores:
+        quoted = 'scored."' + column.replace('"', '""') + '"'
+        value = f"{quoted}::int" if columns[column] == "BOOLEAN" else f"{quoted}::double"
+        key = f"{name}__{column}".replace("'", "''")
+        spans = f"json_array(json_array(0, document.n_chars, {value}))"
+        parts.append(f"'{key}', case when {quoted} is null then json_array() else {spans} end")
+    return f"""
+        select document.doc_id, json_object({", ".join(parts)}) as attributes from {relation_of(source)} as scored
+        join raw.documents as document on document.doc_id = scored.doc_id
+    """
+
+
+def _targets(reader: duckdb.DuckDBPyConnection, name: str, out: Path | None) -> dict[str, Path]:
+    """The file to write for each ingested JSONL file that has documents among those given, by its id."""
+    rows = reader.execute(
+        "select file_id, path from raw.files where format = 'jsonl' and file_id in"
+        " (select file_id from raw.occurrences semi join given using (doc_id)) order by path, ingested_at"
+    ).fetchall()
+    targets: dict[str, Path] = {}
+    for key, path in rows:
+        parts = Path(path).parts
+        if out is not None:
+            targets[key] = out / "attributes" / name / Path(path).name
+        elif "documents" in parts[:-1]:
+            at = len(parts) - 2 - parts[:-1][::-1].index("documents")
+            targets[key] = Path(*parts[:at], "attributes", name, *parts[at + 1 :])
+    if not targets:
+        raise UsageError(
+            "no file below a folder `documents` has these documents", hint="say where to write with --out DIR"
+        )
+    if len(set(targets.values())) < len(targets):
+        raise UsageError(f"several files of documents are called alike: {', '.join(path for _, path in rows)}",
+                         hint="without --out each is written beside its own")  # fmt: skip
+    return targets
+
+
+def _write_file(reader: duckdb.DuckDBPyConnection, key: str, target: Path) -> Written:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}")
+    found = reader.execute(
+        "select json_object('id', coalesce(source_id, doc_id), 'attributes', coalesce(attributes, '{}'::json)),"
+        " attributes is not null from raw.occurrences left join given using (doc_id)"
+        " where file_id = ? order by position",
+        [key],
+    )
+    lines = filled = 0
+    with _create(draft, target.suffix) as file:
+        while portion := found.fetchmany(10_000):
+            file.write("".join(f"{line}\n" for line, _ in portion).encode())
+            lines += len(portion)
+            filled += sum(has for _, has in portion)
+    draft.replace(target)
+    return Written(target, lines, filled)
+
+
+def _open(path: Path) -> Any:
+    """The lines of a plain, gzip or zstd file, by its first bytes."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] == b"\x1f\x8b":
+        return gzip.open(path)
+    if head == b"\x28\xb5\x2f\xfd":
+        import zstandard
+
+        return io.BufferedReader(zstandard.open(path, "rb"))
+    return path.open("rb")
+
+
+def _create(path: Path, suffix: str) -> IO[bytes]:
+    import zstandard
+
+    makers: dict[str, Callable[[], Any]] = {
+        ".gz": lambda: gzip.GzipFile(path, "wb", mtime=0),
+        ".zst": lambda: zstandard.open(path, "wb"),
+    }
+    made: IO[bytes] = makers.get(suffix, lambda: path.open("wb"))()
+    return made

@@ -1,0 +1,187 @@
+"""WARC and WET files: web pages to text.
+
+A response's HTML becomes the text of its main content (resiliparse); plain text, and WET's conversion records, are
+taken as they stand. Requests, metadata, revisits, images, pages answered with another status than 200 and pages without
+any text are no documents and are passed over. A record's number, counted from 1, is its position, its WARC-Record-ID
+the ``source_id``. The time of the crawl is no date of publication: it is in the metadata, as ``warc_date``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from udfs.errors import CuveeError
+from udfs.prefetch import ahead
+from warehouse.ingest.bytestream import DamagedStreamError, blocks
+from warehouse.ingest.formats.text import add_document
+from warehouse.ingest.records import Batch, Options, RecordBuilder
+
+#: A longer page is rejected: its parsed tree takes 10 to 20 times its size. Common Crawl cuts pages at 1 or 5 MB.
+MAX_PAGE = 16 << 20
+
+_HTML = ("text/html", "application/xhtml+xml")
+
+
+def read_warc(path: Path, source: str, options: Options) -> Iterator[Batch]:
+    """Pages of a WARC or WET file."""
+    require_web()
+    from fastwarc.warc import ArchiveIterator
+
+    builder = RecordBuilder(path, source, options)
+    position = 0
+    with closing(ahead(blocks(path))) as stream:
+        handle = Blocks(stream)
+        try:
+            for record in ArchiveIterator(handle, auto_decode="all"):
+                position += 1
+                _add_record(builder, record, position, handle)
+                if builder.full:
+                    yield builder.take()
+        except (OSError, ValueError) as error:
+            if handle.damage is None:
+                builder.rejects.add(position + 1, f"damaged WARC record: {error}")
+        if handle.damage is not None:
+            builder.rejects.add(position + 1, handle.damage.message)
+    yield builder.take()
+
+
+def require_web() -> None:
+    """Raise CuveeError unless the packages that web archives need are installed."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("fastwarc", "resiliparse") if find_spec(name) is None]:
+        raise CuveeError(f"web archives need {' and '.join(missing)}", hint="pip install 'cuvee[web]'")
+
+
+def _add_record(builder: RecordBuilder, record: Any, position: int, handle: Blocks) -> None:
+    from fastwarc.warc import WarcRecordType as Type
+
+    if record.record_type not in (Type.response, Type.conversion, Type.resource):
+        return None
+    try:
+        body = record.reader.read(MAX_PAGE + 1)
+    except OSError as error:
+        return builder.rejects.add(position, f"damaged WARC record: {error}")
+    headers = record.headers
+    stated = headers.get("Content-Length") or "0"
+    if len(body) > MAX_PAGE:
+        return builder.rejects.add(position, f"page is longer than {MAX_PAGE >> 20} MB", body, record.content_length)
+    if handle.ended and stated.isascii() and stated.isdigit():
+        header = len("WARC/1.0\r\n\r\n") + sum(len(name) + len(value) + 4 for name, value in headers.items())
+        missing = record.stream_pos + header + int(stated) - handle.size
+        if missing > 0:
+            return builder.rejects.add(position, f"record is cut off: {missing:,} of {int(stated):,} bytes lack", body)
+    fields: dict[str, Any] = {
+        builder.options.id_field: headers.get("WARC-Record-ID"),
+        "warc_date": headers.get("WARC-Date"),
+        "warc_type": headers.get("WARC-Type"),
+    }
+    content_type, charset = headers.get("Content-Type") or "", None
+    if record.record_type == Type.response:
+        http = record.http_headers
+        if http is None or http.status_code != 200:
+            return None
+        fields["http_status"] = http.status_code
+        content_type, charset = record.http_content_type or "", record.http_charset
+    url = (headers.get("WARC-Target-URI") or "").strip("<>")
+    if url.startswith("metadata:"):  # a crawler's own log
+        return None
+    return add_page(builder, body, position, url, content_type, charset, fields)
+
+
+def add_page(
+    builder: RecordBuilder,
+    body: bytes,
+    position: int,
+    url: str,
+    content_type: str,
+    charset: str | None,
+    fields: dict[str, Any],
+) -> None:
+    """Add the document of a page's content, if it has one."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in _HTML or (not kind and body.lstrip()[:1] == b"<"):
+        try:
+            text = page_text(body, charset).encode("utf-8", "replace")
+        except (ValueError, RuntimeError) as error:
+            return builder.rejects.add(position, f"page cannot be parsed: {error}", body)
+    elif kind == "text/plain":
+        text = body if charset in (None, "utf-8") and _is_utf8(body) else _decoded(body, charset).encode()
+        text = text.replace(b"\0", b"")
+    else:
+        return None
+    if not text.strip():
+        return None
+    record = {**fields, "content_type": kind or None}
+    if url:
+        record[builder.options.url_field] = url
+    return add_document(builder, text, position, record)
+
+
+def page_text(body: bytes, charset: str | None) -> str:
+    """The text of a page's main content."""
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.html import HTMLTree
+
+    tree = HTMLTree.parse(_decoded(body, charset))
+    text: str = extract_plain_text(tree, main_content=True, alt_texts=False, preserve_formatting=True)
+    return text.replace("\0", "")
+
+
+def _decoded(body: bytes, charset: str | None) -> str:
+    """Bytes as text: by the stated encoding if they fit it, else by what they look like."""
+    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+
+    for encoding in (charset, "utf-8"):
+        try:
+            if encoding:
+                return body.decode(encoding)
+        except (LookupError, UnicodeDecodeError):
+            continue
+    text: str = bytes_to_str(body, detect_encoding(body) or "utf-8")
+    return text
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class Blocks(io.RawIOBase):
+    """Blocks as a file. Where the stream is damaged the file ends, and ``damage`` says why."""
+
+    def __init__(self, stream: Iterator[bytes]) -> None:
+        self._stream = stream
+        self._block = memoryview(b"")
+        self.size = 0
+        self.ended = False
+        self.damage: DamagedStreamError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.size - len(self._block)
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._block:
+            try:
+                self._block = memoryview(next(self._stream))
+                self.size += len(self._block)
+            except StopIteration:
+                self.ended = True
+                return 0
+            except DamagedStreamError as error:
+                self.damage, self.ended = error, True
+                return 0
+        n = min(len(buffer), len(self._block))
+        buffer[:n] = self._block[:n]
+        self._block = self._block[n:]
+        return n

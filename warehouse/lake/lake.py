@@ -1,0 +1,409 @@
+"""The lake: DuckLake tables (Parquet under ``lake/data``, a SQLite catalog beside them) and the one way to commit.
+
+    lake/
+        catalog.sqlite     snapshots, tables, files; SQLite in WAL mode, so readers in other processes never wait
+        commit.lock        held by the one process that commits
+        data/              Parquet, one folder per table
+        staging/           files still being written; they move into data/ at the commit that registers them
+        tokenizers/        trained tokenizers
+
+Work happens outside any lake transaction, into staged Parquet files. ``Lake.commit`` then takes the lock, begins,
+registers the files and commits. No lake transaction begins before the lock is held: SQLite cannot upgrade a stale
+read, so a transaction begun before someone else's commit fails with "database is locked" every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from udfs.errors import CuveeError, UsageError
+from warehouse.lake.quoting import literal
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+CATALOG = "catalog.sqlite"
+
+
+class LakeError(CuveeError):
+    """A lake cannot be created or used where it is."""
+
+
+class LakeNotFoundError(UsageError):
+    """There is no lake where one was looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Size of one table in the current snapshot."""
+
+    name: str
+    rows: int
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One commit."""
+
+    snapshot_id: int
+    time: str
+    author: str | None
+    message: str | None
+
+
+#: Catalogs that DuckDB has opened in this process. Python's own SQLite leaves them alone: as soon as it closes such a
+#: file, the process loses the locks that DuckDB's copy of SQLite has on it, and another process, thinking that nobody
+#: else is there, takes the log away ("disk I/O error").
+_ATTACHED: set[Path] = set()
+
+
+class Lake:
+    """An open lake. Connections are cursors of one in-process DuckDB; every cursor sees the latest snapshot."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.catalog = self.root / CATALOG
+        self.data = self.root / "data"
+
+    @classmethod
+    def create(cls, root: Path) -> Lake:
+        """Create a lake in ``root``, or open the one that is there already; nothing in it is ever replaced."""
+        lake = cls(root)
+        try:
+            for folder in (lake.root, lake.data, lake.root / "staging", lake.root / "tokenizers"):
+                folder.mkdir(parents=True, exist_ok=True)
+            # WAL must be set before DuckLake's first ATTACH: with SQLite's rollback journal 30 of 40 concurrent
+            # commits failed with "database is locked". The mode persists in the file.
+            if not lake.is_attached:
+                with contextlib.closing(sqlite3.connect(lake.catalog)) as catalog:
+                    catalog.execute("pragma journal_mode = wal")
+        except (OSError, sqlite3.Error) as error:
+            raise LakeError(f"cannot create a lake in {root}: {error}") from error
+        with lake.commit("create the lake", author="cuvee init") as commit:
+            for statement in _statements((resources.files("warehouse.lake") / "tables.sql").read_text()):
+                if not (statement.startswith("alter") and _has_tables(commit)):
+                    commit.sql(statement)
+        return lake
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> Lake:
+        """Open the lake at ``root``, else at ``CUVEE_LAKE``, else the nearest ``lake/`` at or above the working folder.
+
+        Raises LakeNotFoundError.
+        """
+        named = root or (Path(os.environ["CUVEE_LAKE"]) if os.environ.get("CUVEE_LAKE") else None)
+        candidates = [named] if named else [folder / "lake" for folder in (Path.cwd(), *Path.cwd().parents)]
+        for candidate in candidates:
+            if (candidate / CATALOG).is_file():
+                lake = cls(candidate)
+                try:
+                    lake._follow_move()
+                except (OSError, sqlite3.Error) as error:
+                    raise LakeError(
+                        f"cannot use the lake in {candidate}: {error}",
+                        hint=f"it must be writable, even to read; a copy that is not: {lake.attach_statement}",
+                    ) from error
+                return lake
+        where = f"in {named}" if named else f"in {Path.cwd()} or any folder above it"
+        raise LakeNotFoundError(f"no lake {where}", hint="create one with: cuvee init")
+
+    @property
+    def attach_statement(self) -> str:
+        """What a plain DuckDB client types to read this lake, without Cuvée."""
+        return f"ATTACH {literal(f'ducklake:sqlite:{self.catalog}')} AS lake (READ_ONLY)"
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether this process has opened the catalog in DuckDB: then nothing else in it may."""
+        return self.catalog in _ATTACHED
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A new connection in which the lake is attached as ``lake`` and its schemas need no prefix."""
+        cursor = self._database.cursor()
+        cursor.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false")
+        return cursor
+
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own that can read the lake but change nothing in it."""
+        connection = self._connect(read_only=True)
+        connection.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false")
+        return connection
+
+    @cached_property
+    def _committer(self) -> duckdb.DuckDBPyConnection:
+        """The connection of all commits: one at a time holds the lock, and a new cursor takes 10 ms."""
+        return self.cursor()
+
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        return self._connect(read_only=False)
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        database = duckdb.connect(
+            config={
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,  # a Python variable must never stand in for a missing table
+                "temp_directory": str(self.root / "staging" / "spill"),
+            }
+        )
+        load_extensions(database)
+        _ATTACHED.add(self.catalog)
+        # Inlined rows would live in the catalog, where engines that read the Parquet files cannot see them.
+        database.execute(
+            f"attach {literal(f'ducklake:sqlite:{self.catalog}')} as lake"
+            f" (data_path {literal(self.data)}, data_inlining_row_limit 0{', read_only' if read_only else ''})"
+        )
+        return database
+
+    def _follow_move(self) -> None:
+        """Tell the catalog where its data lies now, if the lake was moved or copied. File paths are relative to it."""
+        if self.is_attached:
+            return
+        here = f"{self.data}/"
+        with contextlib.closing(sqlite3.connect(self.catalog)) as catalog:
+            stored = catalog.execute("select value from ducklake_metadata where key = 'data_path'").fetchone()
+            if stored and stored[0] != here:
+                with self.lock(), catalog:
+                    catalog.execute("update ducklake_metadata set value = ? where key = 'data_path'", [here])
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """A private folder for files that a later commit registers. Removed at the end, whatever is left in it.
+
+        The folder of a process that was killed is removed by the next one that stages anything.
+        """
+        from filelock import FileLock, Timeout
+
+        parent = self.root / "staging"
+        parent.mkdir(exist_ok=True)
+        folder = parent / uuid.uuid4().hex
+        with FileLock(f"{folder}.lock"):
+            for other in parent.glob("*.lock"):
+                if other.stem != folder.name:
+                    with contextlib.suppress(Timeout, OSError), FileLock(other, timeout=0):
+                        shutil.rmtree(other.with_suffix(""), ignore_errors=True)
+                        other.unlink(missing_ok=True)
+            folder.mkdir()
+            try:
+                yield Staging(folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                Path(f"{folder}.lock").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def commit(
+        self, message: str, *, author: str = "cuvee", extra: Mapping[str, Any] | None = None
+    ) -> Iterator[Commit]:
+        """One atomic change of the lake, across any number of tables; all of it happens or nothing does.
+
+        Waits for the process that is committing now. Keep the body short: compute before, register here.
+        """
+        with self.lock():
+            cursor = self._committer
+            commit = Commit(self, cursor)
+            cursor.execute("begin transaction")
+            try:
+                yield commit
+                cursor.execute(
+                    "call lake.set_commit_message(?, ?, extra_info => ?)", [author, message, json.dumps(extra or {})]
+                )
+                cursor.execute("commit")
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    cursor.execute("rollback")
+                commit.undo()
+                raise
+
+    def lock(self) -> contextlib.AbstractContextManager[Any]:
+        """The lock that every process holds while it commits."""
+        from filelock import FileLock
+
+        return FileLock(self.root / "commit.lock")
+
+    def snapshot(self) -> int:
+        """Id of the latest snapshot."""
+        # All rows: one that is left unread keeps SQLite's log from being taken over, as long as this process lives.
+        ((latest,),) = self._database.execute("select max(snapshot_id) from lake.snapshots()").fetchall()
+        return int(latest)
+
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots, oldest first."""
+        rows = self._database.execute(
+            "select snapshot_id, strftime(snapshot_time, '%Y-%m-%d %H:%M:%S'), author, commit_message"
+            " from lake.snapshots() order by 1"
+        ).fetchall()
+        return [Snapshot(*row) for row in rows]
+
+    def tables(self) -> list[Table]:
+        """All tables of the current snapshot with their sizes, by name. Rows are counted in the Parquet footers."""
+        rows = self._database.execute(
+            """
+            select s.schema_name || '.' || t.table_name as name,
+                   coalesce(sum(f.record_count), 0)::bigint - coalesce(sum(d.delete_count), 0)::bigint,
+                   count(f.data_file_id),
+                   coalesce(sum(f.file_size_bytes), 0)::bigint
+            from __ducklake_metadata_lake.ducklake_table as t
+            join __ducklake_metadata_lake.ducklake_schema as s
+                on s.schema_id = t.schema_id and s.end_snapshot is null
+            left join __ducklake_metadata_lake.ducklake_data_file as f
+                on f.table_id = t.table_id and f.end_snapshot is null
+            left join __ducklake_metadata_lake.ducklake_delete_file as d
+                on d.data_file_id = f.data_file_id and d.end_snapshot is null
+            where t.end_snapshot is null
+            group by 1 order by 1
+            """
+        ).fetchall()
+        return [Table(*row) for row in rows]
+
+
+class Staging:
+    """A folder of Parquet files that are not yet part of the lake."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, table: str, **partition: str) -> Path:
+        """A new path for a Parquet file that will belong to ``table`` (``schema.name``).
+
+        ``partition`` gives the values of the columns by which the table is partitioned; such a file may leave
+        them out.
+        """
+        keys = [f"{column}={quote(value, safe='')}" for column, value in partition.items()]
+        path = self.folder.joinpath(table, *keys, f"{uuid.uuid4().hex}.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+class Commit:
+    """A transaction that holds the lake's lock."""
+
+    def __init__(self, lake: Lake, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._lake = lake
+        self._cursor = cursor
+        self._moved: list[tuple[Path, Path]] = []
+
+    def sql(self, statement: str, parameters: Sequence[object] | None = None) -> duckdb.DuckDBPyConnection:
+        """Run one statement inside the transaction."""
+        return self._cursor.execute(statement, parameters)
+
+    def add(self, table: str, files: Sequence[Path]) -> None:
+        """Append staged Parquet files to ``table`` (``schema.name``). The files move; nothing is copied.
+
+        Raises CuveeError if their columns do not fit the table.
+        """
+        import duckdb
+
+        schema, name = table.split(".")
+        placed = [self._place(schema, name, file) for file in files]
+        if not placed:
+            return
+        try:
+            self._cursor.execute(
+                "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => ?)",
+                [name, [str(path) for path in placed], schema, bool(_partition(placed[0]))],
+            )
+        except duckdb.Error as error:
+            raise CuveeError(f"cannot add files to {table}: {error}") from error
+
+    def replace(self, table: str, columns: str, files: Sequence[Path]) -> None:
+        """Make ``table`` hold exactly ``files``. ``columns`` is a query that gives the table's columns and types."""
+        schema, name = (part.replace('"', '""') for part in table.split("."))
+        self._cursor.execute(f'create or replace table "{schema}"."{name}" as select * from ({columns}) where false')
+        self.add(table, files)
+
+    def pin(self, holder: str, snapshot_id: int) -> None:
+        """Keep a snapshot from expiring for as long as ``holder`` (an export, a run) cites it."""
+        self._cursor.execute("insert into cuvee.pins values (?, ?, now())", [snapshot_id, holder])
+
+    def _place(self, schema: str, name: str, file: Path) -> Path:
+        """Move a staged file to where the table's files lie, durably: what a commit names must survive a power cut."""
+        target = self._lake.data.joinpath(schema, name, *_partition(file), file.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        file.rename(target)
+        self._moved.append((file, target))
+        return target
+
+    def undo(self) -> None:
+        """Put the files of a transaction that was rolled back where they were: another may be tried with them."""
+        for staged, placed in self._moved:
+            placed.rename(staged)
+
+
+def _has_tables(commit: Commit) -> bool:
+    """Whether the lake's tables existed before this commit: partitioning is declared once, when a table is new."""
+    row = commit.sql("select count(*) from __ducklake_metadata_lake.ducklake_partition_info").fetchone()
+    return bool(row and row[0])
+
+
+def _partition(file: Path) -> list[str]:
+    """The ``column=value`` folders right above a file."""
+    folders = list(itertools.takewhile(lambda name: "=" in name, (parent.name for parent in file.parents)))
+    return folders[::-1]
+
+
+def _statements(script: str) -> list[str]:
+    lines = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
+    return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
+
+
+def texts(cursor: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
+    """The result of a query for long texts, as batches of about so many rows that are read as they are asked for.
+
+    DuckDB counts a string in the buffer of a result as 16 bytes, whatever its length: of texts with 5,700 characters
+    it kept 200 MB there instead of 1. So the buffer may hold no more than the 2,048 rows that are computed at once.
+    """
+    cursor.execute("set streaming_buffer_size = '1KB'")
+    return cursor.sql(query).to_arrow_reader(rows)
+
+
+def duckdb_error() -> type[Exception]:
+    """The root of DuckDB's errors, for modules that leave it to others to load DuckDB."""
+    import duckdb
+
+    return duckdb.Error
+
+
+def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Load the extensions that a lake needs. Raises CuveeError if their packages are missing or of another version."""
+    import duckdb
+
+    for extension in ("ducklake", "sqlite_scanner"):
+        connection.execute(f"load {literal(_extension(extension, duckdb.__version__))}")
+
+
+def _extension(name: str, version: str) -> Path:
+    """Path of a DuckDB extension that came as a PyPI package, so that an air-gapped machine needs no download."""
+    package = util.find_spec(f"duckdb_extension_{name}")
+    if package is None or not package.submodule_search_locations:
+        raise CuveeError(
+            f"DuckDB's extension {name} is not installed",
+            hint=f"pip install duckdb-extension-{name.replace('_', '-')}=={version}",
+        )
+    path = Path(package.submodule_search_locations[0], "extensions", f"v{version}", f"{name}.duckdb_extension")
+    if not path.is_file():
+        raise CuveeError(
+            f"the installed extension {name} does not fit DuckDB {version}",
+            hint=f"pip install duckdb-extension-{name.replace('_', '-')}=={version}",
+        )
+    return path

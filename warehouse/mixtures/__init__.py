@@ -1,0 +1,4 @@
+"""Report mixtures (what was asked, what was got), freeze them, and keep tokenizers.
+
+Goes in: a mixture's relation (doc_id, component, copies, n_tokens). Comes out: figures by component, a fingerprint.
+"""

@@ -1,0 +1,288 @@
+"""The objects that templates call: ``config``, ``var``, ``adapter``, the rows of ``run_query``."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from udfs.errors import CuveeError, did_you_mean
+from warehouse.project.project import Node
+from warehouse.project.properties import merge
+from warehouse.render.templates import MacroReturn
+
+if TYPE_CHECKING:
+    from warehouse.build.materialize.microbatch import Batch
+    from warehouse.project.relation import Relation
+    from warehouse.render.renderer import Renderer
+
+#: Packages look for macros of this one last; it holds the built-in ones, as in dbt.
+BUILTIN = "dbt"
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a unit test puts in the place of the project's own: relations by node, results of macros, variables."""
+
+    inputs: Mapping[str, Relation]
+    macros: Mapping[str, Any]
+    vars: Mapping[str, Any]
+    env_vars: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one rendering of one node collects."""
+
+    node: Node
+    config: dict[str, Any]
+    execute: bool
+    incremental: bool
+    overrides: Overrides | None = None
+    batch: Batch | None = None  # of a microbatch model
+    refs: list[str] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+class Named(list[Any]):
+    """Things that are found by position or by name, as agate's rows and columns are."""
+
+    def __init__(self, names: Iterable[Any], things: Iterable[Any]) -> None:
+        super().__init__(things)
+        self._names = tuple(names)
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(self._names.index(key) if isinstance(key, str) else key)
+
+    def keys(self) -> tuple[Any, ...]:
+        return self._names
+
+    def values(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+    def items(self) -> list[tuple[Any, Any]]:
+        return list(zip(self._names, self, strict=True))
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self[self._names.index(key)] if key in self._names else default
+
+    def dict(self) -> Mapping[Any, Any]:
+        return dict(self.items())
+
+
+class Result:
+    """The rows of ``run_query``, with as much of agate's table as templates use."""
+
+    def __init__(self, names: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> None:
+        self.column_names = tuple(names)
+        self.column_types = tuple(types)
+        self.rows = Named(range(len(rows)), [Named(names, row) for row in rows])
+
+    @cached_property
+    def columns(self) -> Named:
+        return Named(
+            self.column_names,
+            [
+                ResultColumn(name, kind, [row[index] for row in self.rows])
+                for index, (name, kind) in enumerate(zip(self.column_names, self.column_types, strict=True))
+            ],
+        )
+
+    def print_table(self, **_: Any) -> str:
+        return ""
+
+    def __iter__(self) -> Any:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Named:
+        return self.rows[index]  # type: ignore[no-any-return]
+
+
+class ResultColumn:
+    """A column of a result. Its values are tuples: printed, a tuple of strings is what SQL's IN expects."""
+
+    def __init__(self, name: str, data_type: str, values: Iterable[Any]) -> None:
+        self.name, self.data_type, self._values = name, data_type, tuple(values)
+
+    def values(self) -> tuple[Any, ...]:
+        return self._values
+
+    def values_distinct(self) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(self._values))
+
+    def values_without_nulls(self) -> tuple[Any, ...]:
+        return tuple(value for value in self._values if value is not None)
+
+    def __iter__(self) -> Any:
+        return iter(self._values)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._values[index]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Var:
+    """``var('name', default)``: from the command line, then the package's own block, then the project's.
+
+    A value may be a template itself.
+    """
+
+    def __init__(self, renderer: Renderer, now: Pass, render: Callable[[str], str]) -> None:
+        self._renderer, self._package, self._render = renderer, now.node.package, render
+        self._overrides = now.overrides.vars if now.overrides else {}
+
+    def _all(self) -> Mapping[str, Any]:
+        variables = self._renderer.project.vars
+        scoped = variables.get(self._package)
+        scoped = scoped if isinstance(scoped, Mapping) else {}
+        return {**variables, **scoped, **self._renderer.given, **self._overrides}
+
+    def has_var(self, name: str) -> bool:
+        return name in self._all()
+
+    def __call__(self, name: str, default: Any = None) -> Any:
+        variables = self._all()
+        if name not in variables:
+            if default is not None:
+                return default
+            raise CuveeError(
+                f"no variable is named {name!r}",
+                hint=did_you_mean(name, variables) or f"set it: --vars '{{{name}: …}}', or vars: in dbt_project.yml",
+            )
+        value = variables[name]
+        return self._render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
+
+
+class Config:
+    """``config(...)`` sets, ``config.get(...)`` reads."""
+
+    def __init__(self, now: Pass) -> None:
+        self._now = now
+
+    def __call__(self, *args: Mapping[str, Any], **settings: Any) -> str:
+        given = dict(chain.from_iterable(arg.items() for arg in args)) | settings
+        self._now.config = merge(self._now.config, given)
+        return ""
+
+    def set(self, name: str, value: Any) -> str:
+        return self(**{name: value})
+
+    def get(self, name: str, default: Any = None, validator: Any = None) -> Any:
+        value = self._now.config.get(name.replace("-", "_"))
+        return default if value is None else value
+
+    def require(self, name: str, validator: Any = None) -> Any:
+        if name not in self._now.config:
+            raise CuveeError(f"config has no {name!r}")
+        return self._now.config[name]
+
+    def meta_get(self, name: str, default: Any = None) -> Any:
+        return (self._now.config.get("meta") or {}).get(name, default)
+
+    def persist_relation_docs(self) -> bool:
+        return False
+
+    def persist_column_docs(self) -> bool:
+        return False
+
+
+class Exceptions:
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+
+    def raise_compiler_error(self, message: str, *_: Any) -> NoReturn:
+        raise CuveeError(str(message))
+
+    raise_database_error = raise_parsing_error = raise_not_implemented = raise_compiler_error
+    raise_contract_error = raise_dependency_error = raise_compiler_error
+
+    def column_type_missing(self, column_names: Iterable[str]) -> NoReturn:
+        raise CuveeError(f"no data_type is given for {', '.join(column_names)}")
+
+    def warn(self, message: str, *_: Any) -> str:
+        self._renderer.say(f"warning: {message}")
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    FULL_REFRESH: bool
+    WHICH: str = "build"
+    STORE_FAILURES: bool = False
+    WARN_ERROR: bool = False
+    WARN_ERROR_OPTIONS: None = None
+    FAIL_FAST: bool = False
+    DEBUG: bool = False
+    QUIET: bool = False
+    PRINT: bool = True
+    USE_COLORS: bool = False
+    EMPTY: bool = False
+    INTROSPECT: bool = True
+    LOG_FORMAT: str = "default"
+    TARGET_PATH: str = "target"
+
+
+@cache
+def modules() -> Any:
+    import itertools
+    import re
+    import types
+
+    import pytz  # type: ignore[import-untyped]
+
+    chosen = {
+        datetime: ("date", "datetime", "time", "timedelta", "timezone", "tzinfo"),
+        pytz: ("timezone", "utc", "UTC", "FixedOffset", "all_timezones", "common_timezones", "country_timezones"),
+        re: re.__all__,
+        itertools: (
+            "accumulate", "chain", "combinations", "combinations_with_replacement", "compress", "count", "cycle",
+            "islice", "permutations", "product", "repeat", "starmap", "tee", "zip_longest",
+        ),
+    }  # fmt: skip
+    return types.SimpleNamespace(
+        **{
+            module.__name__: types.SimpleNamespace(**{name: getattr(module, name) for name in names})
+            for module, names in chosen.items()
+        }
+    )
+
+
+def give_back(value: Any = None) -> NoReturn:
+    raise MacroReturn(value)
+
+
+def local_md5(value: Any) -> str:
+    from hashlib import md5
+
+    return md5(str(value).encode(), usedforsecurity=False).hexdigest()
+
+
+def to_yaml(value: Any, *, sort_keys: bool) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(value, sort_keys=sort_keys))
+
+
+def try_or_compiler_error(message_if_exception: str, func: Any, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return func(*args, **kwargs)
+    except Exception as error:
+        raise CuveeError(str(message_if_exception)) from error
+
+
+def diff_of_two_dicts(dict_a: Mapping[str, Iterable[str]], dict_b: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """The words of each key of the first that the second does not have under it, whatever their letter case."""
+    known = {key.casefold(): {word.casefold() for word in words} for key, words in dict_b.items()}
+    left = {
+        key: [word for word in words if word.casefold() not in known.get(key.casefold(), ())]
+        for key, words in dict_a.items()
+    }
+    return {key: words for key, words in left.items() if words or key.casefold() not in known}

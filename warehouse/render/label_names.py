@@ -1,0 +1,42 @@
+"""Names of labels in templates: ``label_is`` and ``taxonomy_labels`` look them up when a model is compiled."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TypedDict
+
+from udfs.labels.taxonomies.taxonomies import EAI, Taxonomies, labels
+from udfs.labels.taxonomies.taxonomy import Taxonomy
+
+
+class Codes(TypedDict):
+    """The codes that a label stands for: those listed, or all that begin with ``prefix``."""
+
+    codes: tuple[str, ...]
+    prefix: str | None
+
+
+class LabelNames:
+    """The taxonomies of the project in ``root``, each read once."""
+
+    def __init__(self, root: Path) -> None:
+        self._taxonomies = Taxonomies(root / "seeds")
+        self._get = cache(self._taxonomies.get)
+
+    def codes(self, category: str, label: str, taxonomy: str) -> Codes:
+        """What a label's name or code means in a category. Raises UsageError with the nearest names."""
+        found = self._get(taxonomy).category(category)
+        code = found.code(str(label))
+        return Codes(codes=(), prefix=code) if found.decimal else Codes(codes=found.below(code), prefix=None)
+
+    def categories(self, taxonomy: str) -> list[str]:
+        """The names of a taxonomy's categories. Raises UsageError with the nearest names of taxonomies."""
+        return [category.name for category in self._get(taxonomy).categories]
+
+    def rows(self, taxonomy: str) -> list[dict[str, object]] | None:
+        """The labels of a taxonomy that is no seed; None if it is one."""
+        read: Taxonomy = self._get(taxonomy)
+        if taxonomy == EAI or self._taxonomies.files()[taxonomy].suffix == ".csv":
+            return None
+        return list(labels(read))
