@@ -1,18 +1,16 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that the tests of all packages share."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from pathlib import Path
-from typing import NoReturn
 
 import hypothesis
 import pytest
 
+from tests.helpers import ROOT, absent
 from warehouse.lake.lake import Lake
-
-ROOT = Path(__file__).resolve().parent.parent
 
 # On a busy machine a first example takes long: it loads what the test is about.
 hypothesis.settings.register_profile("cuvee", deadline=None)
@@ -22,8 +20,13 @@ hypothesis.settings.load_profile("cuvee")
 #: Tests that run in one process, one after the other. Two processes that start a StreamingDataset at the same moment
 #: may choose the same block of shared memory; a vLLM engine takes some GB, and its tests share a model.
 TOGETHER = {
-    "streaming": ("tests/test_readme.py", "tests/training", "tests/warehouse/export", "tests/warehouse/test_mds.py"),
-    "vllm": ("tests/udfs/test_vllm.py", "tests/warehouse/test_vllm_servers.py"),
+    "streaming": (
+        "tests/test_readme.py",
+        "tests/training",
+        "tests/warehouse/export",
+        "tests/warehouse/mds/test_mds.py",
+    ),
+    "vllm": ("tests/udfs/labels/test_vllm.py", "tests/warehouse/answers/test_vllm_servers.py"),
 }
 
 
@@ -42,13 +45,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("prove"):
             item.add_marker(skip)
-
-
-def absent(message: str) -> NoReturn:
-    """Skip because something is absent that a stranger may lack; fail where it must not be, in CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers import RECIPES, ROOT, SQL
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -53,8 +54,8 @@ def pattern(line: str) -> str:
 
 def newcomer(folder: Path) -> Path:
     """A folder with what a clone has: the SQL project and the recipes."""
-    shutil.copytree(ROOT / "sql", folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
-    shutil.copytree(ROOT / "training" / "recipes", folder / "training" / "recipes")
+    shutil.copytree(SQL, folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(RECIPES, folder / "training" / "recipes")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The contract between the builder and a function that is too dear to run inside a query.
+"""The contract between the builder and a function that is too expensive to run inside a query.
 
 An expensive function (labelling, token counts, embeddings) is never called by DuckDB. The builder finds the call
 in a model's SQL, looks up which texts have no answer yet, streams those through ``answers`` and joins what was
@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 import pyarrow as pa
+
+from udfs.price import Price, Usage
 
 #: What ``answers`` receives: a batch of texts with the key under which each answer is stored.
 INPUT_SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
@@ -26,7 +28,7 @@ STATUSES = ("ok", "partial", "unparsed", "error")
 
 
 class Inputs:
-    """A stream of batches that may be stopped: it ends early, and batches that nobody has begun with are dropped."""
+    """A stream of batches that may be stopped: it ends early, and batches that no thread has begun with are dropped."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch], stopped: Callable[[], bool]) -> None:
         self._batches = batches
@@ -42,34 +44,43 @@ class Inputs:
 
 
 def stopped(inputs: Iterator[pa.RecordBatch]) -> bool:
-    """Whether nothing more of the inputs is to be begun."""
+    """Return whether nothing more of the inputs is to be begun."""
     return isinstance(inputs, Inputs) and inputs.stopped()
 
 
-class BoundFunction(Protocol):
-    """An expensive function whose constant arguments are fixed: one labeler, one tokenizer."""
+class BoundFunction:
+    """An expensive function whose constant arguments are fixed: one labeler, one tokenizer.
+
+    The base class says what every such function has, and what is optional. Most are frozen dataclasses.
+    """
+
+    #: Name of the family of answers, ``schema.table`` of the store: ``labels.eai``, ``counts.n_tokens``.
+    store: str
+
+    #: Who answers, as people call it: a labeler's or a tokenizer's name. Stored with each answer.
+    labeler: str
+
+    #: 32 hex digits over everything that can change an answer: model and revision, prompt, sampling, codec.
+    fingerprint: str
+
+    #: Answer columns. Each batch of ``answers`` has ``key``, ``status``, these columns, ``raw``, ``tokens``.
+    columns: pa.Schema
+
+    #: The one answer column that is the call's value in SQL, or None: the value is a struct of all columns.
+    result: str | None
+
+    #: How many answers are worth a commit, for a function that is cheap. 0: the builder decides.
+    portion: int = 0
+
+    #: The price of its tokens, if a price is known.
+    price: Price | None = None
 
     @property
-    def store(self) -> str:
-        """Name of the family of answers, ``schema.table`` of the store: ``labels.eai``, ``counts.n_tokens``."""
+    def usage(self) -> Usage | None:
+        """The tokens used since it was bound. None if it does not count those read and those written."""
+        return None
 
-    @property
-    def labeler(self) -> str:
-        """Who answers, as people call it: a labeler's or a tokenizer's name. Stored beside each answer."""
-
-    @property
-    def fingerprint(self) -> str:
-        """32 hex digits over everything that can change an answer: model and revision, prompt, sampling, codec."""
-
-    @property
-    def columns(self) -> pa.Schema:
-        """Answer columns. Each batch of ``answers`` has ``key``, ``status``, these columns, ``raw``, ``tokens``."""
-
-    @property
-    def result(self) -> str | None:
-        """The one answer column that is the call's value in SQL, or None: the value is a struct of all columns."""
-
-    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
         """Answer every text of ``inputs`` (schema ``INPUT_SCHEMA``), in any order, each key exactly once.
 
         Yields batches with columns ``key`` string, ``status`` string (see ``STATUSES``), the answer columns,
@@ -78,6 +89,10 @@ class BoundFunction(Protocol):
         status ``error``. May run ahead of the consumer, bounded; closing the generator stops it. If ``inputs`` is
         an ``Inputs`` that is stopped, what is in flight is answered, and nothing else need be.
         """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the engine. Does nothing unless a function has one."""
 
 
 class ExpensiveFunction(Protocol):
@@ -92,7 +107,7 @@ class ExpensiveFunction(Protocol):
 
 
 def answer_schema(function: BoundFunction) -> pa.Schema:
-    """The full schema of the batches that ``function.answers`` yields."""
+    """Return the full schema of the batches that ``function.answers`` yields."""
     return pa.schema(
         [
             pa.field("key", pa.string(), nullable=False),
@@ -105,7 +120,7 @@ def answer_schema(function: BoundFunction) -> pa.Schema:
 
 
 def fingerprint(*parts: object) -> str:
-    """32 hex digits that identify JSON-like values: equal values give equal digits in every process and version.
+    """Return 32 hex digits that identify JSON-like values: the same for equal values, in every process and version.
 
     >>> fingerprint("zero_shot", {"max_tokens": 128})
     'fd1cf04ea6f643a1b77461ce6da282b5'

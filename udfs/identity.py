@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from udfs.atomic_files import write_atomically
 from udfs.expensive import fingerprint
 
 #: Files that can change what a model says: weights, tokenizer, configuration, templates, code.
@@ -24,7 +24,7 @@ _LARGE = 64 << 20
 
 
 def identity(folder: Path) -> str:
-    """32 hex digits over the names and contents of a model's files. Raises OSError."""
+    """Return 32 hex digits over the names and contents of a model's files. Raises OSError."""
     found = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -36,7 +36,7 @@ def identity(folder: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file. Raises OSError."""
+    """Compute the SHA-256 of a file. Raises OSError."""
     stat = path.stat()
     if stat.st_size < _LARGE:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -47,7 +47,8 @@ def file_digest(path: Path) -> str:
         return str(entry[2])
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    _write({**known, str(path): [*stamp, digest]})
+    with suppress(OSError):  # without a place to keep it, it is computed again
+        write_atomically(_cache(), json.dumps({**known, str(path): [*stamp, digest]}))
     return digest
 
 
@@ -61,12 +62,3 @@ def _read() -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _write(known: dict[str, object]) -> None:
-    path = _cache()
-    with suppress(OSError):  # without a place to keep it, it is computed again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{uuid.uuid4().hex}")
-        partial.write_text(json.dumps(known))
-        partial.replace(path)

@@ -17,11 +17,11 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
+def prefetch(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
     """Yield ``items``, which a thread computes up to ``depth`` items before they are asked for.
 
     An error in ``items`` is raised to the consumer in its place. Closing the generator stops the thread and waits
-    for it: after that nobody touches ``items`` any more.
+    for it: after that ``items`` is not touched any more.
     """
     waiting: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -45,7 +45,7 @@ def ahead(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
                 continue
         return False
 
-    thread = threading.Thread(target=run, name="ahead", daemon=True)
+    thread = threading.Thread(target=run, name="prefetch", daemon=True)
     thread.start()
     try:
         while True:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Where the functions find what they need besides the text.
+    """The folders and benchmarks that functions need besides the text.
 
-    ``taxonomies`` is the folder with the seeds taxonomy.csv and fdc.csv (``sql/seeds``); what a project adds lies in
-    ``taxonomies``, ``labelers`` and ``fasttext`` beside it. ``tokenizers`` holds one folder per trained tokenizer
+    ``taxonomies`` is the folder with the seeds taxonomy.csv and fdc.csv (``sql/seeds``); what a project adds is in
+    ``taxonomies``, ``labelers`` and ``fasttext`` next to it. ``tokenizers`` holds one folder per trained tokenizer
     (``<lake>/tokenizers``). Neither has to exist until a function that reads it is bound. ``benchmarks`` are those that
     documents are compared with; None: there are none.
     """
@@ -29,7 +29,7 @@ class Resources:
 
 
 def expensive_functions(resources: Resources) -> Mapping[str, ExpensiveFunction]:
-    """Every expensive function by its name in SQL. Cheap: nothing is read or loaded before a function is bound."""
+    """Return every expensive function by its name in SQL. Nothing is read or loaded before a function is bound."""
     return _Functions(resources)
 
 
@@ -50,7 +50,7 @@ class _Functions(Mapping[str, "ExpensiveFunction"]):
 
 
 def _label_document(resources: Resources) -> ExpensiveFunction:
-    from udfs.labels.labels import LabelDocument
+    from udfs.labels.label_document import LabelDocument
 
     return LabelDocument(resources.taxonomies)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -20,16 +20,16 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from udfs.expensive import answer_schema
+from udfs.expensive import BoundFunction, answer_schema
 
-#: Texts are computed in pieces of about so many bytes; a computation takes some 60 bytes of memory per byte of text.
+#: Texts are computed in pieces of about this many bytes; a computation takes some 60 bytes of memory per byte of text.
 _PIECE = 2 << 20
 
 Compute = Callable[[pa.Array], pa.RecordBatch]
 
 
 @dataclass(frozen=True)
-class Vectorized:
+class Vectorized(BoundFunction):
     """A function whose constant arguments are fixed. ``compute`` takes texts, and gives ``columns``, row by row."""
 
     store: str
@@ -40,7 +40,7 @@ class Vectorized:
     compute: Compute
     portion: int = 20_000  # answers per commit: they cost little, and a commit makes a file
 
-    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
         """Answer every text, in order; see ``BoundFunction.answers``. Threads compute a few pieces ahead."""
         threads = os.cpu_count() or 1
         pieces = (piece for batch in inputs for piece in _pieces(batch))
@@ -78,11 +78,11 @@ class VectorizedFunction(Protocol):
         """See ``BoundFunction``."""
 
     def bind(self, options: tuple[str | int | float | bool, ...]) -> Vectorized:
-        """See ``ExpensiveFunction``."""
+        """Fix the constant arguments; see ``ExpensiveFunction.bind``."""
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch in pieces of about ``_PIECE`` bytes of text, at least a row each."""
+    """Cut a batch into pieces of about ``_PIECE`` bytes of text, at least a row each."""
     sizes = pc.cumulative_sum(pc.binary_length(batch["text"]).cast(pa.int64())).to_numpy()
     start = 0
     while start < batch.num_rows:

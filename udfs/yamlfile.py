@@ -1,4 +1,4 @@
-"""YAML files whose mistakes can be shown: a mapping remembers where it began, and where each of its keys stands."""
+"""YAML files whose mistakes can be shown: a mapping keeps its own line and those of its keys."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's reads a sch
 
 
 class Mapping(dict[str, Any]):
-    """A mapping of a YAML file, with the line where it stands, the lines of its keys, and its scalars as written."""
+    """A mapping of a YAML file, with its line, the lines of its keys, and its scalars as written."""
 
     line: int = 1
     keys_at: tuple[tuple[object, int], ...] = ()
     scalars: tuple[tuple[object, str | tuple[str, ...]], ...] = ()
 
     def written(self, key: str) -> str | tuple[str, ...] | None:
-        """The text of a scalar, or the texts of a list of scalars: YAML makes 005 the number 5 and 010 the number 8."""
+        """Return a scalar as written, or those of a list: YAML makes 005 the number 5 and 010 the number 8."""
         return next((text for known, text in self.scalars if known == key), None)
 
     def line_of(self, key: str) -> int:
-        """The line of a key; the mapping's own if the key is not there."""
+        """Return the line of a key; the mapping's own if the key is not there."""
         return next((line for known, line in self.keys_at if known == key), self.line)
 
     def repeated(self) -> tuple[str, int] | None:
-        """The first key that is there twice, and its second line. YAML itself keeps the last value and says nothing."""
+        """Return the first key that is there twice, and its second line. YAML itself keeps the last value."""
         seen = set()
         for key, line in self.keys_at:
             if str(key) in seen:
@@ -68,7 +68,7 @@ _LineLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _map
 
 
 def parse(text: str, path: str) -> Any:
-    """The content of a YAML file. Raises YamlError with line and column."""
+    """Parse a YAML file. Raises YamlError with line and column."""
     with located(path, YamlError):
         return yaml.load(text, _LineLoader)
 
@@ -87,5 +87,5 @@ def located(path: str, raised: type[CuveeError]) -> Iterator[None]:
 
 
 def line_of(value: object, default: int = 1) -> int:
-    """The line where a parsed mapping began."""
+    """Return the line where a parsed mapping began."""
     return value.line if isinstance(value, Mapping) else default

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from warehouse.project.options import Selection
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -32,7 +34,7 @@ from warehouse.answers import store  # noqa: E402
 from warehouse.build.build import build  # noqa: E402
 from warehouse.ingest.formats.essential_web import ANSWERS, FIELDS  # noqa: E402
 from warehouse.lake.lake import Lake  # noqa: E402
-from warehouse.project import project_files
+from warehouse.project import project_files  # noqa: E402
 from warehouse.render.renderer import Renderer  # noqa: E402
 
 #: What DuckDB may use.
@@ -143,7 +145,17 @@ def built(lake: Lake, folder: Path) -> None:
     (folder / "models/labels/document_tokens.sql").write_text(
         "{{ config(materialized='view') }} select doc_id, n_tokens from main.tokens"
     )
-    results = build(lake, folder, ["path:models/distributions", "path:models/labels", "path:seeds"])
+    results = build(
+        lake,
+        folder,
+        Selection(
+            (
+                "path:models/distributions",
+                "path:models/labels",
+                "path:seeds",
+            )
+        ),
+    )
     if failed := [result for result in results if result.failed]:
         raise SystemExit(str(failed))
 

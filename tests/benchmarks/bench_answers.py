@@ -21,10 +21,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from warehouse.project.options import Selection
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from udfs.expensive import answer_schema  # noqa: E402
+from udfs.expensive import BoundFunction, answer_schema  # noqa: E402
 from warehouse.build import build as building  # noqa: E402
 from warehouse.lake.lake import Lake  # noqa: E402
 
@@ -32,7 +34,7 @@ SECONDS, IN_FLIGHT = 0.02, 64
 
 
 @dataclass
-class Slow:
+class Slow(BoundFunction):
     """``slow(text)``: the length of a text, 20 ms later."""
 
     name: str = "slow"
@@ -92,7 +94,7 @@ def main() -> None:
 
         def build(name: str) -> float:
             began = time.perf_counter()
-            results = building.build(lake, project, [name], functions={"slow": slow})
+            results = building.build(lake, project, Selection((name,)), functions={"slow": slow})
             assert [result.status for result in results] == ["built"], results
             return time.perf_counter() - began
 

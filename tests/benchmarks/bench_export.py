@@ -207,7 +207,7 @@ def encoder_alone(lake: Path, rounds: int) -> dict[str, float]:
 
     from warehouse.mds import encodings
     from warehouse.mds.reader import read_folder
-    from warehouse.mds.writer import Writer, encode, head
+    from warehouse.mds.writer import ShardWriter, encode, head
 
     found: list[pa.RecordBatch] = []
     for batch in batches(lake):
@@ -229,7 +229,7 @@ def encoder_alone(lake: Path, rounds: int) -> dict[str, float]:
             return head(sizes, theirs.config_data), data  # written one after the other, never joined
 
         assert b"".join(ours()) == official()
-        with Writer(Path(folder) / "read", COLUMNS, size_limit=None, hashes=["sha256"]) as writer:
+        with ShardWriter(Path(folder) / "read", COLUMNS, size_limit=None, hashes=["sha256"]) as writer:
             writer.write(batch)
         entry = json.loads((Path(folder) / "read" / "index.json").read_bytes())["shards"][0]
         reader = MDSReader.from_json(folder, "read", entry)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.real_texts import real_texts  # noqa: E402
 from udfs.expensive import INPUT_SCHEMA  # noqa: E402
-from udfs.labels.labels import LabelDocument  # noqa: E402
+from udfs.labels.label_document import LabelDocument  # noqa: E402
 
 #: Texts per batch, as the builder hands them over.
 BATCH = 1024
@@ -95,15 +95,15 @@ import sys, time
 from pathlib import Path
 from warehouse.build.build import build
 from warehouse.lake.lake import Lake
-from warehouse.project.outcome import Watcher
+from warehouse.build.callbacks import BuildCallback
 
-class Told(Watcher):
+class Told(BuildCallback):
     def answered(self, tally):
         self.asking = tally.elapsed
 
 watcher = Told()
 began = time.perf_counter()
-results = build(Lake.open(Path(sys.argv[1], "lake")), Path(sys.argv[1], "sql"), watcher=watcher)
+results = build(Lake.open(Path(sys.argv[1], "lake")), Path(sys.argv[1], "sql"), callback=watcher)
 seconds = time.perf_counter() - began
 assert not any(result.failed for result in results), results
 status = Path("/proc/self/status").read_text()

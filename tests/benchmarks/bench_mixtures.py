@@ -24,12 +24,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from warehouse.project.options import Selection
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from warehouse.build.build import build  # noqa: E402
+from warehouse.build.build_options import BuildOptions  # noqa: E402
 from warehouse.lake.lake import Lake  # noqa: E402
-from warehouse.project.outcome import Options  # noqa: E402
 
 #: What DuckDB may use.
 LIMITS = {"threads": "2", "memory_limit": "8GB"}
@@ -86,7 +88,12 @@ def main() -> None:
             values = {
                 "published_mixtures": True, "published_pool": "pool", "published_candidate": "candidates", **variables
             }  # fmt: skip
-            results = build(lake, project, select.split(), options=Options(variables=values), kinds=("model", "seed"))
+            results = build(
+                lake,
+                project,
+                Selection(tuple(select.split()), kinds=("model", "seed")),
+                options=BuildOptions(variables=values),
+            )
             failed = [each for each in results if each.failed]
             if failed:
                 raise SystemExit("\n".join(each.message for each in failed))

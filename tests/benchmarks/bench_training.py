@@ -38,8 +38,8 @@ from tests.training.tiny_sweep import Part, write_export  # noqa: E402
 from training.checkpoint.models import SUITE_VOCABULARY, attention, count_parameters, make  # noqa: E402
 from training.recipe.exports import Export, Reading  # noqa: E402
 from training.recipe.recipe import Recipe  # noqa: E402
-from training.recipe.settings import Evaluation, Model, Optimizer, Trunk, suite  # noqa: E402
-from training.run import data, run  # noqa: E402
+from training.recipe.settings import Evaluation, ModelSettings, OptimizerSettings, Trunk, suite  # noqa: E402
+from training.run import run  # noqa: E402
 from training.run.objectives import LanguageModel, objective  # noqa: E402
 from warehouse.lake.lake import Lake  # noqa: E402
 
@@ -47,7 +47,7 @@ END_OF_TEXT = 0
 WARMUP = 3
 
 
-def recipe(model: Model, batch_tokens: int, microbatch: int, precision: Any = "fp32") -> Recipe:
+def recipe(model: ModelSettings, batch_tokens: int, microbatch: int, precision: Any = "fp32") -> Recipe:
     """Everything that ``run.train`` asks a recipe for; nothing is evaluated or saved before the end."""
     return Recipe(
         name="bench",
@@ -56,7 +56,7 @@ def recipe(model: Model, batch_tokens: int, microbatch: int, precision: Any = "f
         evaluation=Evaluation("m", samples=1),
         batch_tokens=batch_tokens,
         microbatch=microbatch,
-        optimizer=Optimizer(clip_norm=1.0),
+        optimizer=OptimizerSettings(clip_norm=1.0),
         precision=precision,
     )
 
@@ -128,7 +128,7 @@ class Steps:
 
 def trained(found: Export, settings: Recipe, steps: int, progress: Steps) -> None:
     """A whole run of ``steps``, in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder, data.shared_memory():
+    with tempfile.TemporaryDirectory() as folder:
         run.train(run.Job(Path(folder) / "run", (Reading(found, steps),), found, steps, 1, None), settings, progress)
 
 
@@ -156,7 +156,7 @@ def bare(ours: LanguageModel, settings: Recipe, batches: list[Any]) -> Callable[
 def cpu(steps: int) -> None:
     """The Trainer beside the bare loop, step by step."""
     length, sequences, vocabulary = 256, 8, 8192
-    settings = recipe(Model(layers=6, hidden=256, intermediate=384, heads=4), length * sequences, sequences)
+    settings = recipe(ModelSettings(layers=6, hidden=256, intermediate=384, heads=4), length * sequences, sequences)
     with tempfile.TemporaryDirectory() as folder:
         found = export(Path(folder), length, sequences * (steps + WARMUP + 1), vocabulary)
         rows = torch.from_numpy(packed(length, sequences * 4, vocabulary).astype(np.int64))
@@ -183,7 +183,7 @@ def gpu(steps: int, peak: float) -> None:
     for size, length in ((size, length) for size in ("150m", "400m") for length in (1024, 8192)):
         microbatch = 65_536 // length
         sequences = 4 * microbatch
-        settings = recipe(Model(size=size), sequences * length, microbatch, "amp_bf16")
+        settings = recipe(ModelSettings(size=size), sequences * length, microbatch, "amp_bf16")
         sizes = suite()[size]
         with tempfile.TemporaryDirectory() as folder:
             found = export(Path(folder), length, sequences * (steps + WARMUP + 1), SUITE_VOCABULARY)

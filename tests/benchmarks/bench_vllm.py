@@ -53,7 +53,7 @@ def prepare(folder: Path, documents: list[str]) -> None:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from tests.udfs.tiny_qwen import make_tokenizer
+    from tests.udfs.labels.tiny_qwen import make_tokenizer
     from udfs.labels.chat import ChatFormat
     from warehouse.lake.lake import Lake
 
@@ -120,11 +120,11 @@ def ours(folder: Path) -> dict[str, float]:
 def bare(folder: Path) -> dict[str, float]:
     """The same prompts, by LLM.generate."""
     from udfs.labels.backends import vllm as backend
-    from udfs.labels.labelers.labeler_registry import Catalogue
+    from udfs.labels.labelers.labeler_registry import LabelerRegistry
     from udfs.labels.labelers.prompted import PromptedLabeler
     from warehouse.lake.lake import Lake
 
-    labeler = Catalogue(folder / "sql" / "seeds").get("tiny")
+    labeler = LabelerRegistry(folder / "sql" / "seeds").get("tiny")
     assert isinstance(labeler, PromptedLabeler)
     spec = labeler.spec
     assert spec.model is not None
@@ -134,11 +134,11 @@ def bare(folder: Path) -> dict[str, float]:
     from vllm.sampling_params import StructuredOutputsParams
 
     from udfs.labels.chat import ChatFormat
-    from udfs.labels.labelers.prompt_batch import Asking
+    from udfs.labels.labelers.prompt_batch import PromptMaker
 
     rows = Lake.open(folder / "lake").cursor().execute("select doc_id, text from lake.raw.documents").fetchall()
     chat = ChatFormat(spec.model.folder or Path())
-    asked = Asking(spec, chat).ask([key for key, _ in rows], [text for _, text in rows])
+    asked = PromptMaker(spec, chat).batch([key for key, _ in rows], [text for _, text in rows])
     llm = LLM(
         model=spec.model.source,
         dtype=spec.model.dtype,

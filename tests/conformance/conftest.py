@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.peer import ROOT
-from tests.conftest import absent
+from tests.helpers import ROOT, absent
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
+from tests.helpers import write as write_files
 from warehouse.build import build as building
+from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
 
-ROOT = Path(__file__).resolve().parents[2]
-PROJECTS = ROOT / "tests" / "fixtures" / "projects"
 QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_USE_COLORS": "false", "NO_COLOR": "1"}
 
 
@@ -31,10 +33,7 @@ def run_dbt(dbt: Path, project: Path, *arguments: str, code: int | None = 0) -> 
 
 def write(project: Path, files: dict[str, str]) -> Path:
     """A project of these files, with a profile of its folder's name."""
-    for name, text in files.items():
-        path = project / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(project, files)
     profile(project, project.name)
     return project
 
@@ -87,3 +86,17 @@ def built_by_both(dbt: Path, project: Path, name: str, lake: Lake, times: int = 
     for each, rows in theirs.items():
         assert ours[each] == rows, each
     return sorted(theirs)
+
+
+def judged_by_both(dbt: Path, project: Path, lake: Lake, *flags: str, **options: Any) -> dict[str, tuple[str, int]]:
+    """Build with both, some tests failing; compares and returns what became of each node: id → status, failures."""
+    run_dbt(dbt, project, "build", *flags, code=1)
+    results = project / "target" / "run_results.json"
+    theirs = said(json.loads(results.read_text()))
+    building.build(lake, project, options=BuildOptions(**options))
+    assert said(json.loads(results.read_text())) == theirs
+    return theirs
+
+
+def said(run_results: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    return {each["unique_id"]: (each["status"], each["failures"] or 0) for each in run_results["results"]}

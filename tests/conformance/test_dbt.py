@@ -12,7 +12,8 @@ import duckdb
 import pytest
 
 from tests.conformance.generate import generate
-from tests.conformance.peer import PROJECTS, ROOT, built_by_both, relations, run_dbt, types
+from tests.conformance.peer import built_by_both, relations, run_dbt, types
+from tests.helpers import PROJECTS, ROOT, SQL
 from warehouse.lake.lake import Lake
 
 
@@ -76,7 +77,7 @@ def cuvee(folder: Path, *arguments: str) -> None:
 def test_dbt_builds_the_pure_sql_part_of_our_own_project(
     dbt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(ROOT / "sql", tmp_path / "sql", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(SQL, tmp_path / "sql", ignore=shutil.ignore_patterns("target", "logs"))
     run_dbt(dbt, tmp_path / "sql", "--warn-error", "parse")
     published = "{published_mixtures: true, published_components: {code: \"component = 'code'\"}}"
     run_dbt(dbt, tmp_path / "sql", "--warn-error", "parse", "--vars", published)

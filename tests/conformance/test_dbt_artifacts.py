@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.peer import PROJECTS, QUIET, profile, run_dbt
+from tests.conformance.peer import QUIET, profile, run_dbt
+from tests.helpers import PROJECTS
 from warehouse.build import build as building
+from warehouse.build.build_options import BuildOptions
+from warehouse.build.node_selection import selected_nodes
 from warehouse.graph.loaded_project import open_project
 from warehouse.lake.lake import Lake
-from warehouse.project.outcome import Options
+from warehouse.project.options import Selection
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def edges(manifest: dict[str, Any], name: str) -> dict[str, list[str]]:
 
 def test_the_manifest_says_what_dbts_says(dbt: Path, shop: Path, lake: Lake, tmp_path: Path) -> None:
     run_dbt(dbt, shop, "compile", "--target-path", str(tmp_path / "theirs"))
-    building.build(lake, shop, options=Options(target_path=tmp_path / "ours"))
+    building.build(lake, shop, options=BuildOptions(target_path=tmp_path / "ours"))
     ours, theirs = (artifact(tmp_path / side, "manifest.json") for side in ("ours", "theirs"))
 
     assert ours.keys() == theirs.keys()
@@ -94,7 +97,7 @@ models:
               config: {severity: warn, error_if: ">3"}
 """)
     run_dbt(dbt, project, "parse", "--target-path", str(tmp_path / "theirs"))
-    building.build(lake, project, options=Options(target_path=tmp_path / "ours"))
+    building.build(lake, project, options=BuildOptions(target_path=tmp_path / "ours"))
     ours, theirs = (artifact(tmp_path / side, "manifest.json") for side in ("ours", "theirs"))
     assert ours["nodes"].keys() == theirs["nodes"].keys()
     for key, node in theirs["nodes"].items():
@@ -112,7 +115,7 @@ def test_run_results_say_what_dbts_say(dbt: Path, shop: Path, lake: Lake, tmp_pa
             seed = shop / "seeds/raw_orders.csv"
             seed.write_text(seed.read_text() + "3;1;5;2024-03-01\n")
         call_dbt(dbt, shop, "build", "--target-path", str(tmp_path / "theirs"))
-        building.build(lake, shop, options=Options(target_path=tmp_path / "ours"))
+        building.build(lake, shop, options=BuildOptions(target_path=tmp_path / "ours"))
         ours, theirs = (artifact(tmp_path / side, "run_results.json") for side in ("ours", "theirs"))
         found, expected = ({each["unique_id"]: each for each in side["results"]} for side in (ours, theirs))
         assert {key: each["status"] for key, each in found.items()} == {
@@ -190,7 +193,7 @@ def test_state_selects_what_dbt_selects(dbt: Path, shop: Path, lake: Lake, tmp_p
     """Our project against our manifest, and against dbt's, as dbt has it against its own."""
     dbts, ours = tmp_path / "dbts", tmp_path / "ours"
     run_dbt(dbt, shop, "parse", "--target-path", str(dbts))
-    building.build(lake, shop, options=Options(target_path=ours))
+    building.build(lake, shop, options=BuildOptions(target_path=ours))
     original = Path(shutil.copytree(shop, tmp_path / "original"))
     for title, edits in EDITS.items():
         shutil.rmtree(shop)
@@ -204,6 +207,6 @@ def test_state_selects_what_dbt_selects(dbt: Path, shop: Path, lake: Lake, tmp_p
         expected = json.loads(done.stdout.partition("FOUND")[2])
         assert bool(expected["modified"]) == bool(edits), title
         for folder in (ours, dbts):
-            opened = open_project(lake, shop, Options(state=folder))
+            opened = open_project(lake, shop, BuildOptions(state=folder))
             for state, keys in expected.items():
-                assert opened.select([f"state:{state}"]) == set(keys), (title, state, folder.name)
+                assert selected_nodes(opened, Selection((f"state:{state}",))) == set(keys), (title, state, folder.name)

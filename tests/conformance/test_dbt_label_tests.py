@@ -7,9 +7,8 @@ from pathlib import Path
 import duckdb
 import yaml
 
-from tests.conformance.peer import run_dbt, write
-from tests.conformance.test_dbt_tests import judged_by_both
-from tests.warehouse.test_label_tests import give, project
+from tests.conformance.peer import judged_by_both, run_dbt, write
+from tests.warehouse.build.tests.label_project import give, project
 from warehouse.lake.lake import Lake
 
 LABELS = """

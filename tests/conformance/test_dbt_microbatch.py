@@ -10,8 +10,8 @@ import duckdb
 
 from tests.conformance.peer import relations, run_dbt, write
 from warehouse.build import build as building
+from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
-from warehouse.project.outcome import Options
 
 MODEL = """{{{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='seen',
     batch_size='{size}', begin='{begin}', lookback={lookback}) }}}}
@@ -50,7 +50,9 @@ def test_batches_hold_the_same_rows(dbt: Path, lake: Lake, tmp_path: Path) -> No
 
     def same(*flags: str, **options: Any) -> dict[str, tuple[list[str], list[str]]]:
         run_dbt(dbt, project, "build", *flags)
-        assert not [result for result in building.build(lake, project, options=Options(**options)) if result.failed]
+        assert not [
+            result for result in building.build(lake, project, options=BuildOptions(**options)) if result.failed
+        ]
         with duckdb.connect(str(project / "dbt.duckdb"), read_only=True) as connection:
             theirs = {name: rows for name, rows in relations(connection, "dbt").items() if "__dbt" not in name}
         ours = relations(lake.cursor(), "lake")

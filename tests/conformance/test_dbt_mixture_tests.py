@@ -6,9 +6,8 @@ from pathlib import Path
 
 import duckdb
 
-from tests.conformance.peer import profile, run_dbt
-from tests.conformance.test_dbt_tests import judged_by_both
-from tests.warehouse.test_mixture_tests import CASES, give, project
+from tests.conformance.peer import judged_by_both, profile, run_dbt
+from tests.warehouse.build.tests.mixture_project import CASES, give, project
 from warehouse.lake.lake import Lake
 
 

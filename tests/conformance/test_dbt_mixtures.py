@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.conformance.peer import ROOT, built_by_both, write
+from tests.conformance.peer import built_by_both, write
+from tests.helpers import SQL
 from warehouse.lake.lake import Lake
 
 POOL = """
@@ -46,7 +47,7 @@ def test_both_give_the_same_documents_and_copies(dbt: Path, lake: Lake, tmp_path
             **{f"models/{name}.sql": text for name, text in MIXTURES.items()},
         },
     )
-    shutil.copytree(ROOT / "sql" / "macros", project / "macros")
+    shutil.copytree(SQL / "macros", project / "macros")
     built = built_by_both(dbt, project, "mixed", lake)
     assert {f"main.{name}" for name in MIXTURES} <= set(built)
     for name in MIXTURES.keys() - {"report", "held_back"}:

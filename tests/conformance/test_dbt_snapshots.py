@@ -10,8 +10,8 @@ import duckdb
 
 from tests.conformance.peer import profile, relations, run_dbt
 from warehouse.build import build as building
+from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
-from warehouse.project.outcome import Options
 
 ITEMS = (
     """id,part,name,amount,changed_at
@@ -115,7 +115,7 @@ def test_the_history_of_rows_that_change_go_and_come(dbt: Path, lake: Lake, tmp_
     for items in (*ITEMS, ITEMS[-1]):
         (project / "seeds/items.csv").write_text(items)
         run_dbt(dbt, project, "build", "--full-refresh")
-        results = building.build(lake, project, options=Options(full_refresh=True))
+        results = building.build(lake, project, options=BuildOptions(full_refresh=True))
         assert not [result for result in results if result.failed]
         with duckdb.connect(str(database), read_only=True) as connection:
             theirs = versions(connection, "dbt", began)

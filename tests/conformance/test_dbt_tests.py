@@ -7,31 +7,18 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
-from tests.conformance.peer import QUIET, relations, run_dbt, write
-from warehouse.artifacts import artifacts, manifest
+from tests.conformance.peer import QUIET, judged_by_both, relations, run_dbt, write
+from warehouse.artifacts import manifest
+from warehouse.artifacts.invocation import invocation
 from warehouse.build import build as building
+from warehouse.build.build_options import BuildOptions
+from warehouse.build.node_selection import selected_nodes
 from warehouse.graph.loaded_project import open_project
 from warehouse.lake.lake import Lake
-from warehouse.project.outcome import Options
-
-
-def judged_by_both(dbt: Path, project: Path, lake: Lake, *flags: str, **options: Any) -> dict[str, tuple[str, int]]:
-    """Build with both, some tests failing; compares and returns what became of each node: id → status, failures."""
-    run_dbt(dbt, project, "build", *flags, code=1)
-    results = project / "target" / "run_results.json"
-    theirs = said(json.loads(results.read_text()))
-    building.build(lake, project, options=Options(**options))
-    assert said(json.loads(results.read_text())) == theirs
-    return theirs
-
-
-def said(run_results: dict[str, Any]) -> dict[str, tuple[str, int]]:
-    return {each["unique_id"]: (each["status"], each["failures"] or 0) for each in run_results["results"]}
-
+from warehouse.project.options import Selection
 
 UNIT_TESTS = """
 sources: [{name: main, tables: [{name: people}]}]
@@ -111,7 +98,16 @@ def test_unit_tests_pass_and_fail_alike(dbt: Path, lake: Lake, tmp_path: Path) -
     )
     run_dbt(dbt, project, "seed")
     run_dbt(dbt, project, "run")  # dbt takes the types of columns from there
-    building.build(lake, project, kinds=["model", "seed"])
+    building.build(
+        lake,
+        project,
+        Selection(
+            kinds=(
+                "model",
+                "seed",
+            )
+        ),
+    )
     results = judged_by_both(dbt, project, lake)
     assert sorted(status for key, (status, _) in results.items() if key.startswith("unit_test.")) == [
         "error", "error", "fail", "fail", "pass", "pass", "pass", "pass", "skipped",
@@ -256,9 +252,9 @@ exposures:
         return sorted(json.loads(line)["unique_id"] for line in done.stdout.splitlines() if line.startswith("{"))
 
     run_dbt(dbt, project, "parse", "--target-path", str(tmp_path / "theirs"))
-    opened = open_project(lake, project, Options(state=tmp_path / "theirs"))
-    assert not opened.select(["state:modified"])
-    ours = manifest.manifest(opened, artifacts.invocation("ls", project))
+    opened = open_project(lake, project, BuildOptions(state=tmp_path / "theirs"))
+    assert not selected_nodes(opened, Selection(("state:modified",)))
+    ours = manifest.manifest(opened, invocation("ls", project))
     their_manifest = json.loads((tmp_path / "theirs/manifest.json").read_text())
     for section in ("unit_tests", "exposures", "docs"):
         for key, entry in their_manifest[section].items():
@@ -267,8 +263,10 @@ exposures:
                 assert here | {"created_at": 0, "checksum": ""} == entry | {"created_at": 0, "checksum": ""}, key
     for selection in SELECTIONS:
         opened = open_project(lake, project)
-        assert sorted(opened.select(selection.split())) == theirs("--select", *selection.split()), selection
+        assert sorted(selected_nodes(opened, Selection(tuple(selection.split())))) == theirs(
+            "--select", *selection.split()
+        ), selection
     write(project, {"selectors.yml": selectors})
     for name in ("mixed", None):
-        opened = open_project(lake, project, Options(selector=name))
-        assert sorted(opened.select(())) == theirs(*(["--selector", name] if name else [])), name
+        opened = open_project(lake, project, BuildOptions(selector=name))
+        assert sorted(selected_nodes(opened, Selection())) == theirs(*(["--selector", name] if name else [])), name

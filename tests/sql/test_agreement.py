@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from itertools import permutations, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,15 @@ import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[2]
-Row = tuple[str | None, str | None, str | None, str | None]
+from tests.helpers import FIXTURES, SQL
+from tests.sql.kappa_definition import Row, by_definition, drawn, labels, match
+
 COLUMNS = ("primary_a", "secondary_a", "primary_b", "secondary_b")
 
 
 @cache
 def _macros() -> str:
-    return (ROOT / "sql" / "macros" / "agreement.sql").read_text()
+    return (SQL / "macros" / "agreement.sql").read_text()
 
 
 def render(call: str, **values: Any) -> str:
@@ -39,7 +39,7 @@ def render(call: str, **values: Any) -> str:
 
 
 def cases() -> Iterator[Any]:
-    text = (ROOT / "tests" / "fixtures" / "agreement" / "kappa.sql").read_text()
+    text = (FIXTURES / "agreement" / "kappa.sql").read_text()
     for block in text.split("\n\n")[1:]:
         title, _, body = block.strip().partition("\n")
         pairs, call, expected = re.split(r";\n", body)
@@ -62,61 +62,6 @@ def test_cases(pairs: str, call: str, expected: str) -> None:
 
 
 # Against the definition: documents are counted one by one, and chance is the sum over all that may be drawn.
-
-
-def labels(primary: str | None, secondary: str | None) -> frozenset[str]:
-    return frozenset(code for code in (primary, secondary) if code and not code.startswith("-"))
-
-
-def drawn(weights: dict[str, float], size: int, side: int = 0) -> Iterator[tuple[frozenset[str], float]]:
-    """The sets of one annotator of a given size, and their chances. Where there are too few labels to draw from, the
-    formula leaves the chance of the first as it is and counts the set's size: as if nobody else had the second.
-    """
-    possible = [label for label, weight in weights.items() if weight > 0]
-    lacking = [f"nobody else's {side}.{i}" for i in range(size - len(possible))]
-    for order in permutations(possible, size - len(lacking)):
-        chance, left = 1.0, 1.0
-        for label in order:
-            chance *= weights[label] / left
-            left -= weights[label]
-        yield frozenset([*order, *lacking]), chance
-
-
-def match(a: frozenset[str], b: frozenset[str], weighted: bool) -> float:
-    if not a and not b:
-        return 1.0
-    return len(a & b) / len(a | b) if weighted else float(bool(a & b))
-
-
-def by_definition(rows: list[Row], weighted: bool, shared: bool, smoothing: bool) -> tuple[float, float, float]:
-    """Observed, expected, kappa."""
-    pairs = [(labels(*row[:2]), labels(*row[2:])) for row in rows]
-    observed = sum(match(a, b, weighted) for a, b in pairs) / len(pairs)
-    sides = [[a for a, _ in pairs], [b for _, b in pairs]]
-    known = {label for side in sides for each in side for label in each}
-    if shared:
-        sides = [sides[0] + sides[1]] * 2
-    add = int(smoothing)
-    expected = 0.0
-    chances: list[list[Counter[frozenset[str]]]] = []
-    for number, side in enumerate(sides):
-        given_labels = Counter(label for each in side for label in each)
-        total = given_labels.total() + add * len(known)
-        weights = {label: (given_labels[label] + add) / total for label in known} if total else {}
-        sizes = Counter(len(each) for each in side)
-        by_size = []
-        for size in range(3):
-            fertility = (sizes[size] + add) / (len(side) + 3 * add)
-            found: Counter[frozenset[str]] = Counter()
-            for each, chance in drawn(weights, size, number):
-                found[each] += fertility * chance
-            by_size.append(found)
-        chances.append(by_size)
-    for first, second in product(*chances):
-        for (a, p), (b, q) in product(first.items(), second.items()):
-            expected += p * q * match(a, b, weighted)
-    kappa = (observed - expected) / (1 - expected) if 1 - expected > 1e-12 else observed
-    return observed, expected, kappa
 
 
 codes = st.sampled_from([None, "-1", "", "1", "2", "3", "5.1", "x"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from pathlib import Path
 
 import duckdb
 import jinja2
@@ -13,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-MACROS = (Path(__file__).resolve().parents[2] / "sql" / "macros" / "duplicates.sql").read_text()
+from tests.helpers import SQL
+
+MACROS = (SQL / "macros" / "duplicates.sql").read_text()
 
 
 def render(call: str) -> str:

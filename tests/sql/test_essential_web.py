@@ -12,20 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.helpers import FIXTURES, SQL
 from warehouse.build.build import build
 from warehouse.graph.loaded_project import open_project
 from warehouse.ingest.inputs import find_inputs
-from warehouse.ingest.records import Options
+from warehouse.ingest.records import IngestOptions
 from warehouse.ingest.run import ingest
 from warehouse.lake.lake import Lake
+from warehouse.project.options import Selection
 
-ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = ROOT / "tests" / "fixtures" / "essential_web"
-SQL = ROOT / "sql"
+PUBLISHED = FIXTURES / "essential_web"
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    with (FIXTURES / name).open(encoding="utf-8", newline="") as lines:
+    with (PUBLISHED / name).open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
 
@@ -90,7 +90,7 @@ def filled(kind: pa.DataType, path: str, number: int) -> Any:
 
 def project(lake: Lake) -> None:
     """Build the model of the shipped project. No document is to be labelled, so no labeler is loaded."""
-    results = build(lake, SQL, ["+essential_web"])
+    results = build(lake, SQL, Selection(("+essential_web",)))
     assert not [(result.name, result.message) for result in results if result.failed]
 
 
@@ -99,7 +99,7 @@ def test_published_rows_come_back_as_they_were(lake: Lake, tmp_path: Path) -> No
     given = [filled(pa.struct(list(schema)), "", number) for number in range(3)]
     path = tmp_path / "train-00000-of-00001.parquet"
     pq.write_table(pa.Table.from_pylist(given, schema=schema), path)
-    ingest(lake, find_inputs([str(path)]), Options(source="essential_web"))
+    ingest(lake, find_inputs([str(path)]), IngestOptions(source="essential_web"))
     project(lake)
     table = lake.cursor().sql("from lake.main.essential_web order by pid").to_arrow_table()
     ours = [(path, kind) for path, kind in leaves(pa.struct(list(table.schema))) if path != "doc_id"]
@@ -112,10 +112,10 @@ def test_published_rows_come_back_as_they_were(lake: Lake, tmp_path: Path) -> No
 def test_our_own_labels_have_the_same_shape(lake: Lake, tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text('{"text": "A page.", "url": "https://example.org/x"}\n')
-    ingest(lake, find_inputs([str(path)]), Options(source="own"))
+    ingest(lake, find_inputs([str(path)]), IngestOptions(source="own"))
     project(lake)
     assert lake.cursor().sql("from lake.main.essential_web").fetchall() == []
-    from udfs.labels.labels import LabelDocument
+    from udfs.labels.label_document import LabelDocument
     from warehouse.answers.store import Answers
 
     function = LabelDocument(SQL / "seeds").bind(("fake",))

@@ -14,14 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.sql.test_agreement import by_definition
+from tests.helpers import SQL
+from tests.sql.kappa_definition import by_definition
 from warehouse.answers import store
 from warehouse.build.build import build
+from warehouse.build.build_options import BuildOptions
 from warehouse.ingest.formats.essential_web import ANSWERS, FIELDS
 from warehouse.lake.lake import Lake
-from warehouse.project.outcome import Options
+from warehouse.project.options import Selection
 
-ROOT = Path(__file__).resolve().parents[2]
 MODELS = [*(f"path:models/{each}" for each in ("agreement", "distributions", "evaluation", "labels")), "path:seeds"]
 CODES = ["-1", "1", "2", "3", "4"]
 FDC = ["510.1", "513", "005.1", "004", "92", "61", "617.3", "-1"]
@@ -29,7 +30,7 @@ Labels = dict[str, tuple[str | None, str | None]]
 
 
 def project(folder: Path) -> Path:
-    shutil.copytree(ROOT / "sql", folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(SQL, folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
     models = folder / "sql/models/labels"  # what would pay for a labeler and want a tokenizer
     (models / "document_labels.sql").write_text("select doc_id from {{ source('raw', 'documents') }}")
     (models / "document_tokens.sql").write_text(
@@ -39,8 +40,8 @@ def project(folder: Path) -> Path:
 
 
 def make(lake: Lake, path: Path, **variables: Any) -> None:
-    options = Options(variables={"agreement_replicates": 5} | variables)
-    results = build(lake, path, MODELS, ["test_name:parse_rate"], options=options)
+    options = BuildOptions(variables={"agreement_replicates": 5} | variables)
+    results = build(lake, path, Selection(tuple(MODELS), exclude=("test_name:parse_rate",)), options=options)
     failed = [f"{result.name}: {result.message}" for result in results if result.failed]
     assert results and not failed, failed
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import duckdb
 import jinja2
 import pytest
 
-MACROS = (Path(__file__).resolve().parents[2] / "sql" / "macros" / "labels.sql").read_text()
+from tests.helpers import SQL
+
+MACROS = (SQL / "macros" / "labels.sql").read_text()
 
 
 def chosen(call: str) -> list[str]:

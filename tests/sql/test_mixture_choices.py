@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.sql.test_mixture import NAMES, Asked, Row, ShortError, order, reference, render
+from tests.sql.mixture_definition import NAMES, Asked, Row, ShortError, order, reference, render
 
 #: doc_id, the components whose conditions it meets, tokens
 Tagged = tuple[str, frozenset[str], int]

@@ -18,8 +18,8 @@ import duckdb
 import jinja2
 import pytest
 
-from tests.conftest import absent
-from tests.sql.test_mixture import NAMES, ROOT, render
+from tests.helpers import FIXTURES, absent
+from tests.sql.mixture_definition import NAMES, render
 
 RELEASES = ("duckdb==1.4.*", "duckdb>=2,<3")
 ASK = """
@@ -44,7 +44,7 @@ where n % 4 = place or n % 11 = place
 
 def questions() -> list[tuple[str, str]]:
     """The cases written as SQL, and the macro's choices over a large pool."""
-    text = (ROOT / "tests" / "fixtures" / "mixture" / "mixture.sql").read_text()
+    text = (FIXTURES / "mixture" / "mixture.sql").read_text()
     asked = [re.split(r";\n", block.strip().partition("\n")[2])[:2] for block in text.split("\n\n")[1:]]
     found = [(pool, render(call)) for pool, call in asked if _renders(call)]
     shares = {

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import SQL
 from warehouse.lake.lake import Lake
 
-ROOT = Path(__file__).resolve().parents[2]
-SEEDS = ROOT / "sql" / "seeds" / "mixes"
-PUBLISHED = ROOT / "sql" / "models" / "mixtures" / "published"
+SEEDS = SQL / "seeds" / "mixes"
+PUBLISHED = SQL / "models" / "mixtures" / "published"
 PRESETS = sorted(file.stem for file in PUBLISHED.glob("*.sql") if file.stem != "mixture_components")
 #: A pool of real texts; n_tokens is a count of words. `nth` deals the documents out to components.
 POOL = """
@@ -59,7 +59,7 @@ def mix_of(preset: str) -> str:
 @pytest.fixture(scope="module")
 def project(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
-    shutil.copytree(ROOT / "sql", folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(SQL, folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
     (folder / "sql" / "models" / "pool.sql").write_text(POOL)
     (folder / "sql" / "models" / "candidates.sql").write_text(
         "select doc_id from {{ ref('pool') }} where domain = 'literature_chapters'"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,9 +12,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from tests.helpers import FIXTURES, SQL
 from udfs.text.quality_signals import NAMES
 
-ROOT = Path(__file__).resolve().parents[2]
 GOOD = dict.fromkeys(NAMES, 0.0) | {"rps_doc_word_count": 500.0, "rps_doc_frac_unique_words": 0.5}
 SCORES = {"english": 0.9, "maths": 0.1, "code": 0.1}
 
@@ -29,7 +28,7 @@ class Exceptions:
 def judged(documents: dict[str, dict[str, Any]], thresholds: dict[str, Any]) -> list[tuple[Any, ...]]:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"])
     environment.globals["exceptions"] = Exceptions
-    macro = (ROOT / "sql" / "macros" / "quality.sql").read_text()
+    macro = (SQL / "macros" / "quality.sql").read_text()
     sql = environment.from_string(macro + "{{ quality_filter('measured', 'scored', thresholds) }}").render(
         thresholds=thresholds
     )
@@ -50,7 +49,7 @@ def judged(documents: dict[str, dict[str, Any]], thresholds: dict[str, Any]) -> 
 
 
 def cases() -> Iterator[object]:
-    text = (ROOT / "tests" / "fixtures" / "quality" / "filter.txt").read_text()
+    text = (FIXTURES / "quality" / "filter.txt").read_text()
     for block in re.split(r"\n\s*\n", text.strip())[1:]:
         title, _, rest = block.partition("\n")
         yield pytest.param(*rest.split("\n---\n"), id=title.removeprefix("-- "))
@@ -68,7 +67,7 @@ def test_algorithm_1(documents: str, thresholds: str, expected: str) -> None:
 
 
 def test_the_thresholds_are_the_published_ones() -> None:
-    text = (ROOT / "sql" / "macros" / "quality.sql").read_text()
+    text = (SQL / "macros" / "quality.sql").read_text()
     known = dict(re.findall(r"'(m\w+)': ([\d.]+)", text))
     published = [50, 0.2, 0.18, 0.5, 0.52, 0.54, 0.56, 0.58, 0.6, 0.3, 0.3, 0.95, 0.6, 10, 0.6]
     assert [float(value) for value in known.values()] == published

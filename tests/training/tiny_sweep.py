@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse.export.manifest import Component, Manifest, Stream
+from warehouse.export.manifest import ExportComponent, Manifest, Stream
 from warehouse.lake.lake import Lake
 
 
@@ -75,7 +75,7 @@ def write_export(
         sequence_length=length,
         seed=17,
         components={
-            component: Component(
+            component: ExportComponent(
                 len(part.sequences), copies[component], copies[component] * length, 0.0, copies[component] * length, 0
             )
             for component, part in parts.items()

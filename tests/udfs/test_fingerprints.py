@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from udfs.labels.labelers.labeler_registry import Catalogue
+from tests.helpers import FIXTURES
+from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from udfs.labels.taxonomies.taxonomies import Taxonomies
 from udfs.registry import Resources, expensive_functions
 
-RECORDED: dict[str, str] = json.loads(
-    (Path(__file__).parents[1] / "fixtures" / "fingerprints.json").read_text(encoding="utf-8")
-)
+RECORDED: dict[str, str] = json.loads((FIXTURES / "fingerprints.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def test_functions_keep_their_fingerprints(call: str, seeds: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("labeler", [key.removeprefix("labeler ") for key in RECORDED if key.startswith("labeler ")])
 def test_labelers_keep_their_fingerprints(labeler: str, seeds: Path) -> None:
-    assert Catalogue(seeds).spec(labeler).fingerprint == RECORDED[f"labeler {labeler}"]
+    assert LabelerRegistry(seeds).spec(labeler).fingerprint == RECORDED[f"labeler {labeler}"]
 
 
 @pytest.mark.parametrize("taxonomy", [key.removeprefix("taxonomy ") for key in RECORDED if key.startswith("taxonomy ")])
@@ -49,4 +48,4 @@ def test_taxonomies_keep_their_fingerprints(taxonomy: str, seeds: Path) -> None:
 def test_every_shipped_function_and_labeler_is_recorded(seeds: Path) -> None:
     recorded = {key.partition("(")[0] for key in RECORDED if "(" in key}
     assert {*expensive_functions(Resources(seeds, Path("nowhere")))} == recorded
-    assert {name for name in Catalogue(seeds).files() if f"labeler {name}" not in RECORDED} == set()
+    assert {name for name in LabelerRegistry(seeds).files() if f"labeler {name}" not in RECORDED} == set()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import ROOT
 from udfs.errors import UsageError
 from udfs.registry import Resources, expensive_functions
 
@@ -38,7 +39,7 @@ def test_the_registry_loads_no_model() -> None:
         "expensive_functions(Resources(Path('sql/seeds'), Path('x')))['label_document'].bind(('fake',))\n"
         "print(sorted({'torch', 'transformers', 'tokenizers', 'numpy'} & set(sys.modules)))"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
     assert {"torch", "transformers", "tokenizers"}.isdisjoint(eval(done.stdout))
 

@@ -19,10 +19,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from training.checkpoint.huggingface import export
+from training.checkpoint.quiet import silence
 from udfs.errors import CuveeError, Location, UsageError
 from warehouse.lake.lake import Lake
 
-#: Names in runs.metrics; the task stands under component.
+#: Names in runs.metrics; the task is under component.
 ACCURACY, NORMALIZED = "benchmark/accuracy", "benchmark/accuracy_by_length"
 
 #: The keys of a form, and what lm-eval is to make of it.
@@ -74,16 +76,13 @@ def evaluate(
 ) -> list[Score]:
     """Ask a run's last checkpoint, or one of its .pt files, the questions in ``files``, and record the scores.
 
-    ``shots`` solved questions stand before each, ``limit`` is how many of a file are asked. Rows of the same run,
+    ``shots`` solved questions come before each, ``limit`` is how many of a file are asked. Rows of the same run,
     batch and task in runs.metrics are replaced. Raises CuveeError without lm-eval, UsageError for a file or a
     checkpoint that cannot be used.
     """
     if find_spec("lm_eval") is None:
         raise CuveeError("benchmarks need lm_eval", hint="pip install 'cuvee[train,evaluation]'")
     questions = {task_name(path): read(path)[:limit] for path in files}
-
-    from training.checkpoint.huggingface import export
-
     with tempfile.TemporaryDirectory() as folder:
         exported = export(source, Path(folder) / "model", lake)
         if "Causal" not in exported.architecture:
@@ -106,12 +105,12 @@ def evaluate(
 
 
 def task_name(path: Path) -> str:
-    """A task's name: its file's, without the endings."""
+    """Return a task's name: its file's, without the endings."""
     return path.name.split(".")[0]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The questions of a file, all of one form. Raises UsageError with the line that is not."""
+    """Return the questions of a file, all of one form. Raises UsageError with the line that is not."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
             text = lines.read()
@@ -150,8 +149,6 @@ def _with_length(form: Mapping[str, Any], most: int) -> dict[str, Any]:
 
 
 def _asked(model: Path, questions: Mapping[str, Sequence[dict[str, Any]]], shots: int) -> list[Score]:
-    from training.checkpoint.quiet import silence
-
     silence()
     import datasets
     import lm_eval

@@ -91,17 +91,17 @@ def save(state: State, folder: Path, keep: int | None = None, marks: frozenset[i
 
 
 def saved(folder: Path) -> list[tuple[int, Path]]:
-    """All checkpoints of a run with their batches, oldest first."""
+    """Return all checkpoints of a run with their batches, oldest first."""
     return [(int(path.stem.removeprefix("ba")), path) for path in sorted(folder.glob("ba*.pt"))]
 
 
 def at(folder: Path, batch: int) -> Path:
-    """Where a run's checkpoint of a batch is, or would be."""
+    """Return where a run's checkpoint of a batch is, or would be."""
     return folder / "checkpoints" / _name(batch)
 
 
 def learning_rates(checkpoint: Path) -> tuple[float, float]:
-    """The rate that the checkpoint's next batch would have been trained with, and the peak its schedule is of."""
+    """Return the rate that the checkpoint's next batch would have been trained with, and the peak of its schedule."""
     content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
     optimizers = content["state"]["optimizers"]
     (optimizer,) = optimizers.values()

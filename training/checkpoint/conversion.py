@@ -7,12 +7,8 @@ which positions a token attends to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-
-import torch
-
-from training.checkpoint.models import decoder_configuration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +39,7 @@ _OWN = frozenset(
 
 
 def convert(model: PreTrainedModel) -> PreTrainedModel:
-    """The decoder with the weights of a ModernBertForMaskedLM, or the encoder of a ModernBertDecoderForCausalLM.
+    """Make the decoder of a ModernBertForMaskedLM, or the encoder of a ModernBertDecoderForCausalLM.
 
     The weights are copied. transformers' decoder (4.57) rotates local layers by the global base and ignores
     ``local_rope_theta``, so an encoder made from it gets the global base for both. Raises TypeError for other models.
@@ -71,7 +67,9 @@ def convert(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A decoder's weights under the encoder's names."""
+    """Return a decoder's weights under the encoder's names."""
+    import torch
+
     result: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         first, second, third = _PARTS
@@ -84,7 +82,7 @@ def joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def split(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An encoder's weights under the decoder's names."""
+    """Return an encoder's weights under the decoder's names."""
     result: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         if _JOINED in name:
@@ -92,6 +90,25 @@ def split(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             result[_renamed(name, "head.", "lm_head.")] = tensor
     return result
+
+
+def decoder_configuration(settings: Mapping[str, Any]) -> Any:
+    """Return a ModernBertDecoderConfig that is the same after it is saved and loaded."""
+    import transformers
+
+    configuration: Callable[..., Any] = transformers.ModernBertDecoderConfig
+    return keep_window(configuration(**settings))
+
+
+def keep_window(configuration: Any) -> Any:
+    """Return the same configuration with its sliding window also under the name by which it is loaded again.
+
+    transformers (4.57) makes ``sliding_window`` of a decoder's ``local_attention`` and does not keep the latter, so a
+    model with another window than 128 would be saved, loaded with 128 and compute something else.
+    """
+    if configuration.model_type == "modernbert-decoder":
+        configuration.local_attention = 2 * configuration.sliding_window
+    return configuration
 
 
 def _renamed(name: str, before: str, after: str) -> str:

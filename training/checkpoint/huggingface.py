@@ -15,8 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.checkpoint.conversion import keep_window
+from training.checkpoint.quiet import silence
 from training.recipe.exports import stages_of
 from udfs.errors import CuveeError, UsageError
+from udfs.tokens.tokenizer import load
 from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ MASK_TOKEN = "<|mask|>"
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedModel:
     """What was written."""
 
     folder: Path
@@ -38,7 +41,7 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
+class ExportedMixture:
     """What the lake knows of the export that a run read."""
 
     name: str
@@ -49,7 +52,9 @@ class Mixture:
     manifest: Mapping[str, Any]
 
 
-def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, with_head: bool = True) -> Exported:
+def export(
+    source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, with_head: bool = True
+) -> ExportedModel:
     """Write the checkpoint ``source``, or the last one of the run folder ``source``, to ``out``.
 
     ``out`` is complete or not there. Raises UsageError if there is no checkpoint, ``out`` exists, or the lake does not
@@ -62,9 +67,6 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, 
         raise UsageError(f"{out} exists", hint="name a folder that does not")
     card = json.loads((run / "run.json").read_text(encoding="utf-8"))
     mixtures = [_mixture(lake, stage) for stage in stages_of(card["identity"])]
-
-    from training.checkpoint.quiet import silence
-
     silence()
     aside = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
     try:
@@ -74,7 +76,7 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, 
         if with_tokenizer:
             _tokenizer(lake, mixtures[0], card["identity"], model).save_pretrained(aside)
         batch = int(checkpoint.stem.removeprefix("ba"))
-        exported = Exported(
+        exported = ExportedModel(
             folder=out,
             run_id=card["run_id"],
             batch=batch,
@@ -92,7 +94,7 @@ def export(source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, 
 
 
 def _checkpoint(source: Path) -> tuple[Path, Path]:
-    """The checkpoint and its run's folder."""
+    """Return the checkpoint and its run's folder."""
     run = source if source.is_dir() else source.parent.parent
     found = sorted((source / "checkpoints").glob("ba*.pt"))[-1:] if source.is_dir() else [source]
     if not found or not found[0].is_file():
@@ -101,11 +103,11 @@ def _checkpoint(source: Path) -> tuple[Path, Path]:
         )
     for needed in ("run.json", "model/config.json"):
         if not (run / needed).is_file():
-            raise UsageError(f"{run} is no run's folder: it has no {needed}")
+            raise UsageError(f"{run} is not the folder of a run: it has no {needed}")
     return found[0], run
 
 
-def _mixture(lake: Lake, stage: Mapping[str, Any]) -> Mixture:
+def _mixture(lake: Lake, stage: Mapping[str, Any]) -> ExportedMixture:
     row = (
         lake.reader()
         .execute(
@@ -117,15 +119,12 @@ def _mixture(lake: Lake, stage: Mapping[str, Any]) -> Mixture:
     )
     if row is None:
         raise UsageError(f"this lake does not know the export {stage['export']} of {stage['mixture']}")
-    name, fingerprint, export_id, snapshot_id, tokenizer, manifest = row
-    return Mixture(name, fingerprint, export_id, snapshot_id, tokenizer, json.loads(manifest))
+    return ExportedMixture(*(*row[:-1], json.loads(row[-1])))
 
 
 def _model(run: Path, checkpoint: Path, kind: str) -> PreTrainedModel:
     import torch
     import transformers
-
-    from training.checkpoint.models import keep_window
 
     configuration = keep_window(transformers.AutoConfig.from_pretrained(run / "model", local_files_only=True))
     loader: Any = transformers.AutoModelForCausalLM if kind == "decoder" else transformers.AutoModelForMaskedLM
@@ -136,12 +135,10 @@ def _model(run: Path, checkpoint: Path, kind: str) -> PreTrainedModel:
 
 
 def _tokenizer(
-    lake: Lake, mixture: Mixture, identity: Mapping[str, Any], model: PreTrainedModel
+    lake: Lake, mixture: ExportedMixture, identity: Mapping[str, Any], model: PreTrainedModel
 ) -> PreTrainedTokenizerFast:
-    """The tokenizer that the run's samples were made with, and the mask token of a masked model."""
+    """Return the tokenizer that the run's samples were made with, and the mask token of a masked model."""
     import transformers
-
-    from udfs.tokens.tokenizer import load
 
     ours = load(lake.root / "tokenizers" / mixture.tokenizer)
     if ours.fingerprint != mixture.manifest.get("tokenizer_fingerprint"):
@@ -166,7 +163,7 @@ def _tokenizer(
     return tokenizer
 
 
-def _card(exported: Exported, identity: Mapping[str, Any], mixtures: Sequence[Mixture], lake: Lake) -> str:
+def _card(exported: ExportedModel, identity: Mapping[str, Any], mixtures: Sequence[ExportedMixture], lake: Lake) -> str:
     reader = lake.reader()
     losses = reader.execute(
         "select component, arg_max(value, batch) from runs.metrics where run_id = ? and name = 'held_out/loss'"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.checkpoint.conversion import joined, split
 from training.recipe.recipe import Recipe
-from training.recipe.run_folders import read_card
+from training.recipe.run_folders import read_run_metadata
 from training.recipe.settings import Start
 from udfs.errors import UsageError
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """A checkpoint to start from. ``run`` is what run.json beside it says; without one (another trainer's) nothing."""
+class InitCheckpoint:
+    """A checkpoint to start from. ``run`` is its run.json; empty without one (another trainer's)."""
 
     path: Path
     run: Mapping[str, Any]
@@ -36,23 +37,23 @@ class Origin:
 
     @property
     def tokens(self) -> int:
-        """Tokens that were trained before, in this run and those it came from; 0 if nobody says."""
+        """Tokens that were trained before, in this run and those it came from; 0 if that is not known."""
         batch = self.path.stem.removeprefix("ba")
         own = int(batch) * self.run["identity"]["batch_tokens"] if self.run and batch.isdigit() else 0
         return own + int(self.run.get("tokens_before", 0))
 
 
-def find(start: Start) -> Origin | None:
-    """The checkpoint that ``start`` names: a .pt file, or the last one in a run's folder. None if it is not there."""
+def find(start: Start) -> InitCheckpoint | None:
+    """Find the checkpoint that ``start`` names: a .pt file, or the last one in a run's folder. None without one."""
     named = Path(start.checkpoint)
     files = sorted((named / "checkpoints").glob("ba*.pt"))[-1:] if named.is_dir() else [named]
     if not files or not files[0].is_file():
         return None
-    return Origin(files[0], read_card(files[0].parent.parent))
+    return InitCheckpoint(files[0], read_run_metadata(files[0].parent.parent))
 
 
-def check(origin: Origin | None, recipe: Recipe) -> Origin:
-    """The same origin, if the recipe can start there. Raises UsageError.
+def check(origin: InitCheckpoint | None, recipe: Recipe) -> InitCheckpoint:
+    """Return the same checkpoint if the recipe can start there. Raises UsageError.
 
     An optimizer's state fits the same optimizer and the same kind of model only.
     """
@@ -76,15 +77,13 @@ def check(origin: Origin | None, recipe: Recipe) -> Origin:
     return origin
 
 
-def put(checkpoint: Path, model: PreTrainedModel) -> None:
+def load_weights(checkpoint: Path, model: PreTrainedModel) -> None:
     """Give a model the weights of a checkpoint, converted if that is a ModernBERT of the other kind.
 
     The vocabulary may differ by the mask token, the last id: its embedding is left out, or stays fresh. Raises
     UsageError if the checkpoint holds a model of other sizes.
     """
     import torch
-
-    from training.checkpoint.conversion import joined, split
 
     content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
     weights: dict[str, Tensor] = {

@@ -6,12 +6,12 @@ Per layer: 4 h² (attention) + 3 h i (gated MLP) + norms; the head is dense h² 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from training.checkpoint.conversion import convert, decoder_configuration, keep_window
 from training.recipe.recipe import Recipe
-from training.recipe.settings import Kind, Model, Sizes
+from training.recipe.settings import Kind, ModelSettings, Sizes
 from udfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Parameters:
         return self.total - self.embeddings
 
     def flops(self, tokens: int, *, embeddings: bool) -> float:
-        """Training FLOPs, 6 N D. The tied matrix works as the output layer, so counting it is the truer figure."""
+        """Return training FLOPs, 6 N D. The tied matrix is the output layer too, so it is truer to count it."""
         return 6.0 * (self.total if embeddings else self.without_embeddings) * tokens
 
 
@@ -49,20 +49,20 @@ def count_parameters(sizes: Sizes, vocabulary: int) -> Parameters:
 
 
 def mask_token(recipe: Recipe, vocabulary: int) -> int | None:
-    """The mask token of a recipe over a tokenizer's ``vocabulary``, None for a causal model."""
+    """Return the mask token of a recipe over a tokenizer's ``vocabulary``, None for a causal model."""
     if recipe.learns == "causal_lm":
         return None
     return vocabulary if recipe.objective.mask_token is None else recipe.objective.mask_token
 
 
 def model_vocabulary(recipe: Recipe, vocabulary: int) -> int:
-    """How many token ids the model must know: the tokenizer's, and the mask token."""
+    """Count the token ids that the model must know: the tokenizer's, and the mask token."""
     mask = mask_token(recipe, vocabulary)
     return vocabulary if mask is None else max(vocabulary, mask + 1)
 
 
-def count(model: Model, vocabulary: int) -> Parameters:
-    """The parameters of a recipe's model. One from a folder is built without memory, which needs transformers."""
+def count(model: ModelSettings, vocabulary: int) -> Parameters:
+    """Count a recipe's parameters. A model from a folder is built without memory, which needs transformers."""
     if model.folder is None:
         return count_parameters(model.sizes(), vocabulary)
     import torch
@@ -75,16 +75,16 @@ def count(model: Model, vocabulary: int) -> Parameters:
 
 
 def attention(precision: str) -> str:
-    """transformers' name of the fastest attention there is: flash attention's kernels know 16-bit numbers only."""
+    """Return transformers' name of the fastest attention. Flash attention's kernels know 16-bit numbers only."""
     from transformers.utils.import_utils import is_flash_attn_2_available
 
     return "flash_attention_2" if precision == "amp_bf16" and is_flash_attn_2_available() else "sdpa"
 
 
 def make(
-    model: Model, vocabulary: int, sequence_length: int, *, end_of_text: int, attention: str = "sdpa"
+    model: ModelSettings, vocabulary: int, sequence_length: int, *, end_of_text: int, attention: str = "sdpa"
 ) -> PreTrainedModel:
-    """A recipe's model, with fresh weights or those of its folder, for at least ``vocabulary`` token ids.
+    """Make a recipe's model, with fresh weights or those of its folder, for at least ``vocabulary`` token ids.
 
     Embeddings of a folder's model grow by what the vocabulary has more: at most the mask token. Raises UsageError if
     more is missing (the folder's tokenizer is another one), the sequences are too long or the model is of no known
@@ -93,8 +93,6 @@ def make(
     if model.folder is None:
         sizes, kind = model.sizes(), model.kind
         return build(sizes, vocabulary, sequence_length, end_of_text=end_of_text, kind=kind, attention=attention)
-    from training.checkpoint.conversion import convert
-
     built: PreTrainedModel
     if model.fresh:
         built = _empty(model, attention)
@@ -124,12 +122,12 @@ def make(
 _CONVERTIBLE = {"modernbert": "encoder", "modernbert-decoder": "decoder"}
 
 
-def _other_kind(model: Model) -> bool:
-    """Whether the folder holds a ModernBERT of the other kind than the recipe wants."""
+def _other_kind(model: ModelSettings) -> bool:
+    """Check whether the folder holds a ModernBERT of the other kind than the recipe wants."""
     return _CONVERTIBLE.get(_configuration(model).model_type, model.kind) != model.kind
 
 
-def _configuration(model: Model) -> Any:
+def _configuration(model: ModelSettings) -> Any:
     import transformers
 
     try:
@@ -138,7 +136,7 @@ def _configuration(model: Model) -> Any:
         raise UsageError(f"cannot read the model in {model.folder}: {str(error).splitlines()[0]}") from error
 
 
-def _loader(model: Model) -> Any:
+def _loader(model: ModelSettings) -> Any:
     import transformers
 
     loader: Any
@@ -154,7 +152,7 @@ def _loader(model: Model) -> Any:
     return loader
 
 
-def _empty(model: Model, attention: str = "sdpa") -> PreTrainedModel:
+def _empty(model: ModelSettings, attention: str = "sdpa") -> PreTrainedModel:
     built: PreTrainedModel = _loader(model).from_config(_configuration(model), attn_implementation=attention)
     return built
 
@@ -168,9 +166,9 @@ def build(
     kind: Kind = "decoder",
     attention: str = "sdpa",
 ) -> PreTrainedModel:
-    """A model with fresh weights drawn from torch's global generator.
+    """Build a model with fresh weights drawn from torch's global generator.
 
-    ``end_of_text`` separates documents and stands for all special tokens: packed sequences hold no padding.
+    ``end_of_text`` separates documents and is used for all special tokens: packed sequences hold no padding.
     """
     import transformers
 
@@ -185,7 +183,7 @@ def build(
         "max_position_embeddings": sequence_length,
         "global_rope_theta": sizes.rope_theta,
         "local_rope_theta": sizes.rope_theta,
-        "pad_token_id": None,  # the default, 50,283, would lie outside a small vocabulary
+        "pad_token_id": None,  # the default, 50,283, would be outside a small vocabulary
         "bos_token_id": end_of_text,
         "eos_token_id": end_of_text,
         "cls_token_id": end_of_text,
@@ -195,22 +193,3 @@ def build(
     if kind == "encoder":
         return transformers.ModernBertForMaskedLM(transformers.ModernBertConfig(**common, reference_compile=False))
     return transformers.ModernBertDecoderForCausalLM(decoder_configuration(common))
-
-
-def decoder_configuration(settings: Mapping[str, Any]) -> Any:
-    """A ModernBertDecoderConfig that survives being saved."""
-    import transformers
-
-    configuration: Callable[..., Any] = transformers.ModernBertDecoderConfig
-    return keep_window(configuration(**settings))
-
-
-def keep_window(configuration: Any) -> Any:
-    """The same configuration, told its sliding window in the form in which it will be read again.
-
-    transformers (4.57) makes ``sliding_window`` of a decoder's ``local_attention`` and does not keep the latter, so a
-    model with another window than 128 would be saved, loaded with 128 and compute something else.
-    """
-    if configuration.model_type == "modernbert-decoder":
-        configuration.local_attention = 2 * configuration.sliding_window
-    return configuration

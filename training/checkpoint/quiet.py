@@ -1,6 +1,6 @@
 """Keeping the training libraries silent and off the network.
 
-Composer, Streaming, torch and transformers say much that is of no use to who runs a recipe (deprecations of one
+Composer, Streaming, torch and transformers print much that does not help who runs a recipe (deprecations of one
 another, defaults they chose). Their errors still come as exceptions.
 """
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from training.cli.sweeps import folder_option, recipe_argument
+from training.cli.options import folder_option, recipe_argument, show_curve
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
 
 if TYPE_CHECKING:
-    from training.distillation.distil import Plan
+    from training.distillation.distil import DistillationPlan
 
 
 @click.command()
@@ -52,7 +52,7 @@ def distil(
     return out.text(f"the labeler {recipe.name} is in {labeler}: label_document(text, '{recipe.name}')")
 
 
-def _show(planned: Plan, out: Output) -> None:
+def _show(planned: DistillationPlan, out: Output) -> None:
     if out.as_json:
         return out.json(asdict(planned))
     out.text(f"{planned.parameters:,} parameters, {planned.without_embeddings:,} without the embeddings")
@@ -70,6 +70,4 @@ def _show(planned: Plan, out: Output) -> None:
         "status": planned.status,
     }
     out.rows(("what", "value"), facts.items())
-    highest = max(rate for _, rate in planned.curve) or 1.0
-    rows = [(f"{tokens:,}", f"{rate:.3e}", "█" * round(30 * rate / highest)) for tokens, rate in planned.curve[::10]]
-    return out.rows(("tokens", "learning rate", ""), rows, title="learning rate")
+    return show_curve(planned.curve, max(rate for _, rate in planned.curve), "learning rate", out)

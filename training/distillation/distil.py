@@ -7,8 +7,8 @@
         checkpoints/, metrics/, batches/
         labeler/        NAME.yml and NAME/: what is copied to the project's labelers
 
-The same command goes on where it was stopped. A folder belongs to one run: if the labels or the recipe have changed
-since, that is an error.
+The same command goes on where it was stopped. A folder belongs to one run. It is an error if the labels or the recipe
+have changed since.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from training.checkpoint.quiet import silence
 from training.distillation import encoding, examples, labeler, models
-from training.distillation.encoding import Encoder, Packer
+from training.distillation.encoding import ExampleEncoder, Packer
 from training.distillation.labelled import Labelled, choose
 from training.distillation.recipe import Distillation
 from training.recipe import schedules
+from training.recipe.configuration import RecipeError
 from training.recipe.durations import Clock
 from training.recipe.exports import MixtureChangedError
-from training.recipe.run_folders import RecipeChangedError, alone, others, require_libraries, write_card
+from training.recipe.run_folders import alone, others, require_libraries, write_run_metadata
 from training.sweep import results
-from training.sweep.anneal import Run
+from training.sweep.sweep import Run
 from udfs.errors import UsageError
 from udfs.labels.labelers.labeler_registry import seeds
 from udfs.labels.taxonomies.taxonomies import Taxonomies
@@ -43,9 +45,9 @@ from warehouse.cli.output import Output
 from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
-    from udfs.labels.students.heads_form import Form
+    from udfs.labels.students.heads_form import HeadsForm
 
-#: From so many documents a plan guesses what all of them will be.
+#: A plan estimates all documents from this many.
 _PROBE = 1024
 
 
@@ -73,7 +75,7 @@ class Distilling:
         return choose(self.lake, self.recipe, self.taxonomy)
 
     @cached_property
-    def form(self) -> Form | None:
+    def form(self) -> HeadsForm | None:
         """The heads, None for a student that writes."""
         recipe = self.recipe
         if recipe.generative:
@@ -90,7 +92,7 @@ class Distilling:
         return schedules.piecewise(recipe.pieces, clock, "the recipe", 0.0)
 
     def run(self, tokenizer: Path) -> Run:
-        """The run. ``tokenizer`` is the student's tokenizer.json."""
+        """Make the run. ``tokenizer`` is the student's tokenizer.json."""
         recipe = self.recipe
         settings = asdict(recipe)
         del settings["checkpoints"]
@@ -109,16 +111,16 @@ class Distilling:
             identity=identity,
         )
 
-    def encoder(self, run: Run, folder: Path) -> Encoder:
-        """What makes examples. Writes the labeler's file to ``folder``/labeler; the tokenizer is in ``folder``."""
+    def encoder(self, run: Run, folder: Path) -> ExampleEncoder:
+        """Make the encoder, and write the labeler's file to ``folder``/labeler. The tokenizer is in ``folder``."""
         path = folder / "labeler" / f"{self.recipe.name}.yml"
         labeler.write_file(self.recipe, run, path)
         tokenizer = folder / "tokenizer"
         if self.form is not None:
-            return encoding.Classified(tokenizer / FILE, self.form)
-        from udfs.labels.labelers.labeler import read
+            return encoding.HeadsExamples(tokenizer / FILE, self.form)
+        from udfs.labels.labelers.labeler_files import read
 
-        return encoding.Written(read(path, self.taxonomies), tokenizer)
+        return encoding.GenerativeExamples(read(path, self.taxonomies), tokenizer)
 
 
 def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
@@ -131,8 +133,6 @@ def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
     labeler.check_place(recipe, job.project)
     _ = job.labelled, job.schedule
     require_libraries()
-    from training.checkpoint.quiet import silence
-
     silence()
     folder = out_folder / f"{recipe.student.kind}-{recipe.seed}"
     with alone(out_folder):
@@ -140,7 +140,7 @@ def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
         if not tokenizer.exists():
             models.write_tokenizer(recipe, job.lake, tokenizer.parent)
         run = job.run(tokenizer)
-        _check_card(run, folder)
+        _check_folder(run, folder)
         finished = folder / "labeler" / recipe.name
         if run.run_id in results.finished(job.lake, [run.run_id]) and finished.is_dir():
             out.note(f"{run.run_id} is in the lake already")
@@ -151,12 +151,16 @@ def distil(job: Distilling, out_folder: Path, out: Output) -> tuple[Run, Path]:
 
 def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output) -> None:
     recipe = job.recipe
-    started = write_card(folder, run.run_id, run.identity)
+    started = write_run_metadata(folder, run.run_id, run.identity)
     with out.progress(f"{recipe.name}: examples", job.labelled.documents, "documents") as progress:
         export = examples.write(
-            folder / "examples", recipe, job.labelled, job.encoder(run, folder), run.identity["export"],
-            progress.advance,
-        )  # fmt: skip
+            folder=folder / "examples",
+            recipe=recipe,
+            labelled=job.labelled,
+            encoder=job.encoder(run, folder),
+            identity=run.identity["export"],
+            advance=progress.advance,
+        )
     if export.samples() < recipe.sequences:
         raise UsageError(
             f"the labels make {export.samples():,} sequences, and a batch has {recipe.sequences:,}",
@@ -164,10 +168,10 @@ def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output
         )
     examples.register(job.lake, export)
     from training.distillation.run import train
-    from training.run import data
+    from training.sweep.record import FinishedRun, record
 
     clock = perf_counter()
-    with data.shared_memory(), out.progress(f"{recipe.name}: {run.label}", run.tokens, "tokens") as progress:
+    with out.progress(f"{recipe.name}: {run.label}", run.tokens, "tokens") as progress:
         try:
             student = train(recipe, folder, export, tokenizer, job.form, progress)
         except KeyboardInterrupt:
@@ -175,10 +179,10 @@ def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output
             raise
     out.note(f"{run.label}: {run.tokens:,} tokens in {perf_counter() - clock:.0f} s")
     labeler.write_model(recipe, run, export, student, tokenizer, folder / "labeler" / recipe.name)
-    results.record(job.lake, run, recipe, [export], folder, started, {})
+    record(job.lake, FinishedRun(run, recipe.name, exports=[export], folder=folder, started=started, facts={}))
 
 
-def _check_card(run: Run, folder: Path) -> None:
+def _check_folder(run: Run, folder: Path) -> None:
     """Refuse a folder that holds another run."""
     before = others(folder, run.run_id)
     if not before:
@@ -188,11 +192,11 @@ def _check_card(run: Run, folder: Path) -> None:
     changed = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
     if not changed:
         raise MixtureChangedError(f"{folder} was begun with other documents or labels", hint=hint)
-    raise RecipeChangedError(f"{folder} was begun with other settings of {', '.join(changed)}", hint=hint)
+    raise RecipeError(f"{folder} was begun with other settings of {', '.join(changed)}", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DistillationPlan:
     """What a recipe would train. ``example_tokens``, ``filled`` (the share of a sequence's places) and ``passes`` are
     worked out from the first documents. FLOPs are 6 N D, N with and without embeddings. ``curve`` is (tokens, rate).
     """
@@ -214,13 +218,11 @@ class Plan:
     curve: tuple[tuple[int, float], ...]
 
 
-def plan(job: Distilling) -> Plan:
+def plan(job: Distilling) -> DistillationPlan:
     """Work out a plan. Nothing is trained, and nothing written but in a temporary folder."""
     recipe = job.recipe
     labeler.check_place(recipe, job.project)
     require_libraries()
-    from training.checkpoint.quiet import silence
-
     silence()
     with _temporary() as folder:
         tokenizer = folder / "tokenizer" / FILE
@@ -233,7 +235,7 @@ def plan(job: Distilling) -> Plan:
     passes = run.tokens * filled / (mean * job.labelled.copies)
     points = tuple(run.tokens * part // 100 for part in range(101))
     done = run.run_id in results.finished(job.lake, [run.run_id])
-    return Plan(
+    return DistillationPlan(
         run_id=run.run_id,
         documents=job.labelled.documents,
         copies=job.labelled.copies,
@@ -252,8 +254,8 @@ def plan(job: Distilling) -> Plan:
     )
 
 
-def _probe(job: Distilling, encoder: Encoder) -> tuple[list[int], int]:
-    """Tokens of the first examples, and how many sequences they fill."""
+def _probe(job: Distilling, encoder: ExampleEncoder) -> tuple[list[int], int]:
+    """Count the tokens of the first examples, and the sequences that they fill."""
     packer = Packer(job.recipe.sequence_length)
     sizes: list[int] = []
     closed = 0

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from udfs.labels.codecs.codecs import Pair
+from udfs.labels.taxonomies.pairs import Pair
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Taxonomy
 
 if TYPE_CHECKING:
-    from udfs.labels.labelers.labeler import Spec
-    from udfs.labels.students.heads_form import Form
+    from udfs.labels.spec import Spec
+    from udfs.labels.students.heads_form import HeadsForm
 
 #: A target that is none: the head learns nothing from this document.
 IGNORED = -100
@@ -29,7 +29,7 @@ class Example(NamedTuple):
     targets: list[int]
 
 
-class Encoder(Protocol):
+class ExampleEncoder(Protocol):
     """Makes examples; ``width`` numbers of targets each."""
 
     width: int
@@ -37,10 +37,10 @@ class Encoder(Protocol):
     def encode(
         self, keys: Sequence[str], texts: Sequence[str], verdicts: Sequence[Mapping[str, Pair]]
     ) -> list[Example | None]:
-        """The examples of some documents; None for one that no labeler would be asked about."""
+        """Make the examples of some documents; None for one that no labeler would be asked about."""
 
 
-class Written:
+class GenerativeExamples:
     """For the generative student: the labeler's prompt and the labels in its codec. The target is the prompt's length.
 
     ``spec`` has one pass; its model's folder has the tokenizer.
@@ -50,17 +50,17 @@ class Written:
 
     def __init__(self, spec: Spec, folder: Path) -> None:
         from udfs.labels.chat import ChatFormat
-        from udfs.labels.labelers.prompt_batch import Asking
+        from udfs.labels.labelers.prompt_batch import PromptMaker
 
         self._chat = ChatFormat(folder)
-        self._asking = Asking(spec, self._chat)
+        self._prompt_maker = PromptMaker(spec, self._chat)
         self._codec = spec.passes[0].codec
 
     def encode(
         self, keys: Sequence[str], texts: Sequence[str], verdicts: Sequence[Mapping[str, Pair]]
     ) -> list[Example | None]:
-        """See ``Encoder.encode``. Raises CodecError for labels that the codec cannot write."""
-        prompts = {prompt.key: prompt.tokens or [] for prompt in self._asking.ask(keys, texts).prompts}
+        """Make examples. Raises CodecError for labels that the codec cannot write."""
+        prompts = {prompt.key: prompt.tokens or [] for prompt in self._prompt_maker.batch(keys, texts).prompts}
         answers = self._chat.answers([self._codec.encode(verdict) for verdict in verdicts])
         return [
             Example([*prompts[key], *answer], [len(prompts[key])]) if key in prompts else None
@@ -68,13 +68,13 @@ class Written:
         ]
 
 
-class Classified:
+class HeadsExamples:
     """For the heads student: what its encoder reads, and per head the number of the right output."""
 
-    def __init__(self, tokenizer: Path, form: Form) -> None:
-        from udfs.labels.students.heads import Reader
+    def __init__(self, tokenizer: Path, form: HeadsForm) -> None:
+        from udfs.labels.students.heads import HeadsReader
 
-        self._reader = Reader(tokenizer, form)
+        self._reader = HeadsReader(tokenizer, form)
         self._form = form
         self._places = {name: {code: n for n, code in enumerate(codes)} for name, codes in form.categories.items()}
         self.width = len(form.outputs())
@@ -82,8 +82,8 @@ class Classified:
     def encode(
         self, keys: Sequence[str], texts: Sequence[str], verdicts: Sequence[Mapping[str, Pair]]
     ) -> list[Example | None]:
-        """See ``Encoder.encode``."""
-        from udfs.labels.labels import readable
+        """Make examples."""
+        from udfs.labels.verdicts import readable
 
         read = self._reader.read(keys, texts)
         return [
@@ -104,26 +104,26 @@ class Classified:
 
 
 def codes(category: Category) -> tuple[str, ...]:
-    """The outputs of a category's head. FDC's are the classes of three digits."""
+    """Return the outputs of a category's head. FDC's are the classes of three digits."""
     return (*(label.code for label in category.choices), *((ABSTAIN,) if category.abstains else ()))
 
 
-def form(taxonomy: Taxonomy, *, pooling: str, tokens: int, characters: int) -> Form:
-    """Heads for all categories of a taxonomy."""
-    from udfs.labels.students.heads_form import Form
+def form(taxonomy: Taxonomy, *, pooling: str, tokens: int, characters: int) -> HeadsForm:
+    """Make heads for all categories of a taxonomy."""
+    from udfs.labels.students.heads_form import HeadsForm
 
     categories = {category.name: codes(category) for category in taxonomy.categories}
-    return Form(taxonomy.name, categories, pooling=pooling, tokens=tokens, characters=characters)
+    return HeadsForm(taxonomy.name, categories, pooling=pooling, tokens=tokens, characters=characters)
 
 
 def _known(code: str | None, places: Mapping[str, int]) -> str | None:
-    """The output's code that stands for this one: of an FDC code with decimals the class above it."""
+    """Return the output's code for this one: of an FDC code with decimals the class above it."""
     return code if code is None or code in places else code.partition(".")[0]
 
 
 @dataclass
 class Row:
-    """Examples that lie one after the other in a sequence, and the documents that they are of."""
+    """Examples that follow one another in a sequence, and their documents."""
 
     room: int
     examples: list[Example]
@@ -159,6 +159,6 @@ class Packer:
         return closed
 
     def rest(self) -> list[Row]:
-        """The sequences that are still open."""
+        """Return the sequences that are still open."""
         rest, self._open = self._open, []
         return rest

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import warehouse.export.manifest as manifests
-from training.distillation.encoding import Encoder, Packer, Row
+from training.distillation.encoding import ExampleEncoder, Packer, Row
 from training.distillation.labelled import Labelled
 from training.distillation.recipe import Distillation
 from training.recipe.exports import Export
 from udfs.errors import CuveeError
-from warehouse.export.manifest import Component, Manifest, Stream
+from warehouse.export.manifest import ExportComponent, Manifest, Stream
 from warehouse.lake.lake import Lake
 
 COMPONENT = "labelled"
@@ -39,7 +39,7 @@ _FLUSH = 1 << 16
 
 
 def export_id(recipe: Distillation, labelled: Labelled, tokenizer: Path) -> str:
-    """32 hex digits over all that decides the sequences. ``tokenizer`` is the student's tokenizer.json."""
+    """Return 32 hex digits over all that decides the sequences. ``tokenizer`` is the student's tokenizer.json."""
     said = [path.read_bytes() for path in (tokenizer.with_name("tokenizer_config.json"),) if path.exists()]
     chat = hashlib.sha256(b"".join([tokenizer.read_bytes(), *said])).hexdigest()
     identity = [
@@ -53,7 +53,7 @@ def write(
     folder: Path,
     recipe: Distillation,
     labelled: Labelled,
-    encoder: Encoder,
+    encoder: ExampleEncoder,
     identity: str,
     advance: Callable[[int], None],
 ) -> Export:
@@ -78,15 +78,15 @@ def _write(
     folder: Path,
     recipe: Distillation,
     labelled: Labelled,
-    encoder: Encoder,
+    encoder: ExampleEncoder,
     identity: str,
     advance: Callable[[int], None],
 ) -> Manifest:
     from streaming import MDSWriter
 
-    target = folder / COMPONENT
+    target = str(folder / COMPONENT)
     packer = Packer(recipe.sequence_length)
-    with _Samples(folder / manifests.SAMPLES) as samples, MDSWriter(out=str(target), columns=COLUMNS) as writer:
+    with _Samples(folder / manifests.SAMPLES) as samples, MDSWriter(out=target, columns=COLUMNS) as writer:
 
         def put(row: Row | None) -> None:
             if row is not None:
@@ -105,8 +105,28 @@ def _write(
             put(row)
     if not samples.count:
         raise CuveeError(f"none of the {labelled.documents:,} labelled documents has anything to read in it")
-    component = Component(samples.documents, samples.copies, samples.tokens, 1.0, samples.tokens, 0)
-    index = manifests.checksum(target / "index.json")
+    return _manifest(folder, recipe, labelled, identity, samples)
+
+
+def _manifest(folder: Path, recipe: Distillation, labelled: Labelled, identity: str, samples: _Samples) -> Manifest:
+    component = ExportComponent(
+        documents=samples.documents,
+        copies=samples.copies,
+        tokens=samples.tokens,
+        share=1.0,
+        exported_tokens=samples.tokens,
+        dropped_tokens=0,
+    )
+    stream = Stream(
+        component=COMPONENT,
+        path=COMPONENT,
+        repeat=1,
+        samples=samples.count,
+        tokens=samples.tokens,
+        documents=samples.documents,
+        dropped_tokens=0,
+        checksum=manifests.checksum(folder / COMPONENT / "index.json"),
+    )
     return Manifest(
         export_id=identity,
         mixture=f"distil:{recipe.name}",
@@ -121,7 +141,7 @@ def _write(
         sequence_length=recipe.sequence_length,
         seed=recipe.seed,
         components={COMPONENT: component},
-        streams=(Stream(COMPONENT, COMPONENT, 1, samples.count, samples.tokens, samples.documents, 0, index),),
+        streams=(stream,),
         sql=None,
         samples_checksum=manifests.checksum(folder / manifests.SAMPLES),
         exported_at=datetime.now(UTC).isoformat(),

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from training.distillation.recipe import Distillation
 from training.recipe.exports import Export
-from training.sweep.anneal import Run
+from training.sweep.sweep import Run
 from udfs.errors import UsageError
 
 if TYPE_CHECKING:
-    from training.distillation.students import Student
+    from training.distillation.students import StudentModel
 
 
 def write_file(recipe: Distillation, run: Run, path: Path) -> None:
-    """Write the labeler's file. Its model is in the folder of the same name beside it."""
+    """Write the labeler's file. Its model is in the folder of the same name next to it."""
     import yaml
 
     settings: dict[str, Any] = {
@@ -41,7 +41,9 @@ def write_file(recipe: Distillation, run: Run, path: Path) -> None:
     path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
 
 
-def write_model(recipe: Distillation, run: Run, export: Export, student: Student, tokenizer: Path, out: Path) -> None:
+def write_model(
+    recipe: Distillation, run: Run, export: Export, student: StudentModel, tokenizer: Path, out: Path
+) -> None:
     """Write the model's folder with its card; it is there as a whole or not at all."""
     import torch
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from training.distillation.recipe import Distillation
 from udfs.errors import CuveeError, UsageError, did_you_mean
-from udfs.labels.codecs.codecs import Pair
+from udfs.labels.taxonomies.pairs import Pair
 from udfs.labels.taxonomies.taxonomy import Taxonomy
 from warehouse.lake.lake import Lake
 
@@ -40,7 +40,7 @@ class Labelled:
     snapshot_id: int
 
     def batches(self) -> Iterator[tuple[list[str], list[int], list[str], list[Mapping[str, Pair]]]]:
-        """Ids, copies, texts and labels, in the order of a hash."""
+        """Yield ids, copies, texts and labels, in the order of a hash."""
         buckets = -(-self.documents // BUCKET)
         for bucket in range(buckets):
             found = self.reader.execute(
@@ -61,18 +61,44 @@ class Labelled:
 
 
 def choose(lake: Lake, recipe: Distillation, taxonomy: Taxonomy) -> Labelled:
-    """The documents of a recipe that its teacher has labelled in full (status ``ok``, its latest answer).
+    """Return the documents of a recipe that its teacher has labelled in full (status ``ok``, its latest answer).
 
     Raises UsageError where the relation, the teacher or its labels are not in the lake.
     """
-    import duckdb
-
     reader = lake.reader()
     reader.execute("begin transaction")  # labels, documents and texts are of one snapshot
     names = tuple(category.name for category in taxonomy.categories)
     _check_teacher(reader, recipe)
+    _create_chosen(reader, recipe, names)
+    rows = " || '|' || ".join(["doc_id", "copies", *(f'cast("{name}" as varchar)' for name in names)])
+    found = reader.execute(
+        f"select count(*), sum(copies), sum(n_chars), bit_xor(md5_number({rows})),"
+        " (select max(snapshot_id) from lake.snapshots()) from chosen join raw.documents using (doc_id)"
+    ).fetchone()
+    assert found is not None
+    documents, copies, characters, fingerprint, snapshot = found
+    if not documents:
+        raise UsageError(
+            f"{recipe.teacher} has labelled none of the documents of {recipe.documents} in full",
+            hint=f"label them: a model with label_document(text, '{recipe.teacher}')",
+        )
+    return Labelled(
+        reader=reader,
+        categories=names,
+        documents=documents,
+        copies=int(copies),
+        characters=int(characters),
+        fingerprint=f"{int(fingerprint) % 2**128:032x}",
+        snapshot_id=int(snapshot),
+    )
+
+
+def _create_chosen(reader: duckdb.DuckDBPyConnection, recipe: Distillation, names: Sequence[str]) -> None:
+    """Create the table ``chosen``: the labelled documents, in the order of a hash, with copies and labels."""
+    import duckdb
+
     if not _RELATION.fullmatch(recipe.documents):
-        raise UsageError(f"documents: {recipe.documents!r} is no name of a model")
+        raise UsageError(f"documents: {recipe.documents!r} is not a valid model name")
     try:
         columns = [row[0] for row in reader.execute(f"describe {recipe.documents}").fetchall()]
         if "doc_id" not in columns:
@@ -83,7 +109,7 @@ def choose(lake: Lake, recipe: Distillation, taxonomy: Taxonomy) -> Labelled:
             create temp table chosen as
             with asked as (select doc_id, cast({copies} as bigint) as copies from {recipe.documents} group by doc_id),
             answered as (
-                select * from labels.{taxonomy.name} where labeler = ? and status <> 'error'
+                select * from labels.{recipe.taxonomy} where labeler = ? and status <> 'error'
                 qualify row_number() over (partition by doc_id order by labelled_at desc, fingerprint) = 1
             )
             select row_number() over (order by md5(? || ':' || doc_id), doc_id) - 1 as place,
@@ -101,21 +127,6 @@ def choose(lake: Lake, recipe: Distillation, taxonomy: Taxonomy) -> Labelled:
         raise UsageError(f"nothing in the lake is called {recipe.documents}", hint=hint) from error
     except duckdb.BinderException as error:
         raise CuveeError(f"cannot read {recipe.documents}: {str(error).partition(chr(10))[0]}") from error
-    rows = " || '|' || ".join(["doc_id", "copies", *(f'cast("{name}" as varchar)' for name in names)])
-    found = reader.execute(
-        f"select count(*), sum(copies), sum(n_chars), bit_xor(md5_number({rows})),"
-        " (select max(snapshot_id) from lake.snapshots()) from chosen join raw.documents using (doc_id)"
-    ).fetchone()
-    assert found is not None
-    documents, copies_, characters, fingerprint, snapshot = found
-    if not documents:
-        raise UsageError(
-            f"{recipe.teacher} has labelled none of the documents of {recipe.documents} in full",
-            hint=f"label them: a model with label_document(text, '{recipe.teacher}')",
-        )
-    return Labelled(
-        reader, names, documents, int(copies_), int(characters), f"{int(fingerprint) % 2**128:032x}", int(snapshot)
-    )
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.checkpoint.models import build
 from training.distillation.recipe import Distillation
 from training.recipe.settings import Sizes
 from udfs.errors import UsageError, did_you_mean
@@ -15,8 +16,8 @@ from udfs.tokens.tokenizer import CONFIG, FILE, load
 from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
-    from training.distillation.students import Student
-    from udfs.labels.students.heads_form import Form
+    from training.distillation.students import StudentModel
+    from udfs.labels.students.heads_form import HeadsForm
 
 #: The turns of ChatML, as Qwen2.5 writes them.
 CHAT = (
@@ -72,22 +73,22 @@ def write_tokenizer(recipe: Distillation, lake: Lake, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
-def make(recipe: Distillation, tokenizer: Path, form: Form | None) -> Student:
-    """The student, with the weights of its folder or fresh ones from torch's global generator.
+def make(recipe: Distillation, tokenizer: Path, form: HeadsForm | None) -> StudentModel:
+    """Make the student, with the weights of its folder or fresh ones from torch's global generator.
 
     ``tokenizer`` is its tokenizer.json, ``form`` that of its heads, None for one that writes. Raises UsageError for a
     model that cannot be read or is too short for the sequences.
     """
-    from training.distillation.students import Choosing, Writing
+    from training.distillation.students import GenerativeStudent, HeadsStudent
     from udfs.labels.students.heads import Heads
 
     if form is None:
-        return Writing(_causal(recipe, tokenizer))
-    return Choosing(Heads(_encoder(recipe, tokenizer), form))
+        return GenerativeStudent(_causal(recipe, tokenizer))
+    return HeadsStudent(Heads(_encoder(recipe, tokenizer), form))
 
 
-def parameters(recipe: Distillation, tokenizer: Path, form: Form | None) -> tuple[int, int]:
-    """How many parameters the student has, and how many of them are token embeddings. Takes no memory."""
+def parameters(recipe: Distillation, tokenizer: Path, form: HeadsForm | None) -> tuple[int, int]:
+    """Count the student's parameters, and those of them that are token embeddings. Takes no memory."""
     import torch
     import torch._dynamo  # models load it when they are first made, and it cannot be loaded on the device meta
 
@@ -131,7 +132,7 @@ def _causal(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> A
 
 
 def _pad(tokenizer: Path) -> str:
-    """The padding that ``write_tokenizer`` has chosen."""
+    """Return the padding that ``write_tokenizer`` has chosen."""
     token: str = json.loads((tokenizer.parent / CONFIG).read_text(encoding="utf-8"))["pad_token"]
     return token
 
@@ -142,8 +143,6 @@ def _encoder(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> 
     student = recipe.student
     if student.folder is not None:
         return _of_folder(recipe, transformers.AutoModel, weights)
-    from training.checkpoint.models import build
-
     assert student.layers and student.hidden and student.intermediate and student.heads
     sizes = Sizes(student.layers, student.hidden, student.intermediate, student.heads)
     ids = _ids(tokenizer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from training.recipe.configuration import Amount, Count, Node, Positive, Range, RecipeError, load, only_for, read
+from training.recipe.configuration import Amount, Count, Positive, Range, RecipeError, YamlNode, load, only_for, read
 from training.recipe.durations import Duration
 from training.recipe.settings import Checkpoints, Piece
 from udfs.labels.taxonomies.taxonomies import EAI
@@ -28,7 +28,7 @@ LAST_ONLY = Checkpoints()
 
 
 @dataclass(frozen=True, slots=True)
-class Student:
+class StudentSettings:
     """What learns. ``generative`` writes labels as text, ``heads`` has a classification head per category and rank.
 
     ``folder`` is a model as transformers saves it, with tokenizer.json: a causal model with a chat template, or an
@@ -49,7 +49,7 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class StudentPrompt:
     """What a generative student is asked; ``user`` is a template, as in a labeler's file."""
 
     system: str = "taxonomy"
@@ -78,13 +78,13 @@ class Distillation:
 
     name: str
     teacher: str
-    student: Student
+    student: StudentSettings
     tokens: Count
     batch_tokens: Count
     sequence_length: Count
     taxonomy: str = EAI
     documents: str = "distillation_documents"
-    prompt: Prompt = Prompt()
+    prompt: StudentPrompt = StudentPrompt()
     characters: Count = 30_000
     max_tokens: Count = 100
     learning_rate: Positive = 1e-4
@@ -120,11 +120,11 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Distillation:
     only_for("distil", node, path)
     recipe = read(node, Distillation)
     if not NAME.fullmatch(recipe.name):
-        raise RecipeError(f"{recipe.name!r} is no name of a labeler: a-z, 0-9 and _ only", where=node.at("name"))
+        raise RecipeError(f"{recipe.name!r} is not a valid labeler name: a-z, 0-9 and _ only", where=node.at("name"))
     _check_student(recipe.student, node)
     if recipe.batch_tokens % recipe.sequence_length:
         raise RecipeError(
-            f"batch_tokens {recipe.batch_tokens:,} is no whole number of sequences of {recipe.sequence_length:,}",
+            f"batch_tokens {recipe.batch_tokens:,} is not a whole number of sequences of {recipe.sequence_length:,}",
             where=node.at("batch_tokens"),
         )
     if recipe.tokens < recipe.batch_tokens:
@@ -141,7 +141,7 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Distillation:
     return recipe
 
 
-def _check_student(student: Student, node: Node) -> None:
+def _check_student(student: StudentSettings, node: YamlNode) -> None:
     sizes = ("tokenizer", "layers", "hidden", "intermediate", "heads", "key_value_heads")
     if student.folder is not None:
         if given := [key for key in sizes if getattr(student, key)]:

@@ -1,15 +1,13 @@
-"""Training a student under Composer's Trainer. A run's folder is like that of any run (see training.run.run)."""
+"""Train a student under Composer's Trainer. A run's folder is like that of any run (see training.run.trainer)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from composer import DataSpec, Trainer
-from composer.algorithms import GradientClipping
+from composer import DataSpec
 from composer.utils import dist, reproducibility
 from streaming import Stream, StreamingDataLoader, StreamingDataset
 from torch import Tensor, nn
@@ -19,21 +17,20 @@ from training.checkpoint import checkpoints
 from training.distillation import models
 from training.distillation.examples import COMPONENT
 from training.distillation.recipe import Distillation
-from training.distillation.students import Student, Weighing
+from training.distillation.students import StudentModel, Weighing
 from training.recipe import schedules
 from training.recipe.durations import Clock
 from training.recipe.exports import Export
 from training.run import data
-from training.run.measurements import Measurements, Meter
 from training.run.optimizers import parameter_groups
-from training.run.provenance import Provenance
-from udfs.labels.students.heads_form import Form
+from training.run.trainer import Resume, TrainerSetup, fit, make_trainer
+from udfs.labels.students.heads_form import HeadsForm
 from warehouse.cli.output import Progress
 
 
 def train(
-    recipe: Distillation, folder: Path, export: Export, tokenizer: Path, form: Form | None, progress: Progress
-) -> Student:
+    recipe: Distillation, folder: Path, export: Export, tokenizer: Path, form: HeadsForm | None, progress: Progress
+) -> StudentModel:
     """Train a student to its end in ``folder``, from its own last checkpoint if there is one, and return it.
 
     Equal inputs on the same machine with the same number of threads give equal weights, interrupted or not.
@@ -41,50 +38,20 @@ def train(
     saved = checkpoints.saved(folder / "checkpoints")
     reproducibility.seed_all(recipe.seed)
     model = models.make(recipe, tokenizer, form)
-    optimizer = _optimizer(model, recipe)
-    per_rank = recipe.sequences // dist.get_world_size()
-    examples = _data(export, per_rank, recipe.seed)
+    batch_size = recipe.sequences // dist.get_world_size()
     clock = Clock(recipe.steps * recipe.batch_tokens, recipe.batch_tokens, recipe.sequence_length)
-    schedule = schedules.piecewise(recipe.pieces, clock, "the recipe", 0.0)
-    measurements = Measurements(folder / "metrics")
-    every = recipe.checkpoints.every
-    trainer = Trainer(
+    setup = TrainerSetup(
+        folder=folder,
+        steps=recipe.steps,
         model=model,
-        optimizers=optimizer,
-        schedulers=schedules.scheduler(optimizer, schedule, recipe.batch_tokens),
-        step_schedulers_every_batch=True,
-        train_dataloader=examples,
-        max_duration=f"{recipe.steps}ba",
-        algorithms=[GradientClipping("norm", recipe.optimizer.clip_norm)] if recipe.optimizer.clip_norm else [],
-        callbacks=[
-            Weighing(model),
-            Provenance(folder / "batches"),
-            measurements,
-            Meter(progress, recipe.steps * recipe.batch_tokens),
-            checkpoints.Saver(
-                folder / "checkpoints",
-                every=max(1, every // recipe.batch_tokens) if every else None,
-                last=recipe.steps,
-                keep=recipe.checkpoints.keep,
-            ),
-        ],
-        run_name=folder.name,
-        load_path=str(saved[-1][1]) if saved else None,
-        load_progress_bar=False,
-        progress_bar=False,
-        device_train_microbatch_size=min(recipe.microbatch or per_rank, per_rank),
-        precision=recipe.precision,
-        seed=recipe.seed,
+        optimizer=_optimizer(model, recipe),
+        schedule=schedules.piecewise(recipe.pieces, clock, "the recipe", 0.0),
+        train_data=_data(export, batch_size, recipe.seed),
+        batch_size=batch_size,
+        preparation=Weighing(model),
+        resume=Resume(saved[-1][1] if saved else None),
     )
-    close: Callable[[], None] = trainer.close
-    progress.advance(int(trainer.state.timestamp.token))
-    try:
-        if trainer.state.timestamp.batch < recipe.steps:
-            trainer.fit()
-        measurements.flush()
-    finally:
-        close()
-        data.close(examples)
+    fit(make_trainer(recipe, setup, progress), setup, progress)
     return model
 
 
@@ -92,19 +59,20 @@ class _Sequences(StreamingDataset):
     """Packed examples with their sample ids."""
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
-        """One sequence by its id."""
+        """Return one sequence by its id."""
         return {**super().get_item(sample_id, retry), "sample_id": int(sample_id)}
 
 
 def _data(export: Export, batch_size: int, seed: int) -> DataSpec:
-    """Shuffled batches of sequences; ``seed`` gives the order. The last, smaller batch of an epoch is dropped."""
-    dataset = _Sequences(
-        streams=[Stream(local=str(export.folder / COMPONENT))],
-        batch_size=batch_size,
-        shuffle=True,
-        shuffle_seed=seed,
-        num_canonical_nodes=data.CANONICAL_NODES,
-    )
+    """Make shuffled batches; ``seed`` gives the order. The last, smaller batch of an epoch is dropped."""
+    with data.exclusive_start():
+        dataset = _Sequences(
+            streams=[Stream(local=str(export.folder / COMPONENT))],
+            batch_size=batch_size,
+            shuffle=True,
+            shuffle_seed=seed,
+            num_canonical_nodes=data.CANONICAL_NODES,
+        )
     length = export.sequence_length
     loader = StreamingDataLoader(dataset, batch_size=batch_size, collate_fn=collate, num_workers=0, drop_last=True)
     return DataSpec(
@@ -116,7 +84,7 @@ def _data(export: Export, batch_size: int, seed: int) -> DataSpec:
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Sequences as a batch; see training.distillation.students."""
+    """Join sequences into a batch; see training.distillation.students."""
 
     def column(name: str, width: int = 0) -> Tensor:
         rows = [torch.from_numpy(sample[name].astype(np.int64)) for sample in samples]

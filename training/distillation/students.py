@@ -1,7 +1,7 @@
 """The two students under Composer: what they compute of packed sequences, and their loss.
 
 A batch has ``tokens`` (sequences, length), padded behind the last example; ``lengths`` (sequences, examples) of the
-examples that lie one after the other in a sequence, 0 where there are fewer; their ``targets`` (sequences, examples,
+examples that follow one another in a sequence, 0 where there are fewer; their ``targets`` (sequences, examples,
 targets); and ``sample_ids``. ``per_sequence`` is how many predictions a sequence has on average over the whole batch on
 all ranks: losses are divided by it, so that however a batch is cut, each prediction weighs the same.
 """
@@ -29,22 +29,22 @@ Batch = dict[str, Tensor]
 _SIMILAR = 1.25
 
 
-class Student(ComposerModel):
+class StudentModel(ComposerModel):
     """A student; ``forward`` gives the sum of the losses of a batch, in nats."""
 
     def predictions(self, batch: Batch) -> Tensor:
-        """How many predictions each sequence has."""
+        """Count the predictions of each sequence."""
         raise NotImplementedError
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean loss per prediction."""
+        """Return the mean loss per prediction."""
         return outputs / (len(batch["tokens"]) * batch["per_sequence"][0])
 
 
-class Writing(Student):
+class GenerativeStudent(StudentModel):
     """A causal model that learns the tokens of the answers and nothing else.
 
-    Examples in a sequence do not see each other: positions start anew with each, and transformers makes the attention
+    Examples in a sequence do not see each other: positions start from 0 in each, and transformers makes the attention
     mask of that. Raises CuveeError for a model that does not keep to it.
     """
 
@@ -54,12 +54,12 @@ class Writing(Student):
         _check_packing(model)
 
     def predictions(self, batch: Batch) -> Tensor:
-        """The tokens of the answers, the end among them."""
+        """Count the tokens of the answers, with the end."""
         lengths = batch["lengths"]
         return (lengths - batch["targets"][..., 0]).clamp(min=0).sum(1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sum of the losses on the answers."""
+        """Return the sum of the losses on the answers."""
         tokens, lengths, prompts = batch["tokens"], batch["lengths"], batch["targets"][..., 0]
         positions, owners = places(lengths, tokens.shape[1])
         # The last token before an answer predicts its first, the last but one of the example the end.
@@ -73,7 +73,7 @@ class Writing(Student):
         )
 
 
-class Choosing(Student):
+class HeadsStudent(StudentModel):
     """An encoder with heads. Documents are taken out of their sequences and computed with others of their length."""
 
     def __init__(self, heads: Heads) -> None:
@@ -81,11 +81,11 @@ class Choosing(Student):
         self.model = heads
 
     def predictions(self, batch: Batch) -> Tensor:
-        """The documents, each with its heads: so the loss is the sum over the heads."""
+        """Count the documents, each with all its heads: so the loss is the sum over the heads."""
         return (batch["lengths"] > 0).sum(1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sum of the losses of all heads."""
+        """Return the sum of the losses of all heads."""
         tokens, lengths = batch["tokens"], batch["lengths"]
         held = lengths > 0
         targets = batch["targets"][held]
@@ -110,7 +110,7 @@ class Choosing(Student):
 class Weighing(Callback):
     """Counts a whole batch's predictions on all ranks, before it is cut into microbatches."""
 
-    def __init__(self, model: Student) -> None:
+    def __init__(self, model: StudentModel) -> None:
         self._model = model
 
     def after_dataloader(self, state: State, logger: Logger) -> None:
@@ -122,7 +122,7 @@ class Weighing(Callback):
 
 
 def places(lengths: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Per place of a sequence, its position within its example, and the example's number: both (sequences, length).
+    """Return per place of a sequence its position in its example, and the example's number: (sequences, length) each.
 
     The padding counts as one more example.
     """
@@ -134,7 +134,7 @@ def places(lengths: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 
 def states(model: Any, tokens: Tensor, positions: Tensor) -> Tensor:
-    """The last hidden states of packed sequences."""
+    """Return the last hidden states of packed sequences."""
     hidden: Tensor = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False).last_hidden_state
     return hidden
 

@@ -1,4 +1,4 @@
-"""YAML into frozen dataclasses: every value knows where it stands, so every mistake has a file, line and column.
+"""YAML into frozen dataclasses: every value knows its place, so every mistake has a file, line and column.
 
 The dataclass says what a value must be, not YAML: ``3e-3`` is a float where a float is asked for, although YAML 1.1
 (and PyYAML) reads it as text, and ``600k`` is a count. A dataclass field is a key; without a default it is required.
@@ -15,8 +15,9 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from training.recipe.durations import Duration, count, parse_duration
+from training.recipe.durations import Duration, parse_duration
 from udfs import yamlfile
+from udfs.amounts import parse_count, parse_share
 from udfs.errors import Location, UsageError, did_you_mean
 
 
@@ -34,7 +35,7 @@ class Range:
     below: float | None = None
 
     def broken_by(self, number: float) -> str | None:
-        """What the number should have been, or None if it is fine."""
+        """Return what the number should have been, or None if it is valid."""
         if not math.isfinite(number):
             return "a finite number"
         if self.above is not None and number <= self.above:
@@ -55,14 +56,14 @@ Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class YamlNode:
     """A YAML value with its place: text, None, a list of nodes, or a mapping from key to node."""
 
-    value: str | list[Node] | dict[str, Node] | None
+    value: str | list[YamlNode] | dict[str, YamlNode] | None
     where: Location
 
     def at(self, path: str) -> Location:
-        """Where the value at a dotted path stands; the nearest existing parent if it is not written down."""
+        """Return the place of the value at a dotted path; of the nearest existing parent if it is not written."""
         node = self
         for key in path.split("."):
             if not isinstance(node.value, dict) or key not in node.value:
@@ -70,8 +71,8 @@ class Node:
             node = node.value[key]
         return node.where
 
-    def get(self, path: str) -> Node | None:
-        """The node at a dotted path, None where nothing is written."""
+    def get(self, path: str) -> YamlNode | None:
+        """Return the node at a dotted path, None where nothing is written."""
         node = self
         for key in path.split("."):
             if not isinstance(node.value, dict) or key not in node.value:
@@ -79,27 +80,27 @@ class Node:
             node = node.value[key]
         return node
 
-    def with_value(self, path: str, value: Node) -> Node:
-        """A copy in which the value at a dotted path is another one; missing mappings on the way are made."""
+    def with_value(self, path: str, value: YamlNode) -> YamlNode:
+        """Return a copy with another value at a dotted path; missing mappings on the way are made."""
         key, _, rest = path.partition(".")
         here = dict(self.value) if isinstance(self.value, dict) else {}
-        here[key] = here.get(key, Node({}, value.where)).with_value(rest, value) if rest else value
+        here[key] = here.get(key, YamlNode({}, value.where)).with_value(rest, value) if rest else value
         return replace(self, value=here)
 
 
-def parse(text: str, name: str) -> Node:
-    """Parse YAML. Raises RecipeError with the place of a syntax error, a repeated key or a key that is no text."""
+def parse(text: str, name: str) -> YamlNode:
+    """Parse YAML. Raises RecipeError with the place of a syntax error, a repeated key or a key that is not text."""
     import yaml
 
     with yamlfile.located(name, RecipeError):
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    return _node(root, name) if root else Node(None, Location(name))
+    return _node(root, name) if root else YamlNode(None, Location(name))
 
 
-def load(path: Path, settings: tuple[str, ...] = ()) -> Node:
+def load(path: Path, settings: tuple[str, ...] = ()) -> YamlNode:
     """Read a YAML file and what it ``extends``, and put ``settings`` (``key.key=value``, the value in YAML) over it.
 
-    ``extends`` names a file, or a list of them, beside this one: mappings are merged key by key, other values replace
+    ``extends`` names a file, or a list of them, next to this one: mappings are merged key by key, other values replace
     what was there, later files win, this file over all; files that ``settings`` extend come after its own. ``{a.b}``
     within a text is the text at that key. Raises RecipeError, and UsageError if a file cannot be read.
     """
@@ -108,9 +109,11 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> Node:
     root = _extended(path, (), more)
     for key, value in changes:
         if key != EXTENDS:
-            nothing = value.value is None  # takes away what stands there, as in a recipe that extends another
+            nothing = value.value is None  # takes away what is there, as in a recipe that extends another
             root = (
-                _merged(root, Node({}, root.where).with_value(key, value)) if nothing else root.with_value(key, value)
+                _merged(root, YamlNode({}, root.where).with_value(key, value))
+                if nothing
+                else root.with_value(key, value)
             )
     return _filled(root, root)
 
@@ -118,23 +121,23 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> Node:
 EXTENDS = "extends"
 _REFERENCE = re.compile(r"\{([a-z_]+(?:\.[a-z_]+)*)\}")
 
-#: Left in a text for whoever knows it: the window of a run.
+#: Left in a text until a run's window is known.
 LATER = ("window",)
 
 
-def _setting(setting: str) -> tuple[str, Node]:
+def _setting(setting: str) -> tuple[str, YamlNode]:
     key, equals, value = setting.partition("=")
     if not equals or not all(key.split(".")):
         raise UsageError(f"--set {setting}: expected key=value", hint="for example: --set anneal.tokens=200k")
     return key, _relocate(parse(value, "--set"), Location(f"--set {setting}"))
 
 
-def _listed(node: Node) -> list[Node]:
+def _listed(node: YamlNode) -> list[YamlNode]:
     return node.value if isinstance(node.value, list) else [node]
 
 
-def _extended(path: Path, below: tuple[Path, ...], more: Sequence[Node] = ()) -> Node:
-    """A file over what it extends and ``more``."""
+def _extended(path: Path, below: tuple[Path, ...], more: Sequence[YamlNode] = ()) -> YamlNode:
+    """Read a file and merge it over what it extends and ``more``."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -145,8 +148,8 @@ def _extended(path: Path, below: tuple[Path, ...], more: Sequence[Node] = ()) ->
     if not isinstance(node.value, dict):
         return node
     own = {key: value for key, value in node.value.items() if key != EXTENDS}
-    whole: Node | None = None
-    for one in [*_listed(node.value.get(EXTENDS, Node([], node.where))), *more]:
+    whole: YamlNode | None = None
+    for one in [*_listed(node.value.get(EXTENDS, YamlNode([], node.where))), *more]:
         if not isinstance(one.value, str):
             raise RecipeError(f"extends names a recipe, not {_shown(one)}", where=one.where)
         base = path.parent / one.value
@@ -161,8 +164,8 @@ def _extended(path: Path, below: tuple[Path, ...], more: Sequence[Node] = ()) ->
     return mine if whole is None else _merged(whole, mine)
 
 
-def _merged(base: Node, over: Node) -> Node:
-    """``over`` on top of ``base``. Nothing (``key:``) in place of a mapping or a list takes the key away."""
+def _merged(base: YamlNode, over: YamlNode) -> YamlNode:
+    """Merge ``over`` over ``base``. Nothing (``key:``) in place of a mapping or a list takes the key away."""
     if not isinstance(base.value, dict) or not isinstance(over.value, dict):
         return over
     merged = dict(base.value)
@@ -175,8 +178,8 @@ def _merged(base: Node, over: Node) -> Node:
     return replace(over, value=merged)
 
 
-def _filled(node: Node, root: Node) -> Node:
-    """The node with every ``{a.b}`` replaced by the text at a.b of ``root``."""
+def _filled(node: YamlNode, root: YamlNode) -> YamlNode:
+    """Replace every ``{a.b}`` by the text at a.b of ``root``."""
     value = node.value
     if isinstance(value, dict):
         return replace(node, value={key: _filled(child, root) for key, child in value.items()})
@@ -195,7 +198,7 @@ def _filled(node: Node, root: Node) -> Node:
                 raise RecipeError(f"{found[0]} is nowhere set", where=node.where, hint=did_you_mean(key, children))
             referred = children[key]
         if not isinstance(referred.value, str) or "{" in referred.value:
-            raise RecipeError(f"{found[0]} is no plain text", where=node.where)
+            raise RecipeError(f"{found[0]} is not plain text", where=node.where)
         return referred.value
 
     return replace(node, value=_REFERENCE.sub(text, value))
@@ -205,8 +208,8 @@ def _filled(node: Node, root: Node) -> Node:
 _COMMANDS = {"anneal": "anneal", "teacher": "distil"}
 
 
-def only_for(command: str, node: Node, path: Path) -> None:
-    """Raises RecipeError for a recipe of another command than ``cuvee command``."""
+def only_for(command: str, node: YamlNode, path: Path) -> None:
+    """Raise RecipeError for a recipe of another command than ``cuvee command``."""
     for key, other in _COMMANDS.items():
         if other != command and isinstance(node.value, dict) and key in node.value:
             raise RecipeError(
@@ -217,7 +220,7 @@ def only_for(command: str, node: Node, path: Path) -> None:
 T = TypeVar("T")
 
 
-def read(node: Node, kind: type[T], name: str = "the recipe") -> T:
+def read(node: YamlNode, kind: type[T], name: str = "the recipe") -> T:
     """Build the dataclass ``kind`` from a mapping. Raises RecipeError."""
     if not isinstance(node.value, dict):
         raise RecipeError(f"{name} must be a mapping of keys", where=node.where)
@@ -233,7 +236,7 @@ def read(node: Node, kind: type[T], name: str = "the recipe") -> T:
     return kind(**{key: _value(child, hints[key], f"{prefix}{key}") for key, child in node.value.items()})
 
 
-def _value(node: Node, hint: Any, name: str) -> Any:
+def _value(node: YamlNode, hint: Any, name: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if node.value is None and type(None) in arguments:
@@ -269,7 +272,7 @@ def _value(node: Node, hint: Any, name: str) -> Any:
 
 
 def _number(text: str) -> float:
-    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    return parse_share(text) if text.endswith("%") else float(text)
 
 
 def _truth(text: str) -> bool:
@@ -280,14 +283,14 @@ def _truth(text: str) -> bool:
 
 _SCALARS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     str: ("text", str),
-    int: ("a whole number", count),
+    int: ("a whole number", parse_count),
     float: ("a number", _number),
     bool: ("true or false", _truth),
     Duration: ("a duration (tokens, or with sp, ba, dur or %)", parse_duration),
 }
 
 
-def _shown(node: Node) -> str:
+def _shown(node: YamlNode) -> str:
     if isinstance(node.value, str):
         return repr(node.value)
     if node.value is None:
@@ -295,29 +298,29 @@ def _shown(node: Node) -> str:
     return "a list" if isinstance(node.value, list) else "a mapping"
 
 
-def _node(node: Any, name: str) -> Node:
+def _node(node: Any, name: str) -> YamlNode:
     import yaml
 
     where = Location(name, node.start_mark.line + 1, node.start_mark.column + 1)
     if isinstance(node, yaml.MappingNode):
-        mapping: dict[str, Node] = {}
+        mapping: dict[str, YamlNode] = {}
         for key, child in node.value:
             place = Location(name, key.start_mark.line + 1, key.start_mark.column + 1)
             if not isinstance(key, yaml.ScalarNode):
                 raise RecipeError("a key must be text", where=place)
             if key.value in mapping:
-                raise RecipeError(f"the key {key.value!r} stands here twice", where=place)
+                raise RecipeError(f"the key {key.value!r} is here twice", where=place)
             mapping[key.value] = replace(_node(child, name), where=place)
-        return Node(mapping, where)
+        return YamlNode(mapping, where)
     if isinstance(node, yaml.SequenceNode):
-        return Node([_node(child, name) for child in node.value], where)
-    return Node(None if node.tag == "tag:yaml.org,2002:null" else node.value, where)
+        return YamlNode([_node(child, name) for child in node.value], where)
+    return YamlNode(None if node.tag == "tag:yaml.org,2002:null" else node.value, where)
 
 
-def _relocate(node: Node, where: Location) -> Node:
+def _relocate(node: YamlNode, where: Location) -> YamlNode:
     value = node.value
     if isinstance(value, dict):
-        return Node({key: _relocate(child, where) for key, child in value.items()}, where)
+        return YamlNode({key: _relocate(child, where) for key, child in value.items()}, where)
     if isinstance(value, list):
-        return Node([_relocate(child, where) for child in value], where)
-    return Node(value, where)
+        return YamlNode([_relocate(child, where) for child in value], where)
+    return YamlNode(value, where)

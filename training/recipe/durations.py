@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from udfs.amounts import parse_count, parse_share
+
 Unit = Literal["tok", "sp", "ba", "dur"]
-
-_SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
-
-
-def count(text: str) -> int:
-    """A whole number: 600000, 600_000, 6e5, 600k, 1.7T. Raises ValueError."""
-    text = text.strip().replace("_", "")
-    factor = _SUFFIXES.get(text[-1:].lower(), 1)
-    number = float(text[:-1] if factor > 1 else text) * factor
-    if not math.isfinite(number) or number != round(number):
-        raise ValueError(text)
-    return int(text) if factor == 1 and text.lstrip("+-").isdigit() else round(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +29,13 @@ class Duration:
     unit: Unit = "tok"
 
     def tokens(self, clock: Clock) -> float:
-        """The duration in tokens; a share of a run need not be a whole number of them."""
+        """Return the duration in tokens; a share of a run need not be a whole number of them."""
         factor = {"tok": 1, "sp": clock.sequence_length, "ba": clock.batch_tokens, "dur": clock.total}[self.unit]
         return self.amount * factor
 
 
 def split(lengths: Sequence[Duration | None], clock: Clock) -> tuple[int, ...]:
-    """A run's batches by its parts, which follow one another and end on whole batches; None takes what is left.
+    """Divide a run's batches into parts that follow one another; None takes what is left.
 
     Raises ValueError if they are not as long as the run or one is shorter than a batch.
     """
@@ -73,13 +62,13 @@ def parse_duration(text: str) -> Duration:
     """
     text = text.strip()
     if text.endswith("%") or text.endswith("dur"):
-        share = float(text[:-1]) / 100 if text.endswith("%") else float(text[:-3])
+        share = parse_share(text) if text.endswith("%") else float(text[:-3])
         if not 0 <= share <= 1:
             raise ValueError(text)
         return Duration(share, "dur")
     units: tuple[Unit, ...] = ("tok", "sp", "ba")
     unit = next((one for one in units if text.endswith(one)), None)
-    amount = count(text.removesuffix(unit) if unit else text)
+    amount = parse_count(text.removesuffix(unit) if unit else text)
     if amount < 0:
         raise ValueError(text)
     return Duration(amount, unit or "tok")

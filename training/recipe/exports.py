@@ -7,18 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from training.recipe.configuration import RecipeError
 from training.recipe.recipe import Recipe
 from udfs.errors import CuveeError, UsageError, did_you_mean
-from warehouse.export.external_shards import foreign_manifest, is_foreign, is_url
+from warehouse.export.external_shards import external_manifest, is_external, is_url
 from warehouse.export.manifest import Manifest, Stream
 from warehouse.lake.lake import Lake
 
 
-class ExportMismatchError(UsageError):
-    """Exports of one recipe that were not made for each other, or not for training."""
-
-
-class MixtureChangedError(UsageError):
+class MixtureChangedError(RecipeError):
     """A run was begun on another export than the one that would be read now."""
 
 
@@ -35,7 +32,7 @@ class Export:
     left_out: str | None = None
 
     def without(self, component: str) -> Export:
-        """The same export, of which a component is not read: its streams repeat 0 times, so sample ids stay.
+        """Return the same export without a component: its streams repeat 0 times, so sample ids stay.
 
         Raises UsageError if it has no such component, or no other.
         """
@@ -49,7 +46,7 @@ class Export:
         return replace(self, left_out=component)
 
     def place(self, stream: Stream) -> dict[str, Any]:
-        """Where a stream is, as Streaming's ``Stream`` takes it."""
+        """Return where a stream is, as Streaming's ``Stream`` takes it."""
         if self.remote is not None:
             return {"remote": f"{self.remote.rstrip('/')}/{stream.path}".removesuffix("/")}
         return {"local": str(self.folder / stream.path)}
@@ -65,7 +62,7 @@ class Export:
         return self.manifest.vocab_size or 0
 
     def streams(self, component: str | None = None) -> tuple[Stream, ...]:
-        """The streams of one component, or all, in the manifest's order; empty ones left out."""
+        """Return the streams of one component, or all, in the manifest's order; empty ones left out."""
         return tuple(
             replace(stream, repeat=0) if stream.component == self.left_out else stream
             for stream in self.manifest.streams
@@ -78,49 +75,49 @@ class Export:
         return tuple(dict.fromkeys(stream.component for stream in self.streams()))
 
     def samples(self, component: str | None = None) -> int:
-        """Samples in an epoch, repeats counted."""
+        """Count the samples in an epoch, with repeats."""
         return sum(stream.samples * stream.repeat for stream in self.streams(component))
 
     def share(self, component: str) -> float:
-        """A component's part of the samples in an epoch: all samples have the same number of tokens."""
+        """Return a component's part of the samples in an epoch: all samples have the same number of tokens."""
         return self.samples(component) / self.samples()
 
     def distinct_samples(self, component: str) -> int:
-        """Samples of a component, each counted once: ``more`` is a prefix of ``all``, where both are."""
+        """Count the samples of a component, each once: ``more`` is a prefix of ``all``, where both exist."""
         streams = self.streams(component)
         return sum(s.samples for s in streams if not s.path.endswith("/more")) or sum(s.samples for s in streams)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An export that a run reads for so many batches: all of the run, or one of its stages."""
+    """An export that a run reads for ``steps`` batches: all of the run, or one of its stages."""
 
     export: Export
     steps: int
 
 
 def share(readings: Sequence[Reading], component: str) -> float:
-    """A component's part of what a run reads, over its stages."""
+    """Return a component's part of what a run reads, over its stages."""
     parts = (one.steps * one.export.share(component) for one in readings if component in one.export.components)
     return sum(parts) / sum(one.steps for one in readings)
 
 
 def stages_of(identity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """What a recorded run read, in a row, by its identity (training.sweep.anneal): mixture, export and from_batch of each."""
+    """Return what a recorded run read, in a row, by its identity: mixture, export and from_batch of each."""
     whole = {"mixture": identity.get("mixture"), "export": identity.get("export"), "from_batch": 0}
     stages: Sequence[Mapping[str, Any]] = identity.get("stages", [whole])
     return stages
 
 
 def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
-    """The latest export of every mixture of a recipe, by the mixture's name; one with ``/`` in it is a folder or URL.
+    """Find the latest export of every mixture of a recipe, by name. A name with ``/`` in it is a folder or URL.
 
-    Raises UsageError where one is missing, with the command that makes it, and ExportMismatchError where they do not
-    fit: text instead of tokens, different tokenizers or sequence lengths, a batch that is no whole number of sequences.
+    Raises UsageError where one is missing, with the command that makes it, and RecipeError where they do not fit: text
+    instead of tokens, different tokenizers or sequence lengths, a batch that is not a whole number of sequences.
     """
     rows = lake.reader().execute("select mixture, path from exports.exports order by exported_at").fetchall()
     latest = {str(mixture): Path(path) for mixture, path in rows}
-    own = {name: _read(name, latest.get(name)) for name in recipe.mixtures if not is_foreign(name)}
+    own = {name: _read(name, latest.get(name)) for name in recipe.mixtures if not is_external(name)}
     known = [export.manifest for export in own.values()]
     exports = {name: own.get(name) or _foreign(name, known, lake.snapshot()) for name in recipe.mixtures}
     first, *others = exports.values()
@@ -128,27 +125,28 @@ def find(lake: Lake, recipe: Recipe) -> Mapping[str, Export]:
         for what in ("tokenizer_fingerprint", "sequence_length"):
             ours, theirs = getattr(first.manifest, what), getattr(export.manifest, what)
             if ours != theirs:
-                raise ExportMismatchError(
+                raise RecipeError(
                     f"{first.manifest.mixture} and {export.manifest.mixture} were exported with different"
                     f" {'tokenizers' if 'tokenizer' in what else 'sequence lengths'}:"
                     f" {_named(first.manifest, what)} and {_named(export.manifest, what)}",
                     hint=f"export one of them again: {_command(export.manifest.mixture)}",
                 )
     if recipe.sequence_length not in (None, first.sequence_length):
-        raise ExportMismatchError(
+        raise RecipeError(
             f"the recipe is for sequences of {recipe.sequence_length:,} tokens, the exports have"
             f" {first.sequence_length:,}",
             hint=f"{_command(first.manifest.mixture)} --sequence-length {recipe.sequence_length}",
         )
     if recipe.batch_tokens % first.sequence_length:
-        raise ExportMismatchError(
-            f"batch_tokens {recipe.batch_tokens:,} is no whole number of sequences of {first.sequence_length:,} tokens"
+        raise RecipeError(
+            f"batch_tokens {recipe.batch_tokens:,} is not a whole number of sequences of"
+            f" {first.sequence_length:,} tokens"
         )
     return exports
 
 
 def _foreign(place: str, known: Sequence[Manifest], snapshot_id: int) -> Export:
-    manifest = foreign_manifest(place, known, snapshot_id)
+    manifest = external_manifest(place, known, snapshot_id)
     return Export(Path(place).absolute(), manifest, place if is_url(place) else None)
 
 
@@ -163,12 +161,12 @@ def _read(mixture: str, folder: Path | None) -> Export:
             hint=f"export it again: {_command(mixture)}",
         ) from error
     if manifest.format != "tokens" or not manifest.sequence_length or not manifest.vocab_size:
-        raise ExportMismatchError(
+        raise RecipeError(
             f"the latest export of {mixture} holds {manifest.format}, and training reads tokens",
             hint=f"export it as tokens: {_command(mixture)}",
         )
     if manifest.packing != "concatenate" or manifest.boundaries != "end_of_text":
-        raise ExportMismatchError(
+        raise RecipeError(
             f"the latest export of {mixture} is packed by {manifest.packing}, with boundaries by {manifest.boundaries};"
             " training reads full sequences in which the end of text ends documents",
             hint=f"export it so: {_command(mixture)}",

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from training.recipe.configuration import Amount, Count, Fraction, Node, Positive, RecipeError, load, only_for, read
-from training.recipe.durations import Clock, count, split
+from training.recipe.configuration import Amount, Count, Fraction, Positive, RecipeError, YamlNode, load, only_for, read
+from training.recipe.durations import Clock, split
 from training.recipe.settings import (
     NOTHING,
     Anneal,
@@ -24,15 +24,16 @@ from training.recipe.settings import (
     Fsdp,
     LeaveOut,
     Mixtures,
-    Model,
+    MixtureStage,
+    ModelSettings,
     Objective,
-    Optimizer,
-    Stage,
+    OptimizerSettings,
     Start,
     Trunk,
     stages,
     suite,
 )
+from udfs.amounts import parse_count, parse_share
 from udfs.errors import did_you_mean
 
 
@@ -41,7 +42,7 @@ class Variant:
     """An arm in one window, at one learning rate, with or without a component. Seeds multiply it once more."""
 
     arm: str
-    stages: tuple[Stage, ...]
+    stages: tuple[MixtureStage, ...]
     window: float | None = None
     learning_rate: float | None = None
     left_out: str | None = None
@@ -70,7 +71,7 @@ class Recipe:
     """
 
     name: str
-    model: Model
+    model: ModelSettings
     evaluation: Evaluation
     batch_tokens: Count
     trunk: Trunk | None = None
@@ -87,7 +88,7 @@ class Recipe:
     objective: Objective = Objective()
     boundaries: bool = True
     microbatch: Count | None = None
-    optimizer: Optimizer = Optimizer()
+    optimizer: OptimizerSettings = OptimizerSettings()
     precision: Literal["fp32", "amp_bf16"] = "fp32"
     checkpoints: Checkpoints = Checkpoints()
     fsdp: Fsdp | None = None
@@ -131,18 +132,26 @@ class Recipe:
         return tuple(found)
 
     def window_steps(self, window: float | None) -> int:
-        """Batches of an anneal: in the window, or those of ``anneal.tokens``."""
+        """Count the batches of an anneal: in the window, or those of ``anneal.tokens``."""
         if window is None or self.budget is None:
             return self.anneal.tokens // self.batch_tokens
         return max(1, round(self.budget // self.batch_tokens * window))
 
     def trunk_steps(self, window: float | None = None) -> int:
-        """Batches of the trunk before ``window``; without it all, and 0 without a trunk."""
+        """Count the batches of the trunk before ``window``; without it all, and 0 without a trunk."""
         if self.trunk is None:
             return 0
         if self.windows and self.budget is not None:
             return self.budget // self.batch_tokens - self.window_steps(min(self.windows) if window is None else window)
         return self.trunk.tokens // self.batch_tokens
+
+    def anneal_of(self, variant: Variant) -> Anneal:
+        """Return how an arm decays: the recipe's settings with the variant's tokens and learning rate."""
+        return replace(
+            self.anneal,
+            tokens=self.window_steps(variant.window) * self.batch_tokens,
+            learning_rate=variant.learning_rate or self.anneal.learning_rate,
+        )
 
     @property
     def mixtures(self) -> tuple[str, ...]:
@@ -154,12 +163,12 @@ class Recipe:
 
 
 def window_name(window: float) -> str:
-    """How a window is written in names: 05 for 5%, 12.5 for 12.5%."""
+    """Return how a window is written in names: 05 for 5%, 12.5 for 12.5%."""
     return f"{100 * window:04.1f}".removesuffix(".0")
 
 
 def without(arm: str, component: str) -> str:
-    """The name of an arm without a component."""
+    """Return the name of an arm without a component."""
     return f"{arm}-without-{re.sub(r'[^0-9A-Za-z_.-]+', '-', component)}"
 
 
@@ -196,8 +205,8 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
 _OF_BUDGET = ("trunk.tokens", "anneal.tokens", "evaluation.every", "checkpoints.every")
 
 
-def _shares_of_budget(node: Node) -> Node:
-    """The recipe with ``20%`` of the budget written as a count."""
+def _shares_of_budget(node: YamlNode) -> YamlNode:
+    """Write ``20%`` of the budget as a count."""
     for key in _OF_BUDGET:
         found = node.get(key)
         if found is None or not isinstance(found.value, str) or not found.value.endswith("%"):
@@ -205,16 +214,18 @@ def _shares_of_budget(node: Node) -> Node:
         budget = node.get("budget")
         try:
             if budget is None or not isinstance(budget.value, str):
-                raise RecipeError(f"{key} is a share, of no budget", where=found.where, hint="budget: 1B")
-            tokens = round(count(budget.value) * float(found.value[:-1]) / 100)
+                raise RecipeError(
+                    f"{key} is a percentage, but the recipe has no budget", where=found.where, hint="budget: 1B"
+                )
+            tokens = round(parse_share(found.value, of=parse_count(budget.value)))
         except ValueError:
             continue  # read() says what is wrong with either
         node = node.with_value(key, replace(found, value=str(tokens)))
     return node
 
 
-def _check_parts(recipe: Recipe, node: Node) -> None:
-    """Which keys there must be, and which not beside others."""
+def _check_parts(recipe: Recipe, node: YamlNode) -> None:
+    """Check which keys there must be, and which exclude each other."""
     if recipe.trunk is None and recipe.start is None:
         raise RecipeError("the recipe lacks 'trunk'", where=node.where, hint="or start from a checkpoint: start")
     if recipe.trunk and recipe.start:
@@ -246,17 +257,17 @@ def _check_parts(recipe: Recipe, node: Node) -> None:
         where = node.at(f"leave_out.{arm}")
         if arm not in recipe.arms:
             raise RecipeError(
-                f"{arm!r} in leave_out is none of the arms", where=where, hint=did_you_mean(arm, recipe.arms)
+                f"{arm!r} in leave_out is not one of the arms", where=where, hint=did_you_mean(arm, recipe.arms)
             )
         if unknown := [window for window in less.windows if window not in recipe.windows]:
-            raise RecipeError(f"{unknown[0]:g} in leave_out is none of the windows", where=where)
+            raise RecipeError(f"{unknown[0]:g} in leave_out is not one of the windows", where=where)
     if not recipe.windows and (
         wanted := [arm for arm, read in recipe.arms.items() if any("{window}" in each.mixture for each in stages(read))]
     ):
         raise RecipeError("{window} without windows", where=node.at(f"arms.{wanted[0]}"))
 
 
-def _check_model(model: Model, node: Node) -> None:
+def _check_model(model: ModelSettings, node: YamlNode) -> None:
     if model.size is not None and model.size not in suite():
         raise RecipeError(
             f"no model size {model.size!r}", where=node.at("model.size"), hint=did_you_mean(model.size, suite())
@@ -281,10 +292,12 @@ def _check_model(model: Model, node: Node) -> None:
         )
 
 
-def _check_arms(recipe: Recipe, node: Node) -> None:
+def _check_arms(recipe: Recipe, node: YamlNode) -> None:
     if recipe.arms and recipe.control not in recipe.arms:
         raise RecipeError(
-            f"the control {recipe.control!r} is none of the arms" if recipe.control else "the recipe lacks 'control'",
+            f"the control {recipe.control!r} is not one of the arms"
+            if recipe.control
+            else "the recipe lacks 'control'",
             where=node.at("control"),
             hint=did_you_mean(recipe.control, recipe.arms),
         )
@@ -312,8 +325,8 @@ def _check_arms(recipe: Recipe, node: Node) -> None:
             _check_stages(mixtures, tokens, recipe.batch_tokens, f"arms.{arm}", node)
 
 
-def _check_stages(mixtures: Mixtures, tokens: int, batch_tokens: int, key: str, node: Node) -> None:
-    """Stages in samples are checked with the exports: only these tell how many tokens a sample has."""
+def _check_stages(mixtures: Mixtures, tokens: int, batch_tokens: int, key: str, node: YamlNode) -> None:
+    """Check stages. Those in samples are checked with the exports, which tell how many tokens a sample has."""
     read = stages(mixtures)
     if not read:
         raise RecipeError(f"{key} names no mixture", where=node.at(key))
@@ -325,8 +338,8 @@ def _check_stages(mixtures: Mixtures, tokens: int, batch_tokens: int, key: str, 
         raise RecipeError(f"the stages of {key} {error}", where=node.at(key)) from error
 
 
-def _check_schedule(settings: Trunk | Anneal, name: str, batch_tokens: int, node: Node) -> None:
-    """What can be said before the exports are known: samples have no length yet and are checked with the curve."""
+def _check_schedule(settings: Trunk | Anneal, name: str, batch_tokens: int, node: YamlNode) -> None:
+    """Check a schedule before the exports are known. Durations in samples are checked with the curve."""
     clock = Clock(settings.tokens, batch_tokens, sequence_length=0)
     if settings.warmup.tokens(clock) > settings.tokens:
         raise RecipeError(f"{name}.warmup is longer than the {name}", where=node.at(f"{name}.warmup"))

@@ -1,4 +1,4 @@
-"""A run's folder: one process trains in it, and the card in it says whose it is."""
+"""A run's folder: one process trains in it, and run.json in it says which run it is."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from udfs.errors import CuveeError, UsageError
+from udfs.atomic_files import write_atomically
+from udfs.errors import CuveeError
 
-CARD = "run.json"
-
-
-class RecipeChangedError(UsageError):
-    """A run's folder was begun with other settings."""
+METADATA = "run.json"
 
 
 def require_libraries() -> None:
-    """Raises CuveeError if something that training needs is not installed."""
+    """Raise CuveeError if something that training needs is not installed."""
     missing = [name for name in ("torch", "transformers", "composer", "streaming") if find_spec(name) is None]
     if missing:
         raise CuveeError(f"training needs {', '.join(missing)}", hint="pip install 'cuvee[train]'")
@@ -40,17 +37,16 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """What a folder says of its run: run_id, started_at, tokens_before, identity. Empty if it says nothing."""
-    card = folder / CARD
-    return json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+def read_run_metadata(folder: Path) -> dict[str, Any]:
+    """Read what a folder says of its run: run_id, started_at, tokens_before, identity. Empty without run.json."""
+    file = folder / METADATA
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def write_card(folder: Path, run_id: str, identity: Mapping[str, Any], tokens_before: int = 0) -> datetime:
+def write_run_metadata(folder: Path, run_id: str, identity: Mapping[str, Any], tokens_before: int = 0) -> datetime:
     """Mark a folder as a run's, and say when the run was first started."""
-    if before := read_card(folder):
+    if before := read_run_metadata(folder):
         return datetime.fromisoformat(before["started_at"])
-    folder.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC)
     content = {
         "run_id": run_id,
@@ -58,13 +54,11 @@ def write_card(folder: Path, run_id: str, identity: Mapping[str, Any], tokens_be
         "tokens_before": tokens_before,
         "identity": identity,
     }
-    aside = (folder / CARD).with_suffix(".part")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    aside.rename(folder / CARD)
+    write_atomically(folder / METADATA, json.dumps(content, indent=2) + "\n")
     return started
 
 
 def others(folder: Path, run_id: str) -> dict[str, Any]:
-    """The identity of the run that began this folder, if that was another one; else nothing."""
-    before = read_card(folder)
+    """Return the identity of the run that began this folder, if that was another one; else nothing."""
+    before = read_run_metadata(folder)
     return before["identity"] if before and before["run_id"] != run_id else {}

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as the ratio of the rate to the peak rate after so many tokens.
+"""Learning-rate schedules, as the ratio of the rate to the peak rate after a number of tokens.
 
 A schedule is a function of tokens, and knows nothing of Composer. ``scheduler`` binds one to an optimizer. Composer's
 own schedulers are not used: they are evaluated before the clock advances, so that batch b > 0 gets the value of b - 1,
@@ -155,12 +155,12 @@ class Scaled:
 
 
 def of_trunk(trunk: Trunk, clock: Clock) -> Schedule:
-    """The trunk's schedule, relative to its learning rate. Raises UsageError if its parts do not fit into it."""
+    """Return the trunk's schedule, relative to its learning rate. Raises UsageError if its parts do not fit."""
     return _curve(trunk, clock, "trunk", first=0.0)
 
 
 def of_anneal(anneal: Anneal, start: float, clock: Clock) -> Schedule:
-    """An anneal's schedule. ``start`` is the rate it starts from (``entry_rate``) over the trunk's peak rate.
+    """Return an anneal's schedule. ``start`` is its first rate (``entry_rate``) over the trunk's peak rate.
 
     Raises UsageError if its parts do not fit into it.
     """
@@ -172,12 +172,12 @@ def of_anneal(anneal: Anneal, start: float, clock: Clock) -> Schedule:
 
 
 def trunk_rate(trunk: Trunk, clock: Clock, tokens: int) -> float:
-    """The learning rate of a trunk after ``tokens``, as a checkpoint there will have it. ``clock`` is the trunk's."""
+    """Return the trunk's learning rate after ``tokens``, as a checkpoint there will have it. ``clock`` is its own."""
     return trunk.learning_rate * of_trunk(trunk, clock)(tokens)
 
 
 def entry_rate(anneal: Anneal, current: float) -> float:
-    """The learning rate that an anneal starts from: the trunk's ``current`` one, unless the recipe gives another.
+    """Return the rate that an anneal starts from: the trunk's ``current`` one, unless the recipe gives another.
 
     Raises UsageError for a rate above the trunk's without ``above_trunk``, and where the trunk has ended at zero.
     """
@@ -198,7 +198,7 @@ def entry_rate(anneal: Anneal, current: float) -> float:
 
 
 def _curve(settings: Trunk | Anneal, clock: Clock, name: str, first: float) -> Schedule:
-    """A schedule with peak 1; ``first`` is where the first piece of a piecewise one starts."""
+    """Return a schedule with peak 1; ``first`` is where the first piece of a piecewise one starts."""
     total, floor = clock.total, settings.final_fraction
     warmup, decay = settings.warmup.tokens(clock), settings.decay.tokens(clock)
     if warmup + decay > total:
@@ -212,7 +212,7 @@ def _curve(settings: Trunk | Anneal, clock: Clock, name: str, first: float) -> S
             return WarmupStableDecay(total, warmup, decay, floor)
         case "inverse_sqrt":
             scale = settings.scale.tokens(clock) if settings.scale else warmup
-            return InverseSqrt(total, warmup, scale, decay, settings.decay_floor, floor)
+            return InverseSqrt(total, warmup, scale, cooldown=decay, decay_floor=settings.decay_floor, floor=floor)
         case "piecewise":
             return piecewise(settings.pieces, clock, name, first)
         case "constant":
@@ -220,7 +220,7 @@ def _curve(settings: Trunk | Anneal, clock: Clock, name: str, first: float) -> S
 
 
 def piecewise(pieces: Sequence[Piece], clock: Clock, name: str, first: float) -> Piecewise:
-    """Pieces as a schedule over a run that starts from ``first``. Raises UsageError if they are longer than the run."""
+    """Join pieces to a schedule that starts from ``first``. Raises UsageError if they are longer than the run."""
     given = sum(piece.over.tokens(clock) for piece in pieces if piece.over)
     rest = clock.total - given
     if rest < 0:
@@ -229,7 +229,7 @@ def piecewise(pieces: Sequence[Piece], clock: Clock, name: str, first: float) ->
     for piece in pieces:
         end = begin + (piece.over.tokens(clock) if piece.over else rest)
         if end > begin:
-            segments.append(Segment(begin, end, first, piece.to, piece.shape == "cosine"))
+            segments.append(Segment(begin, end, first, piece.to, cosine=piece.shape == "cosine"))
         begin, first = end, piece.to
     if not segments:
         raise UsageError(f"{name}.pieces have no length")

@@ -30,7 +30,7 @@ Kind = Literal["decoder", "encoder"]
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelSettings:
     """A named size of the Ettin suite, or sizes of one's own. Heads are 64 wide in the whole suite.
 
     Or ``folder``: a causal or masked language model as transformers saves it, with its weights, or with fresh ones if
@@ -51,7 +51,7 @@ class Model:
     rope_theta: Positive = 10_000.0
 
     def sizes(self) -> Sizes:
-        """The sizes, those of the suite where one is named."""
+        """Return the sizes, those of the suite where one is named."""
         named = suite()[self.size] if self.size else None
         return Sizes(
             layers=self.layers or (named.layers if named else 0),
@@ -78,7 +78,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class MixtureStage:
     """A mixture that is read for a part of a run; of the stages of a run one may lack ``over``: the rest."""
 
     mixture: str
@@ -86,12 +86,12 @@ class Stage:
 
 
 #: What a run reads: a mixture, or several in a row.
-Mixtures = str | tuple[Stage, ...]
+Mixtures = str | tuple[MixtureStage, ...]
 
 
-def stages(mixtures: Mixtures) -> tuple[Stage, ...]:
-    """What a run reads as stages, one where it is one mixture."""
-    return (Stage(mixtures),) if isinstance(mixtures, str) else mixtures
+def stages(mixtures: Mixtures) -> tuple[MixtureStage, ...]:
+    """Return what a run reads as stages: one where it is one mixture."""
+    return (MixtureStage(mixtures),) if isinstance(mixtures, str) else mixtures
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimizer:
-    """What updates the weights (training.run.optimizers): all three decay weights by the schedule, not by the peak rate."""
+class OptimizerSettings:
+    """What updates the weights (training.run.optimizers). All three decay weights by the schedule, not by the peak."""
 
     name: Literal["decoupled_adamw", "stable_adamw", "lionw"] = "decoupled_adamw"
     betas: tuple[Annotated[float, Range(at_least=0, below=1)], ...] = (0.9, 0.98)
@@ -221,7 +221,7 @@ class Fsdp:
 
 @cache
 def suite() -> Mapping[str, Sizes]:
-    """The sizes of the Ettin suite by name (Seq vs Seq, arXiv 2507.11412, from its released configurations)."""
+    """Return the sizes of the Ettin suite by name (Seq vs Seq, arXiv 2507.11412, from its configurations)."""
     with (resources.files("training.recipe") / "sizes.csv").open(encoding="utf-8") as lines:
         return {
             row["name"]: Sizes(int(row["layers"]), int(row["hidden"]), int(row["intermediate"]), int(row["heads"]))

@@ -1,4 +1,4 @@
-"""Documents packed into one sequence, kept apart: none attends to another, and positions begin anew in each.
+"""Documents packed into one sequence, kept apart: none attends to another, and positions begin at 0 in each.
 
 A document ends with its end-of-text token, which belongs to it. On a CPU attention gets a block-diagonal mask; on a GPU
 with flash attention documents are run as sequences of their own lengths, without padding or masks. Either way a packed
@@ -21,7 +21,7 @@ FLASH = "flash_attention_2"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the documents of packed sequences lie.
+    """Where the documents of packed sequences are.
 
     ``documents`` (sequences, length) is a document's number within its sequence, ``positions`` (sequences, length) a
     token's place within its document.
@@ -43,7 +43,7 @@ class Layout:
 
 
 def layout(tokens: Tensor, end_of_text: int) -> Layout:
-    """The documents of packed ``tokens`` (sequences, length). What a sequence cuts in two is two documents."""
+    """Find the documents of packed ``tokens`` (sequences, length). What a sequence cuts in two is two documents."""
     begins = torch.ones_like(tokens, dtype=torch.bool)
     begins[:, 1:] = tokens[:, :-1] == end_of_text
     places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
@@ -52,7 +52,7 @@ def layout(tokens: Tensor, end_of_text: int) -> Layout:
 
 
 def hidden_states(model: PreTrainedModel, tokens: Tensor, end_of_text: int | None) -> Tensor:
-    """What a ModernBERT, encoder or decoder, computes below its head: (sequences, length, width).
+    """Compute a ModernBERT, encoder or decoder, below its head: (sequences, length, width).
 
     Documents that ``end_of_text`` ends are kept apart; None packs them as if they were one.
     """
@@ -101,7 +101,7 @@ def _flash(body: nn.Module, tokens: Tensor, where: Layout, causal: dict[str, boo
 
 
 def logits(model: PreTrainedModel, tokens: Tensor, end_of_text: int | None) -> Tensor:
-    """The logits of any causal or masked language model: (sequences, length, vocabulary)."""
+    """Compute the logits of any causal or masked language model: (sequences, length, vocabulary)."""
     whole: Any = model
     causal = _is_causal(model)
     options: dict[str, Any] = {"use_cache": False} if causal and hasattr(model.config, "use_cache") else {}
@@ -141,5 +141,5 @@ def check(model: PreTrainedModel, end_of_text: int) -> None:
 
 
 def _is_causal(model: PreTrainedModel) -> bool:
-    """A decoder's class may also be called LMHeadModel; a masked one is always called MaskedLM."""
+    """Check the class: a decoder's may also be called LMHeadModel, a masked one is always called MaskedLM."""
     return "MaskedLM" not in type(model).__name__

@@ -7,11 +7,6 @@ StreamingDataset's own numbering of the same streams, and the ``sample_id`` of e
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import re
-import resource
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,14 +15,13 @@ import numpy as np
 import torch
 from composer.core import DataSpec
 from streaming import Stream, StreamingDataLoader, StreamingDataset
-from streaming.base import constant
-from streaming.base.util import clean_stale_shared_memory
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from training.recipe.exports import Export, MixtureChangedError
 from training.run import distributed
 from warehouse.export.external_shards import fitted
+from warehouse.mds import shared_memory
 
 #: Fixed, because Streaming's default is the number of machines, and the order of samples depends on it.
 CANONICAL_NODES = 1
@@ -41,7 +35,7 @@ class TokenDataset(StreamingDataset):
     """
 
     def __init__(self, export: Export, *, continues: bool = False, **options: Any) -> None:
-        with _naming():
+        with exclusive_start():
             super().__init__(num_canonical_nodes=CANONICAL_NODES, **options)
         self._column = export.manifest.column
         self._length, self._end = export.sequence_length, export.manifest.end_of_text or 0
@@ -50,12 +44,12 @@ class TokenDataset(StreamingDataset):
         self._begun = (0, 0)  # an epoch, and how many of its samples another run has read
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
-        """One sample by its id."""
+        """Return one sample by its id."""
         tokens = super().get_item(sample_id, retry)[self._column]
         return {"input_ids": fitted(tokens, self._length, self._end), "sample_id": int(sample_id)}
 
     def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
-        """The place in the data. Composer counts ``num_samples`` from where this run began in its first epoch."""
+        """Return the place in the data. Composer counts ``num_samples`` from where the run began in its first epoch."""
         state = super().state_dict(num_samples, from_beginning)
         epoch, samples = self._begun
         if from_beginning and state["epoch"] == epoch:
@@ -63,7 +57,7 @@ class TokenDataset(StreamingDataset):
         return {**state, **self._mixture, "begun": self._begun}
 
     def load_state_dict(self, obj: dict[str, Any]) -> None:
-        """Go on from there. Raises MixtureChangedError if that was a place in another mixture."""
+        """Continue from there. Raises MixtureChangedError if that was a place in another mixture."""
         changed = [key for key, value in self._mixture.items() if obj.get(key) != value]
         if changed:
             was, now = ((one.get("mixture"), str(one.get(changed[-1]))[:12]) for one in (obj, self._mixture))
@@ -77,7 +71,7 @@ class TokenDataset(StreamingDataset):
 
 
 def training_data(export: Export, *, batch_size: int, seed: int, continues: bool = False) -> DataSpec:
-    """Shuffled batches of ``batch_size`` sequences per process, every stream as often as the mixture says.
+    """Make shuffled batches of ``batch_size`` sequences per process, every stream as often as the mixture says.
 
     ``seed`` alone gives the order. A last, smaller batch of an epoch is dropped, so that every batch has the same
     number of tokens. ``continues``: see TokenDataset.
@@ -90,28 +84,28 @@ def training_data(export: Export, *, batch_size: int, seed: int, continues: bool
 
 
 def _mixture(export: Export) -> dict[str, Any]:
-    """What a place in the data is a place in."""
+    """Return what identifies the data that a place is in."""
     manifest = export.manifest
     own = {"mixture": manifest.mixture, "fingerprint": manifest.fingerprint, "export": manifest.export_id}
     return {**own, "left_out": export.left_out}
 
 
 def reads_on(checkpoint: Path, export: Export, seed: int) -> bool:
-    """Whether a checkpoint's place in the data is one in the same samples in the same order."""
+    """Check whether a checkpoint's place in the data is one in the same samples in the same order."""
     content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
     place = (content["state"].get("dataset_state") or {}).get("train") or {}
     return place.items() >= {**_mixture(export), "shuffle_seed": seed}.items()
 
 
 def evaluation_data(export: Export, component: str, *, batch_size: int) -> DataSpec:
-    """All samples of one component once, in their order."""
+    """Read all samples of one component once, in their order."""
     streams = [Stream(**export.place(stream)) for stream in export.streams(component)]
     dataset = TokenDataset(export, streams=streams, batch_size=batch_size, shuffle=False)
     return _spec(dataset, batch_size, drop_last=False)
 
 
 def all_samples(export: Export) -> TokenDataset:
-    """The samples of an export by their ids, through ``get_item``."""
+    """Open the samples of an export by their ids, through ``get_item``."""
     streams = [Stream(local=str(export.folder / stream.path)) for stream in export.streams()]
     return TokenDataset(export, streams=streams, batch_size=1, shuffle=False)
 
@@ -125,74 +119,16 @@ def close(spec: DataSpec) -> None:
 
 
 @contextlib.contextmanager
-def shared_memory() -> Iterator[None]:
-    """Hold Streaming's shared memory, after removing what killed processes left of it.
+def exclusive_start() -> Iterator[None]:
+    """Start a dataset on all ranks while no other process of their machines starts one.
 
-    Streaming counts each kind of block by itself, so where a killed run left some kinds of a number and not others, the
-    next one fails with FileExistsError. Its own cleaning removes every block on the machine, those of living processes
-    too. Here a number's blocks go if no process maps one of them, and no other run of ours may be about to.
+    Every rank looks for the lowest free number by itself (see warehouse.mds.shared_memory), so all of them wait for the
+    lock that one of each machine takes, and for the last one to be ready.
     """
-    _allow_open_files()
-    with _lock_file("lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
-            _clean()
-        fcntl.flock(lock, fcntl.LOCK_SH)  # held by every run for as long as it lives
+    with shared_memory.exclusive_start(leads=distributed.is_local_rank_zero()):
+        distributed.barrier()
         yield
-
-
-@contextlib.contextmanager
-def _naming() -> Iterator[None]:
-    """Let one run at a time choose the number of its blocks: every rank looks for the lowest free one by itself."""
-    with _lock_file("naming").open("a") as lock:
-        if distributed.first_here():
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        distributed.wait()
-        yield
-        distributed.wait()
-
-
-def _allow_open_files() -> None:
-    """Let this process open as many files as it may.
-
-    Streaming keeps the shared memory of every dataset open until the process ends, some 30 files a run: a sweep of 34
-    runs met the usual limit of 1,024.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS names no number
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _lock_file(what: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"cuvee-streaming-{os.getuid()}.{what}"
-
-
-def _clean() -> None:
-    """Remove blocks and lock files of processes that are gone; where none can be asked (macOS), all."""
-    if not Path("/proc").is_dir():
-        clean_stale_shared_memory()
-        return
-    used = _mapped()
-    locks = [constant.BARRIER_FILELOCK, constant.CACHE_FILELOCK]
-    for folder, names in ((Path("/dev/shm"), constant.SHM_TO_CLEAN), (Path(tempfile.gettempdir()), locks)):
-        for path in folder.glob("[0-9]*_*"):
-            number = path.name[:6]
-            if number.isdigit() and number not in used and path.name[7:] in names:
-                with contextlib.suppress(OSError):  # another user's
-                    path.unlink()
-
-
-def _mapped() -> set[str]:
-    """The numbers of the blocks that some process maps (``/dev/shm/000000_locals`` and the like)."""
-    block = re.compile(r"/dev/shm/(\d{6})_")
-    used: set[str] = set()
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):
-            used.update(block.findall(maps.read_text()))
-    return used
+        distributed.barrier()
 
 
 def _spec(dataset: TokenDataset, batch_size: int, *, drop_last: bool) -> DataSpec:
@@ -203,7 +139,7 @@ def _spec(dataset: TokenDataset, batch_size: int, *, drop_last: bool) -> DataSpe
 
 
 def spec(loader: DataLoader[Any]) -> DataSpec:
-    """A loader of batches of sequences, with what Composer counts in them."""
+    """Wrap a loader of batches of sequences with what Composer counts in them."""
     return DataSpec(
         loader,
         get_num_samples_in_batch=lambda batch: len(batch["input_ids"]),

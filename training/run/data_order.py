@@ -3,7 +3,7 @@
     <target>/<prefix>_000400/steps_000001_to_000100.parquet      step, input_ids: a row per sequence
 
 A folder holds what the run read between two checkpoints and is called after the later one's batch. Steps are batches
-that count from 1; within a step sequences lie as the ranks had them.
+that count from 1; within a step sequences are in the order of the ranks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.checkpoint.quiet import silence
 from training.recipe.exports import Export, stages_of
 from udfs.errors import UsageError, did_you_mean
 from warehouse.export.manifest import Manifest
@@ -66,25 +67,22 @@ def _files(
     target: Path,
     prefix: str,
 ) -> Iterator[Path]:
-    """``exports`` are those of the run's stages, which begin with the batches ``begins``."""
-    from training.checkpoint.quiet import silence
-
+    """Write the files. ``exports`` are those of the run's stages, which begin with the batches ``begins``."""
     silence()
     from training.run import data
 
-    with data.shared_memory():
-        datasets = [data.all_samples(export) for export in exports]
-        for begin, end in zip([0, *bounds], bounds, strict=False):
-            for first in range(begin, end, STEPS):
-                last = min(first + STEPS, end)
-                folder = target / f"{prefix}_{end:06}"
-                folder.mkdir(parents=True, exist_ok=True)
-                path = folder / f"steps_{first + 1:06}_to_{last:06}.parquet"
-                rows: list[dict[str, Any]] = [
-                    {"step": step + 1, "input_ids": dataset.get_item(sample)["input_ids"].astype("int32")}
-                    for step in range(first, last)
-                    for dataset in [datasets[bisect_right(begins, step) - 1]]
-                    for sample in steps[step]
-                ]
-                pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
-                yield path
+    datasets = [data.all_samples(export) for export in exports]
+    for begin, end in zip([0, *bounds], bounds, strict=False):
+        for first in range(begin, end, STEPS):
+            last = min(first + STEPS, end)
+            folder = target / f"{prefix}_{end:06}"
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"steps_{first + 1:06}_to_{last:06}.parquet"
+            rows: list[dict[str, Any]] = [
+                {"step": step + 1, "input_ids": dataset.get_item(sample)["input_ids"].astype("int32")}
+                for step in range(first, last)
+                for dataset in [datasets[bisect_right(begins, step) - 1]]
+                for sample in steps[step]
+            ]
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
+            yield path

@@ -11,24 +11,24 @@ from __future__ import annotations
 import os
 
 
-def first() -> bool:
-    """Whether this process is the first one, or the only one."""
+def is_rank_zero() -> bool:
+    """Check whether this process is the first one, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def count() -> int:
-    """How many processes train together."""
+def world_size() -> int:
+    """Return how many processes train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def first_here() -> bool:
-    """Whether this process is the first one of its machine."""
+def is_local_rank_zero() -> bool:
+    """Check whether this process is the first one of its machine."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
-def join() -> None:
+def init_distributed() -> None:
     """Connect the processes. Before any dataset is made: Streaming would connect and disconnect for each."""
-    if count() == 1:
+    if world_size() == 1:
         return
     import torch
     from composer.utils import dist
@@ -36,9 +36,9 @@ def join() -> None:
     dist.initialize_dist("gpu" if torch.cuda.is_available() else "cpu")
 
 
-def wait() -> None:
+def barrier() -> None:
     """Wait until every process has come here. One that fails instead ends them all, through the launcher."""
-    if count() > 1:
+    if world_size() > 1:
         from composer.utils import dist
 
         dist.barrier()

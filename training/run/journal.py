@@ -5,18 +5,19 @@
 
 Rows are kept in memory and written, one file each time, when a checkpoint is about to be written: so whatever a
 checkpoint has behind it is on disk, and a run that resumes at batch k drops the files from k on and writes those rows
-again. Files appear whole (written aside, then renamed): a killed process leaves no half file.
+again. Files appear whole: a killed process leaves no half file.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from udfs.atomic_files import write_atomically
 
 
 class Journal:
@@ -36,13 +37,10 @@ class Journal:
     def flush(self, batch: int) -> None:
         """Write all rows kept so far; rows of ``batch`` and later will follow in another file."""
         if self._rows:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            content = pa.BufferOutputStream()
+            pq.write_table(pa.Table.from_pylist(self._rows, self._schema), content, compression="zstd")
             path = self._folder / f"rank{self._rank}-{self._next:012}.parquet"
-            aside = path.with_suffix(".part")
-            pq.write_table(pa.Table.from_pylist(self._rows, self._schema), aside, compression="zstd")
-            with aside.open("rb") as handle:
-                os.fsync(handle.fileno())
-            aside.rename(path)
+            write_atomically(path, content.getvalue().to_pybytes())
         self._rows = []
         self._next = batch
 
@@ -51,11 +49,11 @@ class Journal:
         self._rows = []
         self._next = batch
         for path in self._folder.glob(f"rank{self._rank}-*"):
-            if path.suffix == ".part" or int(path.stem.rpartition("-")[2]) >= batch:
+            if int(path.stem.rpartition("-")[2]) >= batch:
                 path.unlink()
 
 
 def read(folder: Path, schema: pa.Schema) -> pa.Table:
-    """All rows on disk, of every rank, in the order of batches."""
+    """Return all rows on disk, of every rank, in the order of batches."""
     tables = [pq.read_table(path, schema=schema) for path in sorted(folder.glob("rank*.parquet"))]
     return pa.concat_tables(tables).sort_by("batch") if tables else schema.empty_table()

@@ -60,7 +60,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, hits: Tensor | None = None
 ) -> Tensor:
-    """Sum over rows of the cross-entropy of ``hidden @ weight.T + bias`` against ``targets``, in nats.
+    """Sum the cross-entropy of the rows of ``hidden @ weight.T + bias`` against ``targets``, in nats.
 
     ``hidden`` is (n, h), ``weight`` (vocabulary, h), ``bias`` (vocabulary), ``targets`` (n). Under autocast the
     products are in its type, the softmax and the sum in float32. ``hits`` is increased by how many targets have the

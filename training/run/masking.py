@@ -1,4 +1,4 @@
-"""Which tokens a masked model must guess: drawn anew for every batch, from the sample's id.
+"""Which tokens a masked model must guess: drawn again for every batch, from the sample's id.
 
 The draw depends on seed, sample id and step alone, so the same sample gets the same masks on whatever rank, in whatever
 batch size it is read, and after a restart.
@@ -36,7 +36,7 @@ class Masking:
 
 
 def mask(tokens: Ids, sample_ids: Ids, masking: Masking, *, seed: int, step: int) -> tuple[Ids, Ids]:
-    """Inputs and targets, both shaped like ``tokens`` (samples, length); targets are ``IGNORED`` where none is.
+    """Return inputs and targets, shaped like ``tokens`` (samples, length); targets are ``IGNORED`` where none is.
 
     At least one token of each sample is to be guessed, unless all are special.
     """

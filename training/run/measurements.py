@@ -34,8 +34,8 @@ HELD_OUT_ACCURACY = "held_out/accuracy"
 class Measurements(Callback):
     """Writes the metrics of every batch and evaluation.
 
-    ``batch`` and ``tokens`` count what was trained before: the loss of the first batch stands at 0 and 0, and a
-    held-out loss where the checkpoint of the same weights stands.
+    ``batch`` and ``tokens`` count what was trained before: the loss of the first batch is at 0 and 0, and a
+    held-out loss is where the checkpoint of the same weights is.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class Measurements(Callback):
             self._journal.rewind(self._end)
 
     def batch_start(self, state: State, logger: Logger) -> None:
-        """The rate that this batch is trained with; at the batch's end the optimizer holds the next one."""
+        """Note the rate that this batch is trained with; at the batch's end the optimizer holds the next one."""
         self._before = state.timestamp
         self._rate = state.optimizers[0].param_groups[0]["lr"]
 
@@ -70,7 +70,7 @@ class Measurements(Callback):
             self._note(state.timestamp, name, component, float(state.eval_metrics[component][metric].compute()))
 
     def state_dict(self) -> dict[str, Any]:
-        """Called while a checkpoint is being made: its batches' rows go to disk before it does."""
+        """Write rows to disk: a checkpoint is being made, and its batches' rows must be there before it."""
         self.flush()
         return {}
 
@@ -124,5 +124,5 @@ def _clock(seconds: float) -> str:
 
 
 def batch_loss(state: State) -> float:
-    """The mean loss of the batch just trained on, over all ranks."""
+    """Return the mean loss of the batch just trained on, over all ranks."""
     return float(state.total_loss_dict["loss/train/total"])

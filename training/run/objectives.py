@@ -45,7 +45,7 @@ class HeldOutLoss(Metric):
         self.predictions += predictions
 
     def compute(self) -> Tensor:
-        """The mean so far."""
+        """Return the mean so far."""
         return self.loss / self.predictions
 
 
@@ -65,7 +65,7 @@ class Scorer(nn.Module):
         self._end_of_text = end_of_text
 
     def forward(self, inputs: Tensor, targets: Tensor, hits: Tensor | None = None) -> Tensor:
-        """Sum of the losses in nats of ``inputs`` against ``targets``, both (sequences, length).
+        """Sum the losses in nats of ``inputs`` against ``targets``, both (sequences, length).
 
         ``hits`` is increased by how many targets were thought the likeliest.
 
@@ -105,15 +105,15 @@ class LanguageModel(ComposerModel):
         return self.scorer.model
 
     def fsdp_wrap_fn(self, module: nn.Module) -> bool:
-        """Which parts Composer's FSDP gathers one at a time: transformers' layers."""
+        """Tell which parts Composer's FSDP gathers one at a time: transformers' layers."""
         return isinstance(module, GradientCheckpointingLayer)
 
     def examples(self, batch: Batch, step: int | None) -> tuple[Tensor, Tensor]:
-        """Inputs and targets. ``step`` is the batch's number in training, None in evaluation."""
+        """Return inputs and targets. ``step`` is the batch's number in training, None in evaluation."""
         raise NotImplementedError
 
     def prepare(self, batch: Batch, step: int | None) -> Batch:
-        """The batch with inputs, targets and ``per_sequence``. No document is asked for the next one's first token."""
+        """Add inputs, targets and ``per_sequence``. No document is asked for the next one's first token."""
         inputs, targets = self.examples(batch, step)
         if self._end_of_text is not None:
             targets = targets.masked_fill(inputs == self._end_of_text, IGNORED)
@@ -124,18 +124,18 @@ class LanguageModel(ComposerModel):
         return {**batch, "inputs": inputs, "targets": targets, "per_sequence": mean.expand(len(inputs))}
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sum of the losses of a batch, in nats."""
+        """Sum the losses of a batch, in nats."""
         batch = self._prepared(batch)
         loss: Tensor = self.scorer(batch["inputs"], batch["targets"])
         return loss
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean loss per predicted token."""
+        """Return the mean loss per predicted token."""
         batch = self._prepared(batch)
         return outputs / (len(batch["inputs"]) * batch["per_sequence"][0])
 
     def eval_forward(self, batch: Batch, outputs: Tensor | None = None) -> Tensor:
-        """What ``update_metric`` reads: the summed loss, and how many predictions were right."""
+        """Return what ``update_metric`` reads: the summed loss, and how many predictions were right."""
         if outputs is not None:
             return outputs
         batch = self._prepared(batch)
@@ -144,7 +144,7 @@ class LanguageModel(ComposerModel):
         return torch.stack([loss.double(), hits.double()])
 
     def get_metrics(self, is_train: bool) -> dict[str, Metric]:
-        """Held-out loss and accuracy; the training loss is logged by the trainer itself."""
+        """Return held-out loss and accuracy; the trainer itself logs the training loss."""
         return {} if is_train else {"loss": HeldOutLoss(), "accuracy": HeldOutAccuracy()}
 
     def update_metric(self, batch: Batch, outputs: Any, metric: Metric) -> None:
@@ -162,7 +162,7 @@ class CausalLanguageModel(LanguageModel):
     """Predict each token of a packed sequence from those before it."""
 
     def examples(self, batch: Batch, step: int | None) -> tuple[Tensor, Tensor]:
-        """Every position predicts the next token, the last one nothing."""
+        """Let every position predict the next token, the last one nothing."""
         return batch["input_ids"], _next(batch["input_ids"])
 
 
@@ -212,7 +212,7 @@ class Preparation(Callback):
 
 
 def objective(model: PreTrainedModel, recipe: Recipe, vocabulary: int, end_of_text: int, seed: int) -> LanguageModel:
-    """A model under the recipe's objective. ``vocabulary`` is the tokenizer's size, ``seed`` draws the masks.
+    """Make a model under the recipe's objective. ``vocabulary`` is the tokenizer's size, ``seed`` draws the masks.
 
     Raises UsageError if documents are to be kept apart and the model cannot.
     """
@@ -224,6 +224,6 @@ def objective(model: PreTrainedModel, recipe: Recipe, vocabulary: int, end_of_te
         return CausalLanguageModel(model, apart)
     settings = recipe.objective
     special = tuple(sorted({end_of_text, token, *settings.special_tokens}))
-    masking = Masking(settings.rate, token, special, vocabulary, settings.corruption)
+    masking = Masking(settings.rate, token, special, vocabulary=vocabulary, corruption=settings.corruption)
     shifted = recipe.learns == "masked_next_token"
     return MaskedLanguageModel(model, masking, seed=seed, shifted=shifted, end_of_text=apart)

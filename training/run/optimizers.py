@@ -13,7 +13,7 @@ from composer.optim import DecoupledAdamW
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from training.recipe.settings import Optimizer as Settings
+from training.recipe.settings import OptimizerSettings
 
 
 class _ByTensor(Optimizer):
@@ -95,14 +95,14 @@ def _debiased(beta: float, step: float) -> float:
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Matrices, and what weight decay leaves alone: norms and biases, as in Ettin."""
+    """Divide the parameters into matrices and what weight decay leaves alone: norms and biases, as in Ettin."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
 
 
-def make(model: nn.Module, settings: Settings, peak: float) -> Optimizer:
-    """The optimizer of a recipe at its peak learning rate."""
+def make(model: nn.Module, settings: OptimizerSettings, peak: float) -> Optimizer:
+    """Make the optimizer of a recipe at its peak learning rate."""
     groups = parameter_groups(model)
     first, second = settings.betas
     betas, decay, eps = (first, second), settings.weight_decay, settings.eps
@@ -110,13 +110,13 @@ def make(model: nn.Module, settings: Settings, peak: float) -> Optimizer:
         case "lionw":
             return LionW(groups, peak, betas, decay)
         case "stable_adamw":
-            return StableAdamW(groups, peak, betas, eps, decay)
+            return StableAdamW(groups, peak, betas, eps=eps, weight_decay=decay)
         case "decoupled_adamw":
             adamw: Optimizer = DecoupledAdamW(groups, lr=peak, betas=betas, eps=eps, weight_decay=decay)
             return adamw
 
 
-def set_again(optimizer: Optimizer, settings: Settings, rate: float) -> None:
+def set_again(optimizer: Optimizer, settings: OptimizerSettings, rate: float) -> None:
     """Make an optimizer that took a checkpoint's state do what the recipe says, from ``rate`` on.
 
     Its groups came with the checkpoint's rate, betas and weight decay. The peak that decay is relative to stays.

@@ -45,6 +45,6 @@ class Provenance(Callback):
         self._end = int(state.timestamp.batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Called while a checkpoint is being made: its batches' rows go to disk before it does."""
+        """Write rows to disk: a checkpoint is being made, and its batches' rows must be there before it."""
         self._journal.flush(self._end)
         return {}

@@ -1,24 +1,14 @@
-"""One run under Composer's Trainer: build the model, load what it starts from, train, evaluate.
-
-A run's folder holds
-
-    run.json             what this run is (see training.sweep.anneal)
-    model/config.json    the model's configuration, as transformers reads it
-    batches/*.parquet    the samples of each batch
-    metrics/*.parquet    losses and learning rates
-    checkpoints/*.pt     Composer checkpoints
-"""
+"""One run on mixtures: build the model, load what it starts from, train, evaluate."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from composer import Evaluator, Trainer
-from composer.algorithms import GradientClipping
-from composer.utils import parallelism, reproducibility
+from composer import Evaluator
+from composer.core import DataSpec
+from composer.utils import reproducibility
 
 from training.checkpoint import checkpoints, init_checkpoint
 from training.checkpoint.models import attention, make, model_vocabulary
@@ -27,19 +17,16 @@ from training.recipe.durations import Clock
 from training.recipe.exports import Export, Reading
 from training.recipe.recipe import Recipe
 from training.recipe.schedules import Schedule
-from training.recipe.settings import Fsdp
 from training.run import data, distributed, optimizers, stages, trackers
-from training.run.measurements import Measurements, Meter
-from training.run.objectives import Preparation, objective
-from training.run.provenance import Provenance
+from training.run.objectives import LanguageModel, Preparation, objective
 from training.run.speed import Speed
+from training.run.trainer import Resume, TrainerSetup, fit, make_trainer
 from udfs.errors import UsageError
 from warehouse.cli.output import Progress
 
 #: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, what callbacks and metrics
-#: remember, the random state; and, unless mixture and seed are the trunk's, the place in the data. Weights and the
-#: optimizer's state remain.
-NOT_INHERITED = [
+#: remember, the random state. Weights, the optimizer's state and the place in the data remain.
+NOT_INHERITED = (
     "state/timestamp",
     "state/schedulers",
     "state/callbacks",
@@ -47,7 +34,7 @@ NOT_INHERITED = [
     "state/eval_metrics",
     "state/rank_zero_seed",
     "rng",
-]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,97 +60,69 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
 
     Equal inputs on the same machine with the same number of threads give equal weights, interrupted or not.
     """
-    saved = checkpoints.saved(job.folder / "checkpoints")
-    export = job.readings[0].export
-    length = export.sequence_length
-    sequences = recipe.batch_tokens // length
+    resume = _resume(job)
     reproducibility.seed_all(recipe.seed)
-    vocabulary, end_of_text = export.vocabulary, export.manifest.end_of_text or 0
-    tokens = model_vocabulary(recipe, vocabulary)
-    made = make(recipe.model, tokens, length, end_of_text=end_of_text, attention=attention(recipe.precision))
-    if job.start and not job.optimizer and not saved:
-        init_checkpoint.put(job.start, made)
-    made.config.save_pretrained(job.folder / "model")
-    model = objective(made, recipe, vocabulary, end_of_text, job.seed)
+    model = _model(job, recipe, resume)
     peak, schedule = _schedule(job, recipe)
     optimizer = optimizers.make(model, recipe.optimizer, peak)
-    per_rank, rest = divmod(sequences, distributed.count())
-    if rest:
-        raise UsageError(
-            f"a batch of {sequences:,} sequences cannot be shared equally by {distributed.count()} processes"
-        )
-    inherited = job.start if job.optimizer and not saved else None
-    staged = len(job.readings) > 1
-    continues = inherited is not None and not staged and data.reads_on(inherited, export, job.seed)
-    train_data = (
-        stages.training_data(job.readings, batch_size=per_rank, seed=job.seed)
-        if staged
-        else data.training_data(export, batch_size=per_rank, seed=job.seed, continues=continues)
-    )
-    measurements = Measurements(job.folder / "metrics")
-    start = saved[-1][1] if saved else inherited
-    trainer = Trainer(
+    batch_size = _batch_size(job, recipe)
+    setup = TrainerSetup(
+        folder=job.folder,
+        steps=job.steps,
         model=model,
-        optimizers=optimizer,
-        schedulers=schedules.scheduler(optimizer, schedule, recipe.batch_tokens),
-        step_schedulers_every_batch=True,
-        train_dataloader=train_data,
-        max_duration=f"{job.steps}ba",
-        eval_dataloader=_evaluators(job, recipe),
-        eval_interval=f"{max(1, recipe.evaluation.every // recipe.batch_tokens)}ba" if recipe.evaluation.every else 0,
-        algorithms=[GradientClipping("norm", recipe.optimizer.clip_norm)] if recipe.optimizer.clip_norm else [],
-        callbacks=[
-            Preparation(model),
-            Provenance(job.folder / "batches"),
-            measurements,
-            Meter(progress, job.steps * recipe.batch_tokens),
-            *([Speed(job.folder, job.steps)] if distributed.first() else []),
-            checkpoints.Saver(
-                job.folder / "checkpoints",
-                every=max(1, recipe.checkpoints.every // recipe.batch_tokens) if recipe.checkpoints.every else None,
-                last=job.steps,
-                keep=recipe.checkpoints.keep,
-                marks=job.marks,
-            ),
-        ],
-        loggers=trackers.make(recipe.loggers, job.folder, recipe.name),
-        run_name=job.folder.name,
-        load_path=str(start) if start else None,
-        load_ignore_keys=None if saved else NOT_INHERITED if continues else [*NOT_INHERITED, "state/dataset_state"],
-        load_progress_bar=False,
-        progress_bar=False,
-        device_train_microbatch_size=min(recipe.microbatch or per_rank, per_rank),
-        precision=recipe.precision,
-        parallelism_config={"fsdp": _fsdp(recipe.fsdp)} if recipe.fsdp else None,
-        seed=recipe.seed,
+        optimizer=optimizer,
+        schedule=schedule,
+        train_data=_train_data(job, batch_size, resume),
+        batch_size=batch_size,
+        preparation=Preparation(model),
+        resume=resume,
+        evaluators=_evaluators(job, recipe),
+        evaluated_every=f"{max(1, recipe.evaluation.every // recipe.batch_tokens)}ba" if recipe.evaluation.every else 0,
+        callbacks=(Speed(job.folder, job.steps),) if distributed.is_rank_zero() else (),
+        loggers=tuple(trackers.make(recipe.loggers, job.folder, recipe.name)),
+        marks=job.marks,
+        fsdp=recipe.fsdp,
     )
-    if inherited:
+    trainer = make_trainer(recipe, setup, progress)
+    if resume.ignored:  # the optimizer's state is that of another run
         optimizers.set_again(optimizer, recipe.optimizer, peak * schedule(0))
-    close: Callable[[], None] = trainer.close
-    progress.advance(int(trainer.state.timestamp.token))
-    try:
-        if trainer.state.timestamp.batch < job.steps:
-            trainer.fit()
-        trainer.eval()
-        measurements.flush()
-    finally:
-        close()
-        for spec in (train_data, *(evaluator.dataloader for evaluator in trainer.state.evaluators)):
-            stages.close(spec)
+    fit(trainer, setup, progress)
 
 
-def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
-    """Checkpoints stay whole: one file, which any number of processes can read."""
-    return parallelism.FSDP2Config(
-        reshard_after_forward=settings.reshard_after_forward,
-        activation_checkpointing=settings.activation_checkpointing,
-        mixed_precision=settings.mixed_precision,
-        state_dict_type="full",
+def _resume(job: Job) -> Resume:
+    own = checkpoints.saved(job.folder / "checkpoints")
+    if own:
+        # The run was interrupted: all of its last checkpoint is its own.
+        return Resume(own[-1][1])
+    if job.start is None or not job.optimizer:
+        # No optimizer's state to take: the Trainer loads nothing.
+        return Resume()
+    if len(job.readings) == 1 and data.reads_on(job.start, job.readings[0].export, job.seed):
+        # The mixture and the seed of the run that it starts from: it reads on where that one stopped.
+        return Resume(job.start, NOT_INHERITED, continues=True)
+    # Another mixture or seed: it reads from the beginning.
+    return Resume(job.start, (*NOT_INHERITED, "state/dataset_state"))
+
+
+def _model(job: Job, recipe: Recipe, resume: Resume) -> LanguageModel:
+    """Make the model under its objective, and write its configuration into the run's folder."""
+    export = job.readings[0].export
+    vocabulary, end_of_text = export.vocabulary, export.manifest.end_of_text or 0
+    model = make(
+        recipe.model,
+        model_vocabulary(recipe, vocabulary),
+        export.sequence_length,
+        end_of_text=end_of_text,
+        attention=attention(recipe.precision),
     )
+    if job.start and resume.checkpoint is None:
+        init_checkpoint.load_weights(job.start, model)
+    model.config.save_pretrained(job.folder / "model")
+    return objective(model, recipe, vocabulary, end_of_text, job.seed)
 
 
 def _schedule(job: Job, recipe: Recipe) -> tuple[float, Schedule]:
-    """The peak learning rate, and the schedule that is relative to it."""
+    """Return the peak learning rate, and the schedule that is relative to it."""
     clock = Clock(job.steps * recipe.batch_tokens, recipe.batch_tokens, job.held_out.sequence_length)
     if job.start is None:
         assert recipe.trunk is not None
@@ -175,15 +134,33 @@ def _schedule(job: Job, recipe: Recipe) -> tuple[float, Schedule]:
     return peak, schedules.of_anneal(recipe.anneal, entry / peak, clock)
 
 
-def _evaluators(job: Job, recipe: Recipe) -> list[Evaluator]:
+def _batch_size(job: Job, recipe: Recipe) -> int:
+    """Return how many sequences of a batch one process reads."""
+    sequences = recipe.batch_tokens // job.readings[0].export.sequence_length
+    own, rest = divmod(sequences, distributed.world_size())
+    if rest:
+        raise UsageError(
+            f"a batch of {sequences:,} sequences cannot be shared equally by {distributed.world_size()} processes"
+        )
+    return own
+
+
+def _train_data(job: Job, batch_size: int, resume: Resume) -> DataSpec:
+    if len(job.readings) > 1:
+        return stages.training_data(job.readings, batch_size=batch_size, seed=job.seed)
+    export = job.readings[0].export
+    return data.training_data(export, batch_size=batch_size, seed=job.seed, continues=resume.continues)
+
+
+def _evaluators(job: Job, recipe: Recipe) -> tuple[Evaluator, ...]:
     batch = min(recipe.microbatch or 16, 16)
     limit = recipe.evaluation.samples
-    return [
+    return tuple(
         Evaluator(
             label=component,
             dataloader=data.evaluation_data(job.held_out, component, batch_size=batch),
             metric_names=["loss", "accuracy"],
-            subset_num_batches=math.ceil(limit / (batch * distributed.count())) if limit else -1,
+            subset_num_batches=math.ceil(limit / (batch * distributed.world_size())) if limit else -1,
         )
         for component in job.held_out.components
-    ]
+    )

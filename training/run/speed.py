@@ -50,7 +50,7 @@ class Speed(Callback):
 
 
 def peak_bytes() -> float:
-    """The most memory that this process had: on the GPU if it has one, else in RAM."""
+    """Return the most memory that this process had: on the GPU if it has one, else in RAM."""
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated())
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -58,6 +58,6 @@ def peak_bytes() -> float:
 
 
 def read(folder: Path) -> dict[str, float]:
-    """What a run's folder says, nothing if it was too short to be timed."""
+    """Read the values of a run's folder, none if the run was too short to be timed."""
     path = folder / FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

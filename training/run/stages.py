@@ -21,7 +21,7 @@ class Stages(IterableDataset[dict[str, Any]]):
     def __init__(self, readings: Sequence[Reading], *, batch_size: int, seed: int) -> None:
         self.specs = [data.training_data(one.export, batch_size=batch_size, seed=seed) for one in readings]
         self._steps = [one.steps for one in readings]
-        self._samples = batch_size * distributed.count()
+        self._samples = batch_size * distributed.world_size()
         self._first = (0, 0)  # a stage, and how many of its batches have been read
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -38,7 +38,7 @@ class Stages(IterableDataset[dict[str, Any]]):
             data.close(self.specs[stage])
 
     def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
-        """The place after ``num_samples`` samples of all processes since the run's beginning."""
+        """Return the place after ``num_samples`` samples of all processes since the run's beginning."""
         assert from_beginning
         stage, read = 0, num_samples // self._samples
         while stage + 1 < len(self._steps) and read >= self._steps[stage]:
@@ -50,7 +50,7 @@ class Stages(IterableDataset[dict[str, Any]]):
         return {"stage": stage, "read": read, "place": place}
 
     def load_state_dict(self, obj: dict[str, Any]) -> None:
-        """Go on from there. Raises MixtureChangedError if that was a place in other mixtures."""
+        """Continue from there. Raises MixtureChangedError if that was a place in other mixtures."""
         if obj.get("stage", len(self.specs)) >= len(self.specs):
             raise MixtureChangedError(
                 "the checkpoint's place in the data is not one in these stages", hint="train in another folder: --out"
@@ -61,7 +61,7 @@ class Stages(IterableDataset[dict[str, Any]]):
 
 
 def training_data(readings: Sequence[Reading], *, batch_size: int, seed: int) -> DataSpec:
-    """Batches of ``batch_size`` sequences per process, from one stage after the other; ``seed`` gives their orders."""
+    """Make batches of ``batch_size`` sequences per process, one stage after the other; ``seed`` gives their orders."""
     stages = Stages(readings, batch_size=batch_size, seed=seed)
     return data.spec(DataLoader(stages, batch_size=None))
 

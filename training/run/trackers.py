@@ -1,4 +1,4 @@
-"""Composer's own loggers, beside the lake: ``loggers: [file, tensorboard, mlflow, wandb]`` in a recipe.
+"""Composer's own loggers, in addition to the lake: ``loggers: [file, tensorboard, mlflow, wandb]`` in a recipe.
 
 <run>/log/rank0.txt        file
 <run>/log/tensorboard/     tensorboard
@@ -19,7 +19,7 @@ from udfs.errors import UsageError
 
 
 def make(names: Sequence[str], folder: Path, recipe: str) -> list[LoggerDestination]:
-    """The loggers of the run in ``folder``. Raises UsageError where a tracker's package is not installed."""
+    """Make the loggers of the run in ``folder``. Raises UsageError where a tracker's package is not installed."""
     for name in names:
         if name != "file" and find_spec(name) is None:
             raise UsageError(f"loggers: {name} is not installed", hint=f"pip install {name}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from training.checkpoint.init_checkpoint import Origin
-from training.checkpoint.models import Parameters, count, model_vocabulary
-from training.recipe.exports import Export, share
+from training.checkpoint.models import Parameters
+from training.recipe.exports import share
 from training.recipe.recipe import Recipe
-from training.sweep.anneal import Run, curve, origin_rate, readings, trunk_rate
+from training.sweep import results
+from training.sweep.learning_rates import curve, origin_rate, trunk_rate
+from training.sweep.sweep import Run, Sweep
 from warehouse.lake.lake import Lake
 
 #: Tokens per parameter at which Hoffmann et al. 2022 (arXiv 2203.15556) find compute spent best.
@@ -22,7 +22,7 @@ CHINCHILLA = 20
 #: 2022 (arXiv 2205.05198), equation 1, for an MLP of four times the width. An estimate, until a run was measured.
 ACTIVATION_BYTES = 34
 
-#: What an optimizer keeps beside weights and gradients, in bytes per parameter: moments in fp32.
+#: What an optimizer keeps besides weights and gradients, in bytes per parameter: moments in fp32.
 _MOMENTS = {"decoupled_adamw": 8, "stable_adamw": 8, "lionw": 4}
 
 
@@ -66,7 +66,7 @@ class PlannedCurve:
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class MeasuredSpeed:
     """What an earlier run measured: the same model, batch and precision, or else scaled by FLOPs per token."""
 
     run: str
@@ -76,10 +76,10 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """A whole sweep beside full runs: each arm trained from the beginning. FLOPs are 6 N D with embeddings.
+class SweepCost:
+    """A whole sweep next to full runs: each arm trained from the beginning. FLOPs are 6 N D with embeddings.
 
-    ``tokens_per_parameter`` is of one arm with what came before it, beside Chinchilla's 20.
+    ``tokens_per_parameter`` is of one arm with what came before it; Chinchilla's is 20.
     """
 
     tokens: int
@@ -93,79 +93,67 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything ``--plan`` prints. ``memory`` is in bytes, None where nobody can tell."""
+class TrainingPlan:
+    """Everything ``--plan`` prints. ``memory`` is in bytes, None where it is not known."""
 
     curves: tuple[PlannedCurve, ...]
     parameters: Parameters
     runs: tuple[PlannedRun, ...]
     components: tuple[PlannedComponent, ...]
-    cost: Cost
+    cost: SweepCost
     memory: float | None
-    speed: Speed | None
+    speed: MeasuredSpeed | None
 
 
-def plan(
-    recipe: Recipe,
-    sweep: Sequence[Run],
-    exports: Mapping[str, Export],
-    origin: Origin | None,
-    lake: Lake,
-    done: set[str],
-    folder: Path,
-) -> Plan:
-    """Work out the plan of a sweep, of which the runs ``done`` are in the lake and the rest will be in ``folder``.
-
-    Raises UsageError where the schedules make no sense (see training.recipe.schedules).
-    """
-    parameters = count(recipe.model, model_vocabulary(recipe, exports[recipe.evaluation.mixture].vocabulary))
-    speed = measured(lake, recipe, parameters)
+def plan(sweep: Sweep, lake: Lake) -> TrainingPlan:
+    """Work out the plan of a sweep. Raises UsageError where the schedules make no sense (training.recipe.schedules)."""
+    parameters = sweep.parameters()
+    speed = measured(lake, sweep.recipe, parameters)
+    done = results.finished(lake, sweep.run_ids)
     planned = tuple(
         PlannedRun(
             run=run.label,
             mixture=run.mixture,
             tokens=run.tokens,
             steps=run.steps,
-            passes=_passes(run, recipe, exports),
+            passes=_passes(sweep, run),
             flops=parameters.flops(run.tokens, embeddings=True),
             flops_without_embeddings=parameters.flops(run.tokens, embeddings=False),
             seconds=run.tokens / speed.tokens_per_second if speed else None,
             status="done" if run.run_id in done else "to train",
         )
-        for run in sweep
+        for run in sweep.runs
     )
-    return Plan(
-        curves=tuple(_curves(recipe, sweep, exports, origin, folder)),
+    return TrainingPlan(
+        curves=tuple(_curves(sweep)),
         parameters=parameters,
         runs=planned,
-        components=tuple(_components(sweep, exports)),
-        cost=cost(recipe, sweep, parameters, origin),
-        memory=speed.peak_bytes if speed and speed.same else _memory(recipe, exports, parameters),
+        components=tuple(_components(sweep)),
+        cost=cost(sweep, parameters),
+        memory=speed.peak_bytes if speed and speed.same else _memory(sweep, parameters),
         speed=speed,
     )
 
 
-def cost(recipe: Recipe, sweep: Sequence[Run], parameters: Parameters, origin: Origin | None) -> Cost:
-    """What a sweep costs beside full runs. What came before its ``origin`` counts for the full runs alone."""
-    tokens = sum(run.tokens for run in sweep)
-    before = origin.tokens if origin else 0
-    arms = [run for run in sweep if run.variant] or list(sweep)
-    full = sum(before + run.start * recipe.batch_tokens + run.tokens for run in arms)
-    longest = max(before + run.start * recipe.batch_tokens + run.tokens for run in arms)
-    return Cost(
+def cost(sweep: Sweep, parameters: Parameters) -> SweepCost:
+    """Compare a sweep with full runs. What came before its ``origin`` counts for the full runs alone."""
+    tokens = sum(run.tokens for run in sweep.runs)
+    arms = [run for run in sweep.runs if run.variant] or sweep.runs
+    whole = [sweep.tokens_before(run) + run.tokens for run in arms]
+    return SweepCost(
         tokens=tokens,
         flops=parameters.flops(tokens, embeddings=True),
         flops_without_embeddings=parameters.flops(tokens, embeddings=False),
-        full_runs_tokens=full,
-        full_runs_flops=parameters.flops(full, embeddings=True),
-        saving=full / tokens,
-        tokens_per_parameter=longest / parameters.total,
+        full_runs_tokens=sum(whole),
+        full_runs_flops=parameters.flops(sum(whole), embeddings=True),
+        saving=sum(whole) / tokens,
+        tokens_per_parameter=max(whole) / parameters.total,
         chinchilla_tokens=CHINCHILLA * parameters.total,
     )
 
 
-def measured(lake: Lake, recipe: Recipe, parameters: Parameters) -> Speed | None:
-    """The latest measured run of the same model, batch and precision; else the latest of the precision, scaled."""
+def measured(lake: Lake, recipe: Recipe, parameters: Parameters) -> MeasuredSpeed | None:
+    """Return the latest measured run of the same model, batch and precision; else of the precision alone, scaled."""
     rows = (
         lake.reader()
         .execute(
@@ -176,7 +164,7 @@ def measured(lake: Lake, recipe: Recipe, parameters: Parameters) -> Speed | None
         )
         .fetchall()
     )
-    other: Speed | None = None
+    other: MeasuredSpeed | None = None
     for run_id, text, rate, peak in rows:
         config = json.loads(text)
         if config["precision"] != recipe.precision or not config.get("parameters"):
@@ -186,17 +174,18 @@ def measured(lake: Lake, recipe: Recipe, parameters: Parameters) -> Speed | None
             recipe.batch_tokens,
             recipe.microbatch,
         ):
-            return Speed(run_id, True, rate, peak)
-        other = other or Speed(run_id, False, rate * config["parameters"] / parameters.total, peak)
+            return MeasuredSpeed(run_id, True, rate, peak)
+        other = other or MeasuredSpeed(run_id, False, rate * config["parameters"] / parameters.total, peak)
     return other
 
 
-def _memory(recipe: Recipe, exports: Mapping[str, Export], parameters: Parameters) -> float | None:
-    """Weights, gradients, moments and one microbatch's activations."""
+def _memory(sweep: Sweep, parameters: Parameters) -> float | None:
+    """Estimate weights, gradients, moments and one microbatch's activations. None for a model from a folder."""
+    recipe = sweep.recipe
     if recipe.model.folder is not None:
         return None
     sizes = recipe.model.sizes()
-    length = next(iter(exports.values())).sequence_length
+    length = sweep.held_out.sequence_length
     tokens = (recipe.microbatch or recipe.batch_tokens // length) * length
     width = ACTIVATION_BYTES * (2 if recipe.precision == "fp32" else 1)
     return float(
@@ -204,20 +193,18 @@ def _memory(recipe: Recipe, exports: Mapping[str, Export], parameters: Parameter
     )
 
 
-def _curves(
-    recipe: Recipe, sweep: Sequence[Run], exports: Mapping[str, Export], origin: Origin | None, folder: Path
-) -> Iterator[PlannedCurve]:
-    """The trunk's, and one per window and learning rate: arms of the same have the same. None without a rate."""
+def _curves(sweep: Sweep) -> Iterator[PlannedCurve]:
+    """Yield the trunk's, and one per window and learning rate: arms of the same have the same. None without a rate."""
     first: dict[object, Run] = {}
-    for run in sweep:
+    for run in sweep.runs:
         first.setdefault(run.variant.group if run.variant else None, run)
     for run in first.values():
         current = None
         if run.variant:
-            current = trunk_rate(run, sweep, folder) if recipe.trunk else origin_rate(origin)
-            if current is None and recipe.trunk is None:
+            current = trunk_rate(sweep, run) if sweep.recipe.trunk else origin_rate(sweep.origin)
+            if current is None and sweep.recipe.trunk is None:
                 continue
-        rate = curve(recipe, run, exports, current)
+        rate = curve(sweep, run, current)
         places = [run.tokens * part // 100 for part in range(101)]
         name = "anneal" + run.variant.label.removeprefix(run.variant.arm) if run.variant else "trunk"
         yield PlannedCurve(
@@ -225,21 +212,23 @@ def _curves(
         )
 
 
-def _components(sweep: Sequence[Run], exports: Mapping[str, Export]) -> Iterator[PlannedComponent]:
+def _components(sweep: Sweep) -> Iterator[PlannedComponent]:
     first: dict[str, Run] = {}
-    for run in sweep:
+    for run in sweep.runs:
         first.setdefault(run.variant.label if run.variant else run.arm, run)
     for label, run in first.items():
-        read = readings(run, exports)
+        read = sweep.readings(run)
         for component in dict.fromkeys(name for one in read for name in one.export.components):
             part = share(read, component)
             tokens = run.tokens * part
             # Stages may hold the same samples, or others: as if each had the component's of the one that has most.
             distinct = max(one.export.distinct_samples(component) * one.export.sequence_length for one in read)
-            yield PlannedComponent(label, component, part, round(tokens), tokens / distinct)
+            yield PlannedComponent(label, component, part, tokens=round(tokens), epochs=tokens / distinct)
 
 
-def _passes(run: Run, recipe: Recipe, exports: Mapping[str, Export]) -> float:
-    """How often a run goes through an export; of its stages the one that is gone through most."""
-    each = ((one.steps, one.export) for one in readings(run, exports))
-    return max(steps * recipe.batch_tokens / (export.samples() * export.sequence_length) for steps, export in each)
+def _passes(sweep: Sweep, run: Run) -> float:
+    """Return how often a run goes through an export; of its stages the one that is gone through most."""
+    return max(
+        one.steps * sweep.recipe.batch_tokens / (one.export.samples() * one.export.sequence_length)
+        for one in sweep.readings(run)
+    )

@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 
-from udfs.labels.backends.protocol import Answer, Prompt
 from udfs.labels.backends.wire import CHAT, Wire, answer, complaint, failed
+from udfs.labels.messages import Answer, Prompt
 
 
 def line(prompt: Prompt, wire: Wire, fingerprint: str) -> bytes:
-    """The request about a prompt, with a newline. ``vllm run-batch`` knows ``/v1/chat/completions`` only."""
+    """Write the request about a prompt, with a newline. ``vllm run-batch`` knows ``/v1/chat/completions`` only."""
     request = {
         "custom_id": f"{prompt.key}/{prompt.number}/{fingerprint}",
         "method": "POST",
@@ -44,11 +44,11 @@ class Responses:
     _seen: set[tuple[str, int]] = field(default_factory=set)
 
     def documents(self) -> int:
-        """How many documents of the labeler were found so far."""
+        """Count the documents of the labeler that were found so far."""
         return len({key for key, _ in self._seen})
 
     def read(self, lines: Iterable[bytes]) -> Iterator[Answer]:
-        """The answers in a file, each request's first one. No line raises."""
+        """Yield the answers in a file, each request's first one. No line raises."""
         for number, text in enumerate(lines, 1):
             if not text.strip():
                 continue
@@ -68,7 +68,7 @@ class Responses:
 
 
 def _response(text: bytes) -> tuple[tuple[str, int, str], dict[str, Any]] | None:
-    """The parts of a response's ``custom_id``, and the response; None if it is not one."""
+    """Return the parts of a response's ``custom_id``, and the response; None if it is not one."""
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:

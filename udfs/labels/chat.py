@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, Location
-from udfs.labels.backends.protocol import Message
-from udfs.labels.labelers.prompts import environment
+from udfs.errors import LabelerError, Location
+from udfs.labels.messages import Message
+from udfs.labels.prompts import environment
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -31,7 +31,7 @@ _PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
 _PROBE = (Message("user", "A cellar master\n\n composes a blend, for 3.50.\n"),)
 
 
-class ChatError(CuveeError):
+class ChatError(LabelerError):
     """A model's tokenizer or chat template cannot be used."""
 
 
@@ -69,14 +69,14 @@ class ChatFormat:
         return self._ids.get(self._names.get("pad_token", ""), self.end or 0)
 
     def encode(self, conversations: Sequence[Sequence[Message]]) -> list[list[int] | str]:
-        """The ids of each conversation and the generation prompt after it, or why it cannot be encoded."""
+        """Return the ids of each conversation with its generation prompt, or why it cannot be encoded."""
         cut = [self._cut(conversation) for conversation in conversations]
         texts = [text for pieces in cut if not isinstance(pieces, str) for text in pieces[::2]]
         encoded = iter(self._plain.encode_batch_fast(texts, add_special_tokens=False))
         return [pieces if isinstance(pieces, str) else self._joined(pieces, encoded) for pieces in cut]
 
     def answers(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of answers as a model should write them, the end among them. Raises ChatError if there is no end."""
+        """Encode answers as a model should write them, with the end. Raises ChatError if there is no end."""
         end = self.end
         if end is None:
             where = Location(str(self.folder / "tokenizer_config.json"))
@@ -84,12 +84,12 @@ class ChatFormat:
         return [[*each.ids, end] for each in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of an answer's ids, without special tokens."""
+        """Decode an answer's ids, without special tokens."""
         text: str = self._whole.decode(list(ids), skip_special_tokens=True)
         return text
 
     def show(self, ids: Sequence[int]) -> str:
-        """The text of a prompt's ids, special tokens included."""
+        """Decode a prompt's ids, with special tokens."""
         text: str = self._whole.decode(list(ids), skip_special_tokens=False)
         return text
 
@@ -106,7 +106,7 @@ class ChatFormat:
         return ids if safe else "this tokenizer makes a special token of a document's text"
 
     def _cut(self, conversation: Sequence[Message]) -> list[str] | str:
-        """The rendered conversation as text, mark, text, …, text; every mark is the template's."""
+        """Render a conversation as text, mark, text, …, text; every mark is the template's."""
         from jinja2 import TemplateError
 
         contents = [message.content for message in conversation]
@@ -137,7 +137,7 @@ class ChatFormat:
         )
 
     def _turns(self, roles: tuple[str, ...]) -> list[str]:
-        """The marks of a conversation with these roles. Raises ChatError if the template refuses it."""
+        """Return the marks of a conversation with these roles. Raises ChatError if the template refuses it."""
         from jinja2 import TemplateError
 
         if roles not in self._expected:

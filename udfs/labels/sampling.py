@@ -30,11 +30,11 @@ class Excerpt:
 
     @classmethod
     def thirds(cls, limit: int) -> Excerpt:
-        """The paper's rule with another limit."""
+        """Make the paper's rule with another limit."""
         return cls(limit, limit // 3, limit // 3, limit // 3)
 
     def parts(self, text: str, key: str) -> tuple[str, ...]:
-        """The whole text, or its head, window and tail, which never overlap."""
+        """Return the whole text, or its head, window and tail, which never overlap."""
         length = len(text)
         if length <= self.limit:
             return (text,)
@@ -42,7 +42,7 @@ class Excerpt:
         return text[: self.head], text[start : start + self.window], text[length - self.tail :]
 
     def read(self, text: str, key: str) -> str:
-        r"""The text that a labeler gets: the document, or its parts, each below its marker.
+        r"""Return the text that a labeler gets: the document, or its parts, each below its marker.
 
         >>> Excerpt.thirds(6).read("aabbbbcc", key="any")
         '[beginning]\naa\n[middle]\nbb\n[end]\ncc'
@@ -54,7 +54,7 @@ class Excerpt:
 
 
 def sample(text: str, key: str, limit: int = LIMIT) -> tuple[str, ...]:
-    """The whole text, or its head, window and tail: three parts of ``limit // 3`` characters that never overlap.
+    """Return the whole text, or its head, window and tail, which have ``limit // 3`` characters and never overlap.
 
     >>> sample("abcdefghijkl", key="any", limit=12)
     ('abcdefghijkl',)
@@ -65,5 +65,5 @@ def sample(text: str, key: str, limit: int = LIMIT) -> tuple[str, ...]:
 
 
 def _draw(key: str, choices: int) -> int:
-    """A number below ``choices``, always the same for the same key."""
+    """Draw a number below ``choices``, always the same for the same key."""
     return int.from_bytes(hashlib.md5(key.encode(), usedforsecurity=False).digest()) % choices

@@ -1,7 +1,7 @@
 """A Bloom filter over 64-bit hashes: an array of numbers, asked for many hashes at once.
 
 Each hash sets bits in five 64-bit words of the table: 3 bits in the first, 6 in each of the others. A question reads
-the first word, and only what passes there (an eighth) reads the next. Bits that lie together in a word cost one
+the first word, and only what passes there (an eighth) reads the next. Bits that are together in a word cost one
 access to memory, and some more space than bits that are drawn apart; the table grows until the rate is as asked.
 """
 
@@ -17,7 +17,7 @@ from udfs.hashing import mixed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Hashes = NDArray[np.uint64]
+    from udfs.hashing import Hashes
 
 _BITS = (3, 6, 6, 6, 6)
 _GROWTH = 1.15
@@ -32,7 +32,7 @@ class Bloom:
 
     @classmethod
     def of(cls, hashes: Hashes, rate: float) -> Bloom:
-        """A filter that takes a foreign hash for one of these at most with the probability ``rate``."""
+        """Make a filter that takes a foreign hash for one of these with a probability of at most ``rate``."""
         distinct = np.unique(hashes)
         size = max(len(distinct) // 4, 1)
         if len(distinct) > _SAMPLE:
@@ -58,7 +58,7 @@ class Bloom:
         return bool(len(self.found(np.array([hashed], np.uint64))))
 
     def found(self, hashes: Hashes) -> NDArray[np.int64]:
-        """Which of the hashes are in the set, by their numbers, ascending."""
+        """Return which of the hashes are in the set, by their numbers, ascending."""
         place, bits = self._at(hashes, 0)
         left = np.flatnonzero(self.table[place] & bits == bits)
         for stage in range(1, len(_BITS)):
@@ -67,7 +67,7 @@ class Bloom:
         return left
 
     def _at(self, hashes: Hashes, stage: int) -> tuple[NDArray[np.int64], Hashes]:
-        """The word of the table, and the bits in it, that a stage looks at."""
+        """Return the word of the table, and the bits in it, that a stage looks at."""
         value = mixed(hashes, stage + 1)
         place = ((value >> np.uint64(32)) * np.uint64(len(self.table))) >> np.uint64(32)
         bits = np.uint64(1) << (value & np.uint64(63))

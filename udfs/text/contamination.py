@@ -1,15 +1,15 @@
 """``contamination``: whether a text quotes a benchmark, which one, how often, and where first.
 
-The n-grams of all benchmark items (``udfs.text.ngrams``) are in one Bloom filter, and once more in one for each benchmark,
-which is asked only about what the first one knows. So memory is that of the filters, whatever is read, and a text is
-read once. A filter takes a foreign n-gram for one of its own with the probability ``RATE`` at most: of a million texts
-of 1,000 words it is one. Each answer therefore keeps the passages that were found, and SQL can compare them with
+The n-grams of all benchmark items (``udfs.text.ngrams``) are in one Bloom filter. They are also in one for each
+benchmark, which is asked only about what the first one knows. So memory is that of the filters, whatever is read, and a
+text is read once. A filter takes a foreign n-gram for one of its own with probability ``RATE`` at most: of a million
+texts of 1,000 words it is one. Each answer therefore keeps the passages that were found, and SQL can compare them with
 the benchmarks' own n-grams (``item_ngrams``), word by word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,13 +20,13 @@ import pyarrow as pa
 from udfs.errors import UsageError
 from udfs.expensive import BoundFunction, answer_schema, fingerprint
 from udfs.text.bloom import Bloom
-from udfs.text.decontamination_normalization import Words, pieces, words
-from udfs.text.ngrams import SHORTEST, VERSION, N, gram_hashes, hashed, ngrams, rolled
+from udfs.text.decontamination_normalization import NormalizedWords, pieces, words
+from udfs.text.ngrams import SHORTEST, VERSION, N, gram_hashes, ngrams, rolled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from udfs.text.decontamination_normalization import Bytes, Hashes, Places
+    from udfs.hashing import Bytes, Hashes, Ints
 
 #: The probability that a filter takes a foreign n-gram for one of a benchmark.
 RATE = 1e-9
@@ -37,7 +37,7 @@ _RUN = 1 << 17
 #: A longer text is read in parts of this many bytes.
 _PART = 1 << 22
 
-#: Words of passages that an answer keeps. What is found beyond is counted only.
+#: NormalizedWords of passages that an answer keeps. What is found beyond is counted only.
 KEPT = 100_000
 
 _QUOTE = pa.struct([("benchmark", pa.string()), ("n_grams", pa.int64()), ("position", pa.int64())])
@@ -62,7 +62,7 @@ class Benchmarks(Protocol):
         """Changes when an item comes or goes."""
 
     def items(self) -> Iterator[tuple[str, str]]:
-        """A benchmark's name and the text of an item, for all items of all benchmarks."""
+        """Yield a benchmark's name and the text of an item, for all items of all benchmarks."""
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Quotes:
     _words: int = 0
 
     def row(self) -> dict[str, Any]:
-        """The answer, by the names of ``COLUMNS``: the benchmark with the most n-grams comes first."""
+        """Return the answer, by the names of ``COLUMNS``: the benchmark with the most n-grams comes first."""
         order = sorted(self.by_benchmark.items(), key=lambda each: (-each[1][0], each[0]))
         named = [{"benchmark": name, "n_grams": count, "position": first} for name, (count, first) in order]
         return {
@@ -87,7 +87,9 @@ class Quotes:
             "passages": self.passages,
         }
 
-    def add(self, found: Words, hits: _Hits, positions: Sequence[int], names: Sequence[str], before: int) -> None:
+    def add(
+        self, found: NormalizedWords, hits: _Hits, positions: Sequence[int], names: Sequence[str], before: int
+    ) -> None:
         """Count hits in the words of a text, the first of which has the number ``before``; each has a position."""
         at = [positions[place - before] for place in hits.places.tolist()]
         self.n_grams += len(at)
@@ -107,17 +109,17 @@ class Quotes:
 
 @dataclass(frozen=True, slots=True)
 class _Hits:
-    """Places where n-grams of benchmarks begin, ascending."""
+    """Ints where n-grams of benchmarks begin, ascending."""
 
-    places: Places  # numbers of words
-    sizes: Places  # how many words the n-gram has
+    places: Ints  # numbers of words
+    sizes: Ints  # how many words the n-gram has
     benchmarks: NDArray[np.bool_]  # by benchmark, then by place
 
     def take(self, which: NDArray[Any]) -> _Hits:
         return _Hits(self.places[which], self.sizes[which], self.benchmarks[:, which])
 
     def passages(self) -> Iterator[tuple[int, int, int]]:
-        """Runs of n-grams of one size that begin word after word: the size, the first word, the word after the last."""
+        """Yield runs of n-grams that begin word after word: the size, the first word, the word after the last."""
         for n in np.unique(self.sizes).tolist():
             places = self.places[self.sizes == n]
             for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
@@ -135,7 +137,7 @@ class Filter:
 
     @classmethod
     def of(cls, grams: Mapping[str, Iterable[str]], rate: float = RATE) -> Filter:
-        """The filter of n-grams (``udfs.text.ngrams.ngrams``) by benchmark."""
+        """Make the filter of n-grams (``udfs.text.ngrams.ngrams``) by benchmark."""
         empty = np.zeros(0, np.uint64)
         hashes: dict[str, list[Hashes]] = {}
         heads: list[Hashes] = []
@@ -157,7 +159,7 @@ class Filter:
         return sum(each.table.nbytes for each in filters)
 
     def scan(self, texts: pa.Array) -> list[Quotes | None]:
-        """What each text of an Arrow column of strings quotes; None: nothing."""
+        """Find what each text of an Arrow column quotes; None: nothing."""
         result: list[Quotes | None] = [None] * len(texts)
         if not self.by_benchmark:
             return result
@@ -169,7 +171,7 @@ class Filter:
                     result[begin + text] = quotes
         return result
 
-    def _run(self, content: Bytes, bounds: Places) -> Iterator[tuple[int, Quotes]]:
+    def _run(self, content: Bytes, bounds: Ints) -> Iterator[tuple[int, Quotes]]:
         found = words(content, bounds)
         hits = self._hits(found)
         if hits is None:
@@ -185,7 +187,10 @@ class Filter:
             yield text, quotes
 
     def _long(self, content: Bytes) -> Quotes | None:
-        """What a long text quotes. Parts overlap by the 12 words that an n-gram can reach back, and a broken word."""
+        """Find what a long text quotes.
+
+        Parts overlap by the 12 words that an n-gram can reach back, and a broken word.
+        """
         quotes = Quotes()
         begin = characters = 0
         while begin < len(content):
@@ -205,8 +210,8 @@ class Filter:
             begin = following
         return quotes if quotes.n_grams else None
 
-    def _hits(self, found: Words) -> _Hits | None:
-        hashes = hashed(found)
+    def _hits(self, found: NormalizedWords) -> _Hits | None:
+        hashes = found.hashes()
         runs = rolled(hashes, N)
         places = self.every.found(runs)
         keys = [runs[places]]
@@ -235,26 +240,26 @@ class Filter:
         return hits if len(hits.places) else None
 
 
-def _positions(text: Bytes, places: Places) -> list[int]:
+def _positions(text: Bytes, places: Ints) -> list[int]:
     """Bytes of a text → the characters they belong to, counted from 1."""
     positions: list[int] = np.cumsum((text & 0xC0) != 0x80)[places].tolist()
     return positions
 
 
 def _whole(content: Bytes, end: int) -> int:
-    """The nearest end before ``end`` that cuts no character."""
+    """Return the nearest end before ``end`` that cuts no character."""
     return end if end == len(content) else _lead(content, end)
 
 
 def _lead(content: Bytes, place: int) -> int:
-    """Where the character of this byte begins."""
+    """Return where the character of this byte begins."""
     while content[place] & 0xC0 == 0x80:
         place -= 1
     return place
 
 
 @dataclass(frozen=True)
-class BoundContamination:
+class BoundContamination(BoundFunction):
     """``contamination`` against the benchmarks of a lake."""
 
     benchmarks: Benchmarks | None
@@ -272,7 +277,7 @@ class BoundContamination:
             texts.setdefault(name, []).append(text)
         return Filter.of({name: {gram for some in ngrams(items) for gram in some} for name, items in texts.items()})
 
-    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
         """Say of every text what it quotes; see ``BoundFunction.answers``. No text fails."""
         nothing = Quotes().row()
         for batch in inputs:
@@ -282,7 +287,7 @@ class BoundContamination:
 
 
 @dataclass(frozen=True)
-class BoundNgrams:
+class BoundNgrams(BoundFunction):
     """``item_ngrams``: the same for every lake."""
 
     fingerprint: str = field(default=fingerprint("item_ngrams", VERSION, N, SHORTEST), init=False)
@@ -291,8 +296,8 @@ class BoundNgrams:
     columns: pa.Schema = field(default=pa.schema([("ngrams", pa.list_(pa.string()))]), init=False)
     result: str = field(default="ngrams", init=False)
 
-    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The n-grams of every item; see ``BoundFunction.answers``. No text fails."""
+    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
+        """Find the n-grams of every item; see ``BoundFunction.answers``. No text fails."""
         for batch in inputs:
             found = ngrams(batch["text"].to_pylist())
             yield _answered(self, batch["key"], [pa.array(found, pa.list_(pa.string()))])
@@ -326,7 +331,7 @@ class ItemNgrams:
     name: str = field(default="item_ngrams", init=False)
 
     def bind(self, options: tuple[str | int | float | bool, ...]) -> BoundFunction:
-        """There is nothing to fix. Raises UsageError for options."""
+        """Fix nothing. Raises UsageError for options."""
         _no_options(self.name, options)
         return BoundNgrams()
 

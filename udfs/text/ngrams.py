@@ -16,16 +16,12 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from udfs.hashing import mixed
-from udfs.text.decontamination_normalization import Words, pieces, words
-
-if TYPE_CHECKING:
-    from udfs.text.decontamination_normalization import Hashes
+from udfs.hashing import Hashes, mixed
+from udfs.text.decontamination_normalization import pieces, words
 
 N = 13
 SHORTEST = 8
@@ -35,9 +31,6 @@ VERSION = 1
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _APOSTROPHES = "'`´ʹʻʼʽˈ‘’‛′＇"
-
-#: Bytes of a word that its hash reads; of a longer word it reads these and the length.
-_READ = 64
 
 
 class _Deleted(dict[int, int | None]):
@@ -55,7 +48,7 @@ _UNMARKED = str.maketrans("", "", _APOSTROPHES)
 
 
 def spellings(text: str) -> list[str]:
-    """A text as it is, and as it is found with other punctuation; each once."""
+    """Return a text as it is, and as it is found with other punctuation; each once."""
     escaped = html.escape(text)
     return list(
         dict.fromkeys(
@@ -72,7 +65,7 @@ def spellings(text: str) -> list[str]:
 
 
 def ngrams(texts: Sequence[str]) -> list[list[str]]:
-    """What each item is known by: n-grams of words joined by blanks, each once.
+    """Return what each item is known by: n-grams of words joined by blanks, each once.
 
     >>> ngrams(["One two three four.", "What's up, doc? One two three four five!"])
     [[], ['what s up doc one two three four five', 'whats up doc one two three four five']]
@@ -104,27 +97,8 @@ def _words_of(texts: list[str]) -> Iterator[list[str]]:
             yield found.texts(begin, end)
 
 
-def hashed(found: Words) -> Hashes:
-    """A hash of each word: 64 bits of its bytes and its length."""
-    length = found.ends - found.starts
-    masks = (np.uint64(1) << (np.arange(8, dtype=np.uint64) * np.uint64(8))) - np.uint64(1)
-    masks = np.append(masks, np.uint64(2**64 - 1))
-    # Any eight bytes as a number, wherever they begin.
-    eight: Hashes = np.ndarray(len(found.spelled) - 7, "<u8", found.spelled.data, strides=(1,))
-    hashes = mixed((eight[found.starts] & masks[np.minimum(length, 8)]) + length.view(np.uint64) * _BASE)
-    longer = np.flatnonzero(length > 8)
-    for offset in range(8, _READ, 8):
-        if not len(longer):
-            break
-        left = length[longer] - offset
-        more = eight[found.starts[longer] + offset] & masks[np.minimum(left, 8)]
-        hashes[longer] = mixed(hashes[longer] ^ more, offset)
-        longer = longer[left > 8]
-    return hashes
-
-
 def rolled(hashes: Hashes, n: int) -> Hashes:
-    """A hash of every ``n`` consecutive words, by place: a polynomial in the words' hashes, modulo 2**64.
+    """Hash every ``n`` consecutive words, by place: a polynomial in the words' hashes, modulo 2**64.
 
     Runs of 1, 2, 4, … words are made of two halves each, and those that ``n`` needs are joined: 10 passes for 13.
     """
@@ -146,14 +120,14 @@ def rolled(hashes: Hashes, n: int) -> Hashes:
 
 
 def gram_hashes(grams: Iterable[str], head: int | None = None) -> dict[int, Hashes]:
-    """The hashes of n-grams as ``ngrams`` gives them, or of their first ``head`` words, by how many words they have."""
+    """Hash n-grams as ``ngrams`` gives them, or their first ``head`` words. Returns hashes by number of words."""
     result = {}
     for n, some in groupby(sorted(grams, key=_size), _size):
         column = pa.array(list(some), pa.large_string())
         parts = []
         for _, content, bounds in pieces(column, 1 << 20):
             found = words(content, bounds)
-            parts.append(rolled(hashed(found), head or n)[found.first[:-1]])
+            parts.append(rolled(found.hashes(), head or n)[found.first[:-1]])
         result[n] = np.concatenate(parts)
     return result
 

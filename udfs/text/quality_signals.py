@@ -23,6 +23,8 @@ word, a token is one of the text as written (see ``udfs.text.redpajama_words``);
 NULL where there is nothing to divide by, as there. Left out are the signals that need more than the text: the two of
 cc_net (lengths before deduplication), ``rps_doc_ut1_blacklist`` (a list of domains) and the six importance weights
 (models of three corpora). Signals about lines are lists in RedPajama-V2; Essential-Web does not publish them.
+
+Thresholds on these signals are in ``sql/macros/quality.sql``.
 """
 
 from __future__ import annotations
@@ -40,9 +42,18 @@ from numpy.typing import NDArray
 
 from udfs.errors import UsageError
 from udfs.expensive import fingerprint
-from udfs.hashing import Hashes, mixed
+from udfs.hashing import Hashes, Ints, hash_spans, mixed
 from udfs.text import redpajama_words, repetition
-from udfs.text.redpajama_words import ALPHABETIC, LOWER, TERMINATOR, UPPER, WORD, Ints, Lookup, Tokens, Words
+from udfs.text.redpajama_words import (
+    ALPHABETIC,
+    LOWER,
+    TERMINATOR,
+    UPPER,
+    WORD,
+    Lookup,
+    RedPajamaTokens,
+    RedPajamaWords,
+)
 from udfs.text.repetition import Floats
 from udfs.vectorized import Vectorized
 
@@ -75,13 +86,18 @@ _LOREM = re.compile(rb"lorem +ipsum")
 
 
 def quality_signals(texts: pa.Array) -> pa.RecordBatch:
-    """The signals of each text (schema ``COLUMNS``). NULL counts as an empty text."""
+    """Compute the signals of each text (schema ``COLUMNS``). NULL counts as an empty text.
+
+    >>> signals = quality_signals(pa.array(["The cat saw the dog."]))
+    >>> [signals[f"rps_doc_{name}"][0].as_py() for name in ("word_count", "frac_unique_words", "num_sentences")]
+    [5.0, 0.8, 1.0]
+    """
     joined = redpajama_words.join(texts)
     found, tokens = redpajama_words.normalized(joined), redpajama_words.tokens(joined)
     characters = pc.utf8_length(pc.fill_null(texts, "")).to_numpy(zero_copy_only=False).astype(np.int64)
     groups = repetition.word_groups(found)
     top, duplicate = repetition.shares(found, groups, TOP, DUPLICATE)
-    signals = _of_words(found, groups) | _of_tokens(tokens, found) | _of_lines(tokens)
+    signals = word_signals(found, groups) | token_signals(tokens, found) | line_signals(tokens)
     signals["rps_doc_symbol_to_word_ratio"] = _ratio(_symbols(tokens), np.diff(tokens.bounds))
     brackets = _per_document(np.flatnonzero((tokens.data == 0x7B) | (tokens.data == 0x7D)), _separators(tokens))
     signals["rps_doc_curly_bracket"] = _ratio(brackets, characters, 0.0)
@@ -91,7 +107,8 @@ def quality_signals(texts: pa.Array) -> pa.RecordBatch:
     return pa.record_batch([pa.array(column, mask=np.isnan(column)) for column in columns], schema=COLUMNS)
 
 
-def _of_words(found: Words, groups: repetition.Groups) -> dict[str, Floats]:
+def word_signals(found: RedPajamaWords, groups: repetition.Groups) -> dict[str, Floats]:
+    """Compute the signals about normalized words."""
     counts = found.counts
     characters = _sums(found.lengths, found.bounds)
     owners = np.searchsorted(found.bounds, groups.order[groups.starts], "right") - 1
@@ -116,13 +133,14 @@ def _of_words(found: Words, groups: repetition.Groups) -> dict[str, Floats]:
     }
 
 
-def _of_tokens(tokens: Tokens, found: Words) -> dict[str, Floats]:
+def token_signals(tokens: RedPajamaTokens, found: RedPajamaWords) -> dict[str, Floats]:
+    """Compute the signals about tokens."""
     bits, bounds = tokens.bits, tokens.bounds
     counts = np.diff(bounds)
     capitals = (bits & (UPPER | LOWER)) == UPPER
     stops = _stop_words()
     maybe = np.flatnonzero((bits == (WORD | LOWER | ALPHABETIC)) & (tokens.lengths <= stops.longest))
-    hashes = redpajama_words.hash_spans(tokens.data, tokens.starts[maybe], tokens.lengths[maybe])
+    hashes = hash_spans(tokens.data, tokens.starts[maybe], tokens.lengths[maybe])
     stopped = _per_document(maybe[stops.words.has(hashes)], bounds)
     # A sentence begins at the first word token of the document, and at each after a token with a terminator.
     word = np.flatnonzero(bits & WORD)
@@ -140,7 +158,8 @@ def _of_tokens(tokens: Tokens, found: Words) -> dict[str, Floats]:
     }
 
 
-def _of_lines(tokens: Tokens) -> dict[str, Floats]:
+def line_signals(tokens: RedPajamaTokens) -> dict[str, Floats]:
+    """Compute the signal about lines."""
     data, separators = tokens.data, _separators(tokens)
     newlines = np.flatnonzero(data == 0x0A)
     lines = _per_document(newlines, separators)
@@ -148,7 +167,7 @@ def _of_lines(tokens: Tokens) -> dict[str, Floats]:
     lines += (before != 0x0A) & (before != 0xFF)  # a last line without its newline; an empty text has no line
     dots, last = _dots(tokens)
     ends = np.concatenate((last[dots >= 3] + 1, _ellipses(data) + 3))
-    # The line ends there if the token does, and the next one stands behind the next newline or in the next text.
+    # The line ends there if the token does, and the next one is behind the next newline or in the next text.
     index = np.searchsorted(tokens.starts, ends - 1, "right") - 1
     after = np.append(tokens.starts, len(data))[index + 1]
     stops = np.sort(np.concatenate((newlines, separators)))
@@ -157,8 +176,8 @@ def _of_lines(tokens: Tokens) -> dict[str, Floats]:
     return {"rps_doc_frac_lines_end_with_ellipsis": _ratio(_per_document(closed - 1, separators), lines)}
 
 
-def _symbols(tokens: Tokens) -> Floats:
-    """How many ``#``, ``...`` and ``…`` each document has."""
+def _symbols(tokens: RedPajamaTokens) -> Floats:
+    """Count the ``#``, ``...`` and ``…`` of each document."""
     separators = _separators(tokens)
     dots, last = _dots(tokens)
     threes = np.bincount(_owners(last, separators), dots // 3, len(separators) - 1)
@@ -166,8 +185,8 @@ def _symbols(tokens: Tokens) -> Floats:
     return threes + _per_document(ones, separators)
 
 
-def _dots(tokens: Tokens) -> tuple[Ints, Ints]:
-    """Runs of dots: how long, and where the last one stands."""
+def _dots(tokens: RedPajamaTokens) -> tuple[Ints, Ints]:
+    """Find runs of dots. Returns how long they are, and the place of the last dot."""
     places = np.flatnonzero(tokens.data == 0x2E)
     last = np.flatnonzero(np.diff(places, append=-1) != 1)
     return np.diff(last, prepend=-1), places[last]
@@ -179,7 +198,7 @@ def _ellipses(data: NDArray[np.uint8]) -> Ints:
     return places
 
 
-def _separators(tokens: Tokens) -> Ints:
+def _separators(tokens: RedPajamaTokens) -> Ints:
     return np.flatnonzero(tokens.data == 0xFF)
 
 
@@ -189,12 +208,12 @@ def _owners(places: Ints, bounds: Ints) -> Ints:
 
 
 def _per_document(places: Ints, bounds: Ints) -> Floats:
-    """How many of ``places`` lie in each document."""
+    """Count the ``places`` in each document."""
     return np.bincount(_owners(places, bounds), minlength=len(bounds) - 1).astype(np.float64)
 
 
 def _sums(values: NDArray[Any], bounds: Ints) -> Floats:
-    """The sum of a document's values."""
+    """Sum each document's values."""
     before = np.concatenate(([0], np.cumsum(values)))
     sums: Floats = (before[bounds[1:]] - before[bounds[:-1]]).astype(np.float64)
     return sums
@@ -239,15 +258,15 @@ def _hashes(entries: list[str]) -> Hashes:
 
 
 def _chain(sequence: Hashes) -> Hashes:
-    """One hash for each column of hashes."""
+    """Make one hash of each column of hashes."""
     value: Hashes = sequence[0]
     for each in sequence[1:]:
         value = mixed(value + each)
     return value
 
 
-def _listed(found: Words) -> Floats:
-    """How many sequences of each document's words are on the list of bad words."""
+def _listed(found: RedPajamaWords) -> Floats:
+    """Count the sequences of each document's words that are on the list of bad words."""
     listed = _bad_words()
     places = np.flatnonzero(listed.first.has(found.hashes))
     ends = found.bounds[1:][_owners(places, found.bounds)] if len(places) else places
@@ -268,9 +287,15 @@ class QualitySignals:
     result: None = field(default=None, init=False)
 
     def bind(self, options: tuple[str | int | float | bool, ...]) -> Vectorized:
-        """There is nothing to fix. Raises UsageError if something is given."""
+        """Fix nothing. Raises UsageError for options."""
         if options:
             raise UsageError("quality_signals takes a text only", hint="write quality_signals(text)")
         lists = [_entries(path.name) for path in sorted(_LISTS.glob("*.txt"))]
-        mark = fingerprint("quality_signals", VERSION, NAMES, lists)
-        return Vectorized("signals.quality_signals", "red_pajama_v2", mark, COLUMNS, None, quality_signals)
+        return Vectorized(
+            store="signals.quality_signals",
+            labeler="red_pajama_v2",
+            fingerprint=fingerprint("quality_signals", VERSION, NAMES, lists),
+            columns=COLUMNS,
+            result=None,
+            compute=quality_signals,
+        )

@@ -1,6 +1,7 @@
-r"""The words of a batch of texts, as numbers: a hash and a length for each, without a Python object per word.
+r"""RedPajama-V2's words of a batch of texts, as numbers: a hash and a length for each, no Python object per word.
 
-Two ways to split, both those of RedPajama-V2's code (``app/src/core/document.py``):
+Two ways to split, both those of RedPajama-V2's code (``app/src/core/document.py``). Decontamination has words of its
+own (``udfs.text.decontamination_normalization``).
 
 - ``normalized``: ASCII punctuation is taken out (so ``don't`` is ``dont``), the text is lower-cased, split at white
   space, and put into Unicode's form NFD.
@@ -14,7 +15,6 @@ the one buffer. Only words with other than ASCII characters become Python string
 
 from __future__ import annotations
 
-import hashlib
 import string
 import unicodedata
 from collections.abc import Iterable
@@ -25,10 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from udfs.hashing import Hashes, mixed
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
+from udfs.hashing import Bytes, Hashes, Ints, hash_spans
 
 _SEPARATOR = 0xFF
 _SPACES = bytes(code for code in range(128) if chr(code).isspace())
@@ -36,10 +33,6 @@ _PUNCTUATION = string.punctuation.encode()
 
 #: What a token consists of, as bits: word characters or other ones, and some of these.
 WORD, OTHER, UPPER, LOWER, ALPHABETIC, TERMINATOR = 1, 2, 4, 8, 16, 32
-
-_MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
-#: Longer words are hashed one by one: there are few, and one of 10 MB would be a million rounds.
-_LONG = 64
 
 
 def _folding() -> bytes:
@@ -56,7 +49,7 @@ def _classes() -> bytes:
 
 
 def _class_of(character: str) -> int:
-    """The bits of a character."""
+    """Return the bits of a character."""
     if character.isspace():
         return 0
     bits = WORD if character.isalnum() or character == "_" else OTHER
@@ -74,8 +67,8 @@ _CLASSES = _classes()
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """Words of several documents. Document d has those from ``bounds[d]`` to ``bounds[d + 1]``.
+class RedPajamaWords:
+    """RedPajamaWords of several documents. Document d has those from ``bounds[d]`` to ``bounds[d + 1]``.
 
     ``lengths`` are in characters. ``folded`` is the text they were found in (empty if there was none): lower case in
     ASCII, white space as spaces, documents separated by 0xFF.
@@ -93,7 +86,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class RedPajamaTokens:
     """Tokens of several documents: where each is in ``data``, and of what it consists (``WORD`` and so on)."""
 
     data: Bytes
@@ -104,7 +97,7 @@ class Tokens:
 
 
 def join(texts: pa.Array) -> bytes:
-    """The texts, each between two bytes 0xFF. NULL is an empty text."""
+    """Join texts, each between two bytes 0xFF. NULL is an empty text."""
     if not len(texts):
         return b"\xff"
     filled = pc.fill_null(texts, "").cast(pa.large_binary())
@@ -113,8 +106,8 @@ def join(texts: pa.Array) -> bytes:
     return b"\xff" + bytes(memoryview(joined[0].as_buffer())) + b"\xff"
 
 
-def normalized(joined: bytes) -> Words:
-    """The normalized words of joined texts."""
+def normalized(joined: bytes) -> RedPajamaWords:
+    """Find the normalized words of joined texts."""
     data = np.frombuffer(bytearray(joined.translate(_FOLDING, _PUNCTUATION)) + bytes(8), np.uint8)
     end = len(data) - 8
     foreign = np.flatnonzero(data[:end] >= 0x80)
@@ -128,7 +121,7 @@ def normalized(joined: bytes) -> Words:
     if len(foreign) > len(separators) and len(starts):
         odd = np.flatnonzero(np.bitwise_or.reduceat((inside & (data[:end] >= 0x80)).view(np.uint8), starts))
         hashes[odd], lengths[odd] = _decomposed(data, starts[odd], lengths[odd])
-    return Words(hashes, lengths, bounds, data[:end].tobytes())
+    return RedPajamaWords(hashes, lengths, bounds, data[:end].tobytes())
 
 
 def _decomposed(data: Bytes, starts: Ints, lengths: Ints) -> tuple[Hashes, Ints]:
@@ -163,8 +156,8 @@ def _blank(data: Bytes, foreign: Ints) -> None:
             data[places + at] = 0x20
 
 
-def tokens(joined: bytes) -> Tokens:
-    """The tokens of joined texts, as they are written."""
+def tokens(joined: bytes) -> RedPajamaTokens:
+    """Find the tokens of joined texts, as they are written."""
     data = np.frombuffer(joined + bytes(8), np.uint8)
     classes = np.frombuffer(bytearray(joined.translate(_CLASSES)), np.uint8)
     _classify(data[:-8], classes)
@@ -173,12 +166,12 @@ def tokens(joined: bytes) -> Tokens:
     separators = np.flatnonzero(data[:-8] == _SEPARATOR)
     if not len(edges):
         none = np.zeros(0, np.int64)
-        return Tokens(data, none, none, np.zeros(0, np.uint8), np.zeros(len(separators), np.int64))
+        return RedPajamaTokens(data, none, none, np.zeros(0, np.uint8), np.zeros(len(separators), np.int64))
     bits = np.bitwise_or.reduceat(classes, edges)
     lengths = np.diff(edges, append=len(classes))
     real = bits != 0
     starts = edges[real]
-    return Tokens(data, starts, lengths[real], bits[real], np.searchsorted(starts, separators))
+    return RedPajamaTokens(data, starts, lengths[real], bits[real], np.searchsorted(starts, separators))
 
 
 def _classify(data: Bytes, classes: Bytes) -> None:
@@ -204,8 +197,8 @@ def _classify(data: Bytes, classes: Bytes) -> None:
         classes[leads[reaching] + at] = found[reaching]
 
 
-def split_already(words: pa.Array) -> Words:
-    """Words that somebody else has split: one list of strings per document, compared as they are."""
+def split_already(words: pa.Array) -> RedPajamaWords:
+    """Hash words that are split already: one list of strings per document, compared as they are."""
     flat = words.flatten()
     data = np.frombuffer(join(flat) + bytes(8), np.uint8)
     breaks = np.flatnonzero(data[:-8] == _SEPARATOR)
@@ -213,23 +206,7 @@ def split_already(words: pa.Array) -> Words:
     hashes = hash_spans(data, starts, breaks[1:] - starts if len(flat) else starts)
     counts = pc.fill_null(pc.list_value_length(words), 0).to_numpy(zero_copy_only=False)
     lengths = pc.utf8_length(flat).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Words(hashes, lengths, np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
-
-
-def hash_spans(data: Bytes, starts: Ints, lengths: Ints) -> Hashes:
-    """A 64-bit hash of each span, the same in every process. ``data`` has 8 more bytes after the last span."""
-    eights: Hashes = np.ndarray((max(len(data) - 7, 0),), "<u8", data, strides=(1,))
-    hashes = mixed(eights[starts] & _MASKS[np.minimum(lengths, 8)] ^ lengths.astype(np.uint64) << np.uint64(56))
-    at, longer = 8, np.flatnonzero(lengths > 8)
-    while len(longer) and at < _LONG:
-        left = np.minimum(lengths[longer] - at, 8)
-        hashes[longer] = mixed(hashes[longer] ^ eights[starts[longer] + at] & _MASKS[left])
-        at += 8
-        longer = longer[lengths[longer] > at]
-    for each in longer.tolist():
-        span = data[starts[each] : starts[each] + lengths[each]]
-        hashes[each] = int.from_bytes(hashlib.blake2b(span.tobytes(), digest_size=8).digest(), "little")
-    return hashes
+    return RedPajamaWords(hashes, lengths, np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
 
 
 class Lookup:
@@ -249,6 +226,6 @@ class Lookup:
         self._slots[places] = members
 
     def has(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """Which of ``hashes`` are members. (A slot of nobody holds 0, which no text in use hashes to.)"""
+        """Return which of ``hashes`` are members. (An empty slot holds 0, which no text in use hashes to.)"""
         hit: NDArray[np.bool_] = self._slots[hashes * self._factor >> self._shift] == hashes
         return hit

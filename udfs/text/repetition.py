@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.text.redpajama_words import Ints, Words
+from udfs.hashing import Ints
+from udfs.text.redpajama_words import RedPajamaWords
 
 Floats = NDArray[np.float64]
 
@@ -27,8 +28,8 @@ class Groups:
     counts: Ints
 
 
-def word_groups(words: Words) -> Groups:
-    """The different words of each document, document by document."""
+def word_groups(words: RedPajamaWords) -> Groups:
+    """Group the equal words of each document, document by document."""
     bits = max(len(words.bounds) - 1, 1).bit_length()
     documents = np.repeat(np.arange(len(words.bounds) - 1, dtype=np.uint64), words.counts)
     return _groups(documents << np.uint64(64 - bits) | words.hashes >> np.uint64(bits))
@@ -42,12 +43,12 @@ def _groups(keys: NDArray[np.uint64]) -> Groups:
 
 
 def shares(
-    words: Words, groups: Groups, top: Collection[int] = (2, 3, 4), duplicate: Collection[int] = range(5, 11)
+    words: RedPajamaWords, groups: Groups, top: Collection[int] = (2, 3, 4), duplicate: Collection[int] = range(5, 11)
 ) -> tuple[dict[int, Floats], dict[int, Floats]]:
     """Shares of each document's characters in repeated n-grams, as RedPajama-V2 counts them; by n, 0 for no words.
 
     ``top``: in the most frequent n-gram, its characters times how often it occurs; of equally frequent ones, the
-    first; 0 if none is repeated. ``duplicate``: in words that stand in any repeated n-gram, each word once.
+    first; 0 if none is repeated. ``duplicate``: in words that are in any repeated n-gram, each word once.
     """
     before = np.concatenate(([0], np.cumsum(words.lengths)))
     totals = before[words.bounds[1:]] - before[words.bounds[:-1]]
@@ -66,8 +67,8 @@ def shares(
     return tops, duplicates
 
 
-def _repeated(words: Words, groups: Groups, largest: int) -> Iterator[tuple[int, Ints, Groups]]:
-    """For n from 2 on: the places where a repeated n-gram begins, in order, and their groups (of places by index)."""
+def _repeated(words: RedPajamaWords, groups: Groups, largest: int) -> Iterator[tuple[int, Ints, Groups]]:
+    """Yield for n from 2 on the places where a repeated n-gram begins, in order, and their groups (of indices)."""
     last = np.zeros(len(words.hashes) + 1, bool)
     last[words.bounds[1:] - 1] = True  # the word after it is another document's
     places, found = _without_single(groups)
@@ -84,7 +85,7 @@ def _repeated(words: Words, groups: Groups, largest: int) -> Iterator[tuple[int,
 
 
 def _without_single(groups: Groups) -> tuple[Ints, Groups]:
-    """The members of groups of more than one, in order; and these groups, with members by their new index."""
+    """Return the members of groups of more than one, in order, and these groups, with members by their new index."""
     many = groups.counts > 1
     members = groups.order[np.repeat(many, groups.counts)]
     mask = np.zeros(len(groups.order), bool)
@@ -93,8 +94,8 @@ def _without_single(groups: Groups) -> tuple[Ints, Groups]:
     return np.flatnonzero(mask), Groups((np.cumsum(mask) - 1)[members], np.cumsum(counts) - counts, counts)
 
 
-def _most_frequent(n: int, groups: Groups, places: Ints, words: Words, before: Ints) -> Floats:
-    """The characters of each document in its most frequent repeated n-gram."""
+def _most_frequent(n: int, groups: Groups, places: Ints, words: RedPajamaWords, before: Ints) -> Floats:
+    """Return the characters of each document in its most frequent repeated n-gram."""
     firsts = places[np.minimum.reduceat(groups.order, groups.starts)]
     documents = np.searchsorted(words.bounds, firsts, "right") - 1
     ranked = np.lexsort((firsts, -groups.counts, documents))

@@ -1,4 +1,4 @@
-"""Tokenizers: byte-level BPE trained from documents, anybody's, loaded from the lake, and ``n_tokens`` for SQL.
+"""Tokenizers: training a byte-level BPE from documents, loading any tokenizer.json, and ``n_tokens`` for SQL.
 
 A tokenizer is a folder with ``tokenizer.json`` (the format of the ``tokenizers`` library). With those trained here
 every text can be encoded and comes back byte for byte; their one special token, ``<|endoftext|>`` with id 0, ends a
@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import uuid
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from udfs.atomic_files import write_atomically
 from udfs.errors import CuveeError, UsageError
 from udfs.expensive import BoundFunction, answer_schema
-from udfs.prefetch import ahead
+from udfs.prefetch import prefetch
 from udfs.tokens import tokenizer_files
 from udfs.tokens.tokenizer_files import FILE as FILE
 
@@ -72,7 +71,7 @@ class Counter:
         self._may_cut = _is_byte_level(serialized)
 
     def count(self, texts: list[str]) -> list[int]:
-        """How many tokens each text has."""
+        """Count the tokens of each text."""
         counts = [0] * len(texts)
         for owners, encodings in self._encodings(texts):
             for owner, encoding in zip(owners, encodings, strict=True):
@@ -80,7 +79,7 @@ class Counter:
         return counts
 
     def _encodings(self, texts: list[str]) -> Iterator[tuple[list[int], list[Any]]]:
-        """Encodings of the texts' pieces, ``4 * PIECE`` characters or a little more at a time, and whose they are."""
+        """Encode the texts' pieces, about ``4 * PIECE`` characters at a time. Yields their owners and the encodings."""
         pieces: list[str] = []
         owners: list[int] = []
         waiting = 0
@@ -96,9 +95,9 @@ class Counter:
 
 
 class Tokenizer(Counter):
-    """A tokenizer of the lake, trained there or anybody's. Encoding is deterministic.
+    """A tokenizer of the lake, trained there or elsewhere. Encoding is deterministic.
 
-    ``end_token`` ends a document, ``end_of_text`` is its id: the ``eos_token`` of tokenizer_config.json beside the
+    ``end_token`` ends a document, ``end_of_text`` is its id: the ``eos_token`` of tokenizer_config.json next to the
     file, else the first of ``ENDS`` that there is. ``vocab_size`` counts added tokens.
     """
 
@@ -115,7 +114,7 @@ class Tokenizer(Counter):
         self.vocab_size: int = self._tokenizer.get_vocab_size()
 
     def encode_batch(self, texts: list[str]) -> list[Ids]:
-        """The token ids of each text, no special token among them.
+        """Return the token ids of each text, without special tokens.
 
         A run of more than ``PIECE`` characters without white space is cut after every ``PIECE`` characters.
         """
@@ -129,7 +128,7 @@ class Tokenizer(Counter):
         return [found[0] if len(found) == 1 else np.concatenate(found) for found in parts]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids. Bytes that are not UTF-8, as when a character is cut, become U+FFFD."""
+        """Decode token ids. Bytes that are not UTF-8, as when a character is cut, become U+FFFD."""
         text: str = self._tokenizer.decode(list(map(int, ids)), skip_special_tokens=False)
         return text
 
@@ -160,12 +159,12 @@ def train(texts: Iterator[str], folder: Path, vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     bpe.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)
-    _write(folder / FILE, bpe.to_str(pretty=True))
+    write_atomically(folder / FILE, bpe.to_str(pretty=True))
     return Tokenizer(folder)
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The text in pieces of about ``PIECE`` characters; their encodings, one after the other, are the text's."""
+    """Cut a text into pieces of about ``PIECE`` characters, whose encodings, one after the other, are the text's."""
     start = 0
     while len(text) - start > PIECE:
         seam = _SEAM.search(text, start + PIECE // 2, start + PIECE)
@@ -175,22 +174,8 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _write(path: Path, content: str) -> None:
-    """Write a file so that it is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex}")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def eos(config: Path) -> str | None:
-    """The ``eos_token`` that a tokenizer_config.json names, None without one. Raises TokenizerError."""
+    """Read the ``eos_token`` of a tokenizer_config.json, None without one. Raises TokenizerError."""
     try:
         token = json.loads(config.read_bytes()).get("eos_token")
         found: str | None = token["content"] if isinstance(token, dict) else token
@@ -215,7 +200,7 @@ def _library() -> Any:
 
 
 def _read(path: Path) -> tuple[Any, bytes]:
-    """The library's tokenizer of a file, and the file's bytes. Raises TokenizerError."""
+    """Read a file. Returns the library's tokenizer and the file's bytes. Raises TokenizerError."""
     try:
         serialized = path.read_bytes()
     except OSError as error:
@@ -223,11 +208,11 @@ def _read(path: Path) -> tuple[Any, bytes]:
     try:
         return _library().Tokenizer.from_buffer(serialized), serialized
     except Exception as error:  # the library raises bare Exception
-        raise TokenizerError(f"{path} is no tokenizer: {error}") from error
+        raise TokenizerError(f"{path} is not a tokenizer: {error}") from error
 
 
 def _is_byte_level(serialized: bytes) -> bool:
-    """Whether this is a tokenizer as ``train`` makes them, of which no token crosses a ``_SEAM``."""
+    """Return whether this is a tokenizer as ``train`` makes them, of which no token crosses a ``_SEAM``."""
     content = json.loads(serialized)
     before = content.get("pre_tokenizer") or {}
     return (
@@ -238,7 +223,7 @@ def _is_byte_level(serialized: bytes) -> bool:
 
 
 @dataclass(frozen=True)
-class BoundTokenCount:
+class BoundTokenCount(BoundFunction):
     """``n_tokens`` with its tokenizer fixed. ``labeler`` is the tokenizer's name."""
 
     labeler: str
@@ -255,12 +240,12 @@ class BoundTokenCount:
             raise TokenizerError(f"the tokenizer {self.labeler} was replaced while it was in use", hint="run again")
         return counter
 
-    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def answers(self, inputs: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
         """Count the tokens of every text; see ``BoundFunction.answers``. No text fails; an empty one has 0 tokens.
 
         The next texts are read while these are encoded.
         """
-        with closing(ahead((batch["key"], batch["text"].to_pylist()) for batch in inputs)) as stream:
+        with closing(prefetch((batch["key"], batch["text"].to_pylist()) for batch in inputs)) as stream:
             for keys, texts in stream:
                 n = len(texts)
                 counts = pa.array(self._counter.count(texts), pa.int64())

@@ -14,7 +14,7 @@ _HUB = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?
 
 
 def find(name: str, stored: Path, project: Path) -> Path:
-    """The tokenizer.json that ``name`` means.
+    """Find the tokenizer.json that ``name`` means.
 
     A name without ``/`` is a folder in ``stored`` (``<lake>/tokenizers``). Else it is a folder, or a file, relative to
     ``project``; where there is none, ``organisation/model`` or ``organisation/model@revision`` of the hub, whose file

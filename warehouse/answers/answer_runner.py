@@ -1,8 +1,16 @@
-"""Asking expensive functions: inputs without an answer are streamed through them, and the answers committed.
+"""Run expensive functions: stream inputs without an answer through them, and commit the answers.
 
-One ``Paying`` serves a whole build: it knows what the build may spend, takes leases so that other builds of the lake
+One ``AnswerRunner`` serves a whole build. It knows the build's limits, takes leases so that other builds of the lake
 pay for other inputs, keeps a function's engine from one model to the next, and ends the stream at Ctrl-C so that what
 is in flight is finished.
+
+- Answers are committed every 500, at most twice a second in the long run, or every 30 seconds.
+- Until an answer has come, 32 inputs are sent; then as many as may be paid at 1.1 times the average cost.
+- Where a limit leaves inputs without an answer, what was answered is kept and the model is ``limited`` (dbt's
+  ``skipped``, so ``cuvee retry`` goes on). What is built from it is skipped, and the command exits with 1.
+- ``--retry`` treats answers with these statuses, from before the build, as missing.
+- A first Ctrl-C finishes what is in flight and commits it; a second one stops at once.
+- Memory: one chunk of texts, one copy of the keys. A build of 300,000 labels takes 449 MB.
 """
 
 from __future__ import annotations
@@ -11,6 +19,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,40 +27,66 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from udfs.errors import CuveeError
+from udfs.errors import AnswersError
 from udfs.expensive import INPUT_SCHEMA, BoundFunction, Inputs
-from udfs.labels.labelers.price import Priced, Usage
+from udfs.price import Usage
 from warehouse.answers import store
 from warehouse.answers.budget import Budget, LimitReachedError
-from warehouse.answers.call_stats import Tally
+from warehouse.answers.call_stats import CallStats
+from warehouse.answers.callback import AnswerCallback
+from warehouse.answers.context import AnswerContext
 from warehouse.answers.interruption import Interruption
 from warehouse.answers.leases import LOOK, Leases, Share, prefix_of
 from warehouse.answers.stages import Stage
-from warehouse.lake.lake import texts
+from warehouse.lake.connection import stream_texts
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.graph.loaded_project import Opened
-    from warehouse.project.outcome import Watcher
 
 #: Texts per batch that a function receives: fewer where there are few, so that they can be shared.
 _BATCH, _SMALL_BATCH, _FEW = 1024, 512, 16_384
 
 
-class AnswersError(CuveeError):
-    """A function could not answer, or its answers are not to be used."""
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The inputs of a stage that have no answer, by the query that found them in a snapshot of the lake."""
+
+    stage: Stage
+    query: str
+    snapshot: int
 
 
-class Paying:
-    """What all the asking of one build has in common. A function answers within the context that ``away`` makes."""
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """The figures of a stage, and the callback that receives them at each batch of answers."""
+
+    stats: CallStats
+    show: Callable[[CallStats], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lent:
+    """The share of a stage's missing inputs that this build holds a lease on."""
+
+    stage: Stage
+    function: BoundFunction
+    share: Share
+    missing: int
+
+
+class AnswerRunner:
+    """Runs the expensive functions of one build. A function answers within the context that ``away`` makes."""
 
     def __init__(
-        self, opened: Opened, watcher: Watcher, away: Callable[[], AbstractContextManager[None]] = nullcontext
+        self,
+        context: AnswerContext,
+        callback: AnswerCallback,
+        away: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.started = datetime.now(UTC)
-        self._opened, self._watcher, self._away = opened, watcher, away
-        self._budget = Budget(opened.options.limit, opened.options.max_cost)
+        self.context, self.callback, self._away = context, callback, away
+        self._budget = Budget(context.limits.limit, context.limits.max_cost)
         self._function: BoundFunction | None = None
         self._waited: set[str] = set()
 
@@ -63,31 +98,26 @@ class Paying:
 
     @cached_property
     def _leases(self) -> Leases:
-        return Leases(self._opened.lake.root, self._opened.options.lease_seconds)
+        return Leases(self.context.lake.root, self.context.limits.lease_seconds)
 
-    def tally(self, stage: Stage, inputs: int, missing: int) -> Tally:
-        """The figures of a stage that is about to be asked about. Raises UsageError if its cost cannot be limited."""
+    def stats(self, stage: Stage, inputs: int, missing: int) -> CallStats:
+        """Return the figures of a stage before it is answered. Raises UsageError if its cost cannot be limited."""
         function = stage.call.function
         self._budget.check(function)
-        return Tally(
-            stage.call.title, missing, inputs - missing, function.price if isinstance(function, Priced) else None
-        )
+        return CallStats(stage.call.title, missing, inputs - missing, function.price)
 
-    def ask(
-        self, stage: Stage, unanswered: str, seen: int, cursor: duckdb.DuckDBPyConnection, tally: Tally,
-        show: Callable[[Tally], None],
-    ) -> None:  # fmt: skip
+    def ask(self, unanswered: Unanswered, cursor: duckdb.DuckDBPyConnection, progress: StageProgress) -> None:
         """Answer some of a stage's missing inputs: those that no other build of the lake is answering.
 
-        ``unanswered`` is the query by which they were found, in the lake's snapshot ``seen``. If others answer all of
-        them, this waits until one of them is done. Raises LimitReachedError if nothing may be asked any more, and
+        If others answer all of them, this waits until one of them is done. Raises LimitReachedError at a limit, and
         KeyboardInterrupt after Ctrl-C, when everything that was in flight is committed.
         """
+        stage, stats = unanswered.stage, progress.stats
         function = self._use(stage.call.function)
         fingerprint = function.fingerprint
         if self._budget.grant(fingerprint) == 0:
             raise LimitReachedError(
-                f"{tally.title}: {tally.reused + tally.done + tally.elsewhere:,} of {tally.reused + tally.missing:,}"
+                f"{stats.title}: {stats.reused + stats.done + stats.elsewhere:,} of {stats.reused + stats.missing:,}"
                 f" answered, {self._budget.reached()} is reached",
                 where=stage.call.where,
                 hint="what was answered is kept; run again to go on",
@@ -101,32 +131,32 @@ class Paying:
                 counts[prefix] = counts.get(prefix, 0) + count
             lease = self._leases.take(fingerprint, counts)
             if lease is None:
-                self._wait(fingerprint, counts, tally, interruption)
+                self._wait(fingerprint, counts, stats, interruption)
             else:
                 missing = sum(n for prefix, n in counts.items() if lease.low <= prefix < lease.high)
                 share = Share(self._leases, lease, missing)
                 try:
-                    if self._opened.lake.snapshot() != seen:
-                        table = f"select key from ({unanswered}) where {lease.holds('key')}"
+                    if self.context.lake.snapshot() != unanswered.snapshot:
+                        table = f"select key from ({unanswered.query}) where {lease.holds('key')}"
                         cursor.execute(f"create or replace temp table {stage.missing} as {table}")
                     cursor.execute(f"drop table {stage.inputs}")  # all keys once more; the next look makes it again
-                    self._stream(stage, function, missing, share, cursor, tally, show, interruption)
+                    self._stream(_Lent(stage, function, share, missing), cursor, progress, interruption)
                 finally:
                     share.release()
             if interruption.asked.is_set():
                 raise KeyboardInterrupt
 
     def _stream(
-        self, stage: Stage, function: BoundFunction, missing: int, share: Share, cursor: duckdb.DuckDBPyConnection,
-        tally: Tally, show: Callable[[Tally], None], interruption: Interruption,
-    ) -> None:  # fmt: skip
+        self, lent: _Lent, cursor: duckdb.DuckDBPyConnection, progress: StageProgress, interruption: Interruption
+    ) -> None:
         """Stream texts through a function into the store."""
+        stage, function, share, stats = lent.stage, lent.function, lent.share, progress.stats
         sent = answered = 0
-        before = tally.money
+        before = stats.money
 
         def batches() -> Iterator[pa.RecordBatch]:
             nonlocal sent
-            size = _BATCH if missing >= _FEW else _SMALL_BATCH
+            size = _BATCH if lent.missing >= _FEW else _SMALL_BATCH
             for batch in reader:
                 for start in range(0, batch.num_rows, size):
                     grant = self._budget.grant(function.fingerprint)
@@ -138,17 +168,16 @@ class Paying:
                         self._budget.send(function.fingerprint, admitted.num_rows)
                         yield admitted
 
-        # A function that is cheap says how many answers are worth a commit.
-        every = max(self._opened.options.commit_every, getattr(function, "portion", 0))
+        every = max(self.context.limits.commit_every, function.portion)
         answers = store.Answers(
-            self._opened.lake, function, every=every, settle=share.settle, hurried=lambda: share.hurried
+            self.context.lake, function, every=every, settle=share.settle, hurried=lambda: share.hurried
         )
         ended = threading.Event()
-        watching = threading.Thread(target=self._watch, args=(share, interruption, ended, tally), daemon=True)
-        reader = texts(cursor, stage.texts.format(missing=stage.missing), _BATCH)
-        usage = function.usage if isinstance(function, Priced) else None
+        watching = threading.Thread(target=self._watch, args=(share, interruption, ended, stats), daemon=True)
+        reader = stream_texts(cursor, stage.texts.format(missing=stage.missing), _BATCH)
+        usage = function.usage
         used = (usage.input, usage.output) if usage else (0, 0)
-        tally.start()
+        stats.start()
         watching.start()
         stream = function.answers(Inputs(batches(), lambda: share.lost or interruption.asked.is_set()))
         try:
@@ -156,23 +185,21 @@ class Paying:
                 answered += batch.num_rows
                 tokens = pc.sum(batch["tokens"]).as_py() or 0
                 counted = {each["values"]: each["counts"] for each in pc.value_counts(batch["status"]).to_pylist()}
-                tally.count(counted, tokens)
-                if tally.price is not None:
-                    since = Usage(usage.input - used[0], usage.output - used[1]) if usage else Usage(tally.tokens)
-                    money = tally.price.of(since)
-                    paid, tally.money = before + money - tally.money, before + money
+                stats.count(counted, tokens)
+                if stats.price is not None:
+                    since = Usage(usage.input - used[0], usage.output - used[1]) if usage else Usage(stats.tokens)
+                    money = stats.price.of(since)
+                    paid, stats.money = before + money - stats.money, before + money
                 else:
                     paid = 0.0
                 self._budget.pay(function.fingerprint, batch.num_rows, tokens, paid)
-                show(tally)
+                progress.show(stats)
         finally:
-            close: Callable[[], None] | None = getattr(stream, "close", None)
-            if close:
-                close()
+            stream.close()
             reader.close()
             ended.set()
             watching.join()
-            tally.stop()
+            stats.stop()
             self._budget.unanswered(function.fingerprint)
         if answered < sent and not share.lost and not interruption.asked.is_set():
             raise AnswersError(
@@ -180,26 +207,26 @@ class Paying:
                 hint="a function answers every input, with status error if it must",
             )  # fmt: skip
 
-    def _watch(self, share: Share, interruption: Interruption, ended: threading.Event, tally: Tally) -> None:
-        """Keep a lease, share it when somebody asks, and say what Ctrl-C does."""
+    def _watch(self, share: Share, interruption: Interruption, ended: threading.Event, stats: CallStats) -> None:
+        """Renew a lease, share it when another build asks, and say what Ctrl-C does."""
         told = False
         while not ended.wait(LOOK):
             try:
                 share.watch()
             except sqlite3.Error as error:
                 share.lost = True
-                self._watcher.say(f"{tally.title}: its lease is lost ({error}); finishing what is in flight")
+                self.callback.say(f"{stats.title}: its lease is lost ({error}); finishing what is in flight")
                 return
             if interruption.asked.is_set() and not told:
                 told = True
-                self._watcher.say("stopping: what is in flight is finished and committed; Ctrl-C again stops at once")
+                self.callback.say("stopping: what is in flight is finished and committed; Ctrl-C again stops at once")
 
-    def _wait(self, fingerprint: str, counts: dict[int, int], tally: Tally, interruption: Interruption) -> None:
+    def _wait(self, fingerprint: str, counts: dict[int, int], stats: CallStats, interruption: Interruption) -> None:
         """Wait until some of the inputs that others answer are free, answered or not."""
         if fingerprint not in self._waited:
             self._waited.add(fingerprint)
-            self._watcher.say(
-                f"{tally.title}: the {sum(counts.values()):,} left are being answered by another build;"
+            self.callback.say(
+                f"{stats.title}: the {sum(counts.values()):,} left are being answered by another build;"
                 " waiting for a share or its commits"
             )
         while not self._leases.is_free(fingerprint, counts):
@@ -208,12 +235,10 @@ class Paying:
                 return
 
     def _use(self, function: BoundFunction | None) -> BoundFunction:
-        """The function as it was used before, with its engine, if it is the same one. Only one has an engine."""
+        """Return the function in use, with its engine, if it is the same one. Only one function has an engine."""
         last = self._function
         if last is not None and (function is None or _identity(last) != _identity(function)):
-            close: Callable[[], None] | None = getattr(last, "close", None)
-            if close:
-                close()
+            last.close()
             last = None
         self._function = last or function
         return self._function  # type: ignore[return-value]

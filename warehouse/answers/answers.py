@@ -1,45 +1,47 @@
-"""Answer what a query asks of expensive functions, and pay for nothing twice.
+"""Answer the calls of expensive functions in a query, and pay for nothing twice.
 
 The inputs of every call are looked up in the store of its function; what has no answer is streamed through the
 function and committed in portions. Then everything is looked up once more, in a transaction that stays open until
 the query itself has run: the inputs that were checked and the rows that are read are the same snapshot, whatever is
 ingested meanwhile.
+
+An answer with status ``error`` is NULL as long as no more than ``max_error_share`` (0.05) of a call's inputs failed.
+Beyond that the model fails. ``--retry error`` asks for them again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from udfs.errors import AnswersError
 from warehouse.answers import store
-from warehouse.answers.answer_runner import AnswersError, Paying
-from warehouse.answers.call_stats import Tally
+from warehouse.answers.answer_runner import AnswerRunner, StageProgress, Unanswered
 from warehouse.answers.calls import calls
 from warehouse.answers.rewrite import rewrite
 from warehouse.answers.stages import MISSING, Rewritten, Stage
 from warehouse.answers.store import Retry
-from warehouse.build.materialize import contracts
-from warehouse.graph import lineage
-from warehouse.graph.graph import Step
 from warehouse.graph.parsing import SqlError, located
-from warehouse.lake.lake import duckdb_error
+from warehouse.graph.step import Step
+from warehouse.lake.connection import duckdb_error
 from warehouse.lake.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb
 
     from udfs.expensive import ExpensiveFunction
-    from warehouse.graph.loaded_project import Opened
-    from warehouse.project.outcome import Watcher
 
-#: So many answers are read in their store. Of fewer a copy is no burden, and finding the codes takes 10 ms.
+#: Raises for a step whose columns break its contract, before an answer is paid for.
+Check = Callable[["duckdb.DuckDBPyConnection", Step], None]
+
+#: From this number on, answers are read in their store. A copy of fewer is cheap, and finding the codes takes 10 ms.
 _MANY = 16_384
 
 
 def refuse_in_view(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
-    """A view is read by clients that know nothing of answers. Raises AnswersError."""
+    """Refuse calls in a view: its readers cannot make answers. Raises AnswersError."""
     for call in calls(step, functions):
         raise AnswersError(
             f"{call.node.this} cannot be called in a view: who reads the view outside Cuvée has no such function",
@@ -49,7 +51,7 @@ def refuse_in_view(step: Step, functions: Mapping[str, ExpensiveFunction]) -> No
 
 
 def refuse_in_test(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
-    """A test looks at what was built; it does not buy answers. Raises AnswersError."""
+    """Refuse calls in a test: it checks what was built and pays for nothing. Raises AnswersError."""
     for call in calls(step, functions):
         raise AnswersError(
             f"{call.node.this} cannot be called in a test",
@@ -64,24 +66,19 @@ def _hint(step: Step, where: Any, text: str) -> str:
 
 
 @contextmanager
-def answered(
-    opened: Opened, step: Step, cursor: duckdb.DuckDBPyConnection, watcher: Watcher, paying: Paying | None = None
-) -> Iterator[Step]:
-    """The step with SQL that DuckDB can run on ``cursor``: all calls are answered and replaced.
+def answered(runner: AnswerRunner, step: Step, cursor: duckdb.DuckDBPyConnection, check: Check) -> Iterator[Step]:
+    """Give the step with SQL that DuckDB can run on ``cursor``: all calls are answered and replaced.
 
     Raises AnswersError if more inputs than the config's ``max_error_share`` (0.05) ended in an error, and
     LimitReachedError if a limit of the options leaves inputs without an answer.
     """
-    if not calls(step, opened.functions):
+    context = runner.context
+    if not calls(step, context.functions):
         yield step
         return
-    rewritten = rewrite(step, opened.functions, cursor, models(opened), opened.renderer.target.schema)
-    _bind(replace(step, sql=rewritten.sql, lines=()), cursor)
-    if paying is None:
-        with closing(Paying(opened, watcher)) as own:
-            _answer(opened, rewritten, cursor, watcher, own)
-    else:
-        _answer(opened, rewritten, cursor, watcher, paying)
+    rewritten = rewrite(step, context.functions, cursor, context.models(), context.schema)
+    _bind(replace(step, sql=rewritten.sql, lines=()), cursor, check)
+    _answer(runner, rewritten, cursor)
     try:
         for stage in rewritten.stages:
             _check_errors(step, stage, cursor)
@@ -103,56 +100,54 @@ def answered(
                 cursor.execute(f"drop table if exists {table}")
 
 
-def _bind(step: Step, cursor: duckdb.DuckDBPyConnection) -> None:
+def _bind(step: Step, cursor: duckdb.DuckDBPyConnection, check: Check) -> None:
     """Find a wrong column or field, or a broken contract, before an answer is paid for.
 
-    Raises SqlError, ContractError.
+    Raises SqlError, ProjectError.
     """
     try:
         cursor.execute(f"describe {step.sql}")
     except duckdb_error() as error:
         raise located(step, error) from error
-    if promised := contracts.contract(step.node):
-        contracts.agreed(cursor, step, promised)
+    check(cursor, step)
 
 
-def _answer(
-    opened: Opened, rewritten: Rewritten, cursor: duckdb.DuckDBPyConnection, watcher: Watcher, paying: Paying
-) -> None:
-    """Ask until every input has an answer; leaves a transaction open in which all of them are in their tables."""
-    retry = Retry(opened.options.retry, paying.started) if opened.options.retry else None
-    tallies: dict[int, tuple[Tally, Callable[[Tally], None]]] = {}
+def _answer(runner: AnswerRunner, rewritten: Rewritten, cursor: duckdb.DuckDBPyConnection) -> None:
+    """Answer every input. Leaves a transaction open in which all answers are in their tables."""
+    statuses = runner.context.limits.retry
+    retry = Retry(statuses, runner.started) if statuses else None
+    progress: dict[int, StageProgress] = {}
     try:
         while True:
-            seen = opened.lake.snapshot()
+            seen = runner.context.lake.snapshot()
             cursor.execute("begin transaction")
             try:
                 stage, missing, inputs = _look_up(rewritten, cursor, retry)
             except BaseException:
                 cursor.execute("rollback")
                 raise
-            for index, (tally, _) in tallies.items():
+            for index, each in progress.items():
                 if stage is None or index != stage.index:
-                    tally.found(0)
+                    each.stats.found(0)
             if stage is None:
                 return
             cursor.execute("commit")
-            if stage.index not in tallies:
-                tally = paying.tally(stage, inputs, missing)
-                tallies[stage.index] = tally, watcher.answering(tally)
-            tally, show = tallies[stage.index]
-            tally.found(missing)
+            if stage.index not in progress:
+                stats = runner.stats(stage, inputs, missing)
+                progress[stage.index] = StageProgress(stats, runner.callback.answering(stats))
+            current = progress[stage.index]
+            current.stats.found(missing)
             unanswered = store.missing(cursor, stage.inputs, stage.call.function, retry)
-            paying.ask(stage, unanswered, seen, cursor, tally, show)
+            runner.ask(Unanswered(stage, unanswered, seen), cursor, current)
     finally:
-        for tally, _ in tallies.values():
-            watcher.answered(tally)
+        for each in progress.values():
+            runner.callback.answered(each.stats)
 
 
 def _look_up(
     rewritten: Rewritten, cursor: duckdb.DuckDBPyConnection, retry: Retry | None
 ) -> tuple[Stage | None, int, int]:
-    """Fill the answers' tables, stage by stage; stops at the first stage with inputs that have no answer."""
+    """Fill the answers' tables, stage by stage. Stops at the first stage with inputs that have no answer."""
     for stage in rewritten.stages:
         inputs, missing = count_inputs(stage, cursor, retry)
         if missing:
@@ -162,7 +157,7 @@ def _look_up(
 
 
 def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, retry: Retry | None = None) -> tuple[int, int]:
-    """Materialise a stage's distinct inputs and those without an answer; returns how many there are of each."""
+    """Materialise a stage's distinct inputs and those without an answer. Returns the number of each."""
     function = stage.call.function
     cursor.execute(f"create or replace temp table {stage.inputs} as {stage.keys}")
     unanswered = store.missing(cursor, stage.inputs, function, retry)
@@ -177,8 +172,8 @@ def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, retry: Retry |
 def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, many: bool = False) -> None:
     """Give the answers to a stage's inputs as its table, one row per input: of several answers, the latest.
 
-    ``many`` answers are no copy but a view of the store, with codes as an ENUM, in a transaction only: in another one
-    there may be codes that the ENUM does not have.
+    ``many`` answers are not a copy but a view of the store, with codes as an ENUM, in a transaction only: in another
+    one there may be codes that the ENUM does not have.
     """
     function, name = stage.call.function, stage.answers
     _drop(stage, cursor)
@@ -242,13 +237,3 @@ def _check_errors(step: Step, stage: Stage, cursor: duckdb.DuckDBPyConnection) -
         where=stage.call.where,
         hint="ask again with --retry error, or allow more: {{ config(max_error_share=…) }}; such rows are NULL",
     )
-
-
-def models(opened: Opened) -> lineage.Models:
-    """The syntax tree of the model behind a lake table. Incremental tables hold rows of older queries: not followed."""
-    trees = {
-        step.relation.key: step.tree
-        for step in opened.graph.steps.values()
-        if step.relation is not None and step.tree is not None and step.kind in ("view", "table")
-    }
-    return trees.get

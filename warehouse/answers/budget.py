@@ -1,4 +1,4 @@
-"""Limits to what one build may ask: so many new answers of each function, so many tokens or so much money in all."""
+"""Limits of one build: new answers of each function, and tokens or money in all."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from udfs.errors import CuveeError, UsageError
-from udfs.labels.labelers.price import Priced
+from udfs.errors import AnswersError, UsageError
 
 if TYPE_CHECKING:
     from udfs.expensive import BoundFunction
@@ -21,13 +20,13 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _COST = re.compile(r"(\d+(?:[._]\d+)*)\s*([A-Za-z]*)(?:\s+([A-Za-z]+))?\Z")
 
 
-class LimitReachedError(CuveeError):
-    """A build may not ask any more, and inputs are left without an answer."""
+class LimitReachedError(AnswersError):
+    """A limit of the build leaves inputs without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """So many tokens (``currency`` None), or so much money."""
+    """A number of tokens (``currency`` None), or an amount of money."""
 
     amount: float
     currency: str | None = None
@@ -39,7 +38,7 @@ class Cost:
 
 
 def parse_cost(text: str) -> Cost:
-    """The value of ``--max-cost``. Raises UsageError.
+    """Read the value of ``--max-cost``. Raises UsageError.
 
     >>> str(parse_cost("2M")), str(parse_cost("500k tokens")), str(parse_cost("12.50 USD"))
     ('2,000,000 tokens', '500,000 tokens', '12.50 USD')
@@ -61,7 +60,7 @@ def parse_cost(text: str) -> Cost:
 
 
 def parse_statuses(text: str) -> tuple[str, ...]:
-    """The value of ``--retry``: statuses with commas between them. Raises UsageError with the nearest ones."""
+    """Read the value of ``--retry``: statuses with commas between them. Raises UsageError with the nearest ones."""
     from udfs.errors import did_you_mean
     from udfs.expensive import STATUSES
 
@@ -78,7 +77,7 @@ def parse_statuses(text: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Budget:
-    """What a build may still ask. Counts and costs are those of this run; threads may share it."""
+    """The rest of a build's limits. Counts and costs are those of this run. Threads may share it."""
 
     limit: int | None = None
     cost: Cost | None = None
@@ -91,7 +90,7 @@ class Budget:
         """Raise UsageError if the cost of a function cannot be limited in the currency asked for."""
         if self.cost is None or self.cost.currency is None or not function.store.startswith("labels."):
             return
-        price = function.price if isinstance(function, Priced) else None
+        price = function.price
         if price is None or price.currency != self.cost.currency:
             stated = f"its price in {price.currency}" if price else "no price"
             raise UsageError(
@@ -101,7 +100,7 @@ class Budget:
             )
 
     def grant(self, fingerprint: str) -> int | None:
-        """How many more inputs may be sent to a function; None if there is no limit."""
+        """Return how many more inputs may be sent to a function; None if there is no limit."""
         with self._mutex:
             sent = self._sent.get(fingerprint, 0)
             grants = [] if self.limit is None else [self.limit - sent]
@@ -116,12 +115,12 @@ class Budget:
             return max(0, min(grants)) if grants else None
 
     def send(self, fingerprint: str, count: int) -> None:
-        """Inputs are sent."""
+        """Count inputs that are sent."""
         with self._mutex:
             self._sent[fingerprint] = self._sent.get(fingerprint, 0) + count
 
     def pay(self, fingerprint: str, count: int, tokens: int, money: float) -> None:
-        """Answers have come."""
+        """Count answers that have come."""
         with self._mutex:
             self._answered[fingerprint] = self._answered.get(fingerprint, 0) + count
             spent = money if self.cost is not None and self.cost.currency else tokens
@@ -133,6 +132,6 @@ class Budget:
             self._sent[fingerprint] = self._answered.get(fingerprint, 0)
 
     def reached(self) -> str:
-        """Which limit it is, as it was asked for."""
+        """Return the limit as its option was given."""
         words = [f"--limit {self.limit}"] if self.limit is not None else []
         return " or ".join([*words, *([f"--max-cost {self.cost}"] if self.cost else [])])

@@ -1,4 +1,4 @@
-"""What a function has answered so far in a build, in figures."""
+"""The figures of a function that answers in a build."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from udfs.labels.labelers.price import Price
+from udfs.price import Price
 
 
 @dataclass(slots=True)
-class Tally:
+class CallStats:
     """The answers of one function for one node. ``missing`` counts what there was, or still is, to answer.
 
     ``elsewhere`` are inputs that other builds of the lake answered meanwhile.
@@ -30,11 +30,11 @@ class Tally:
     _since: float | None = None
 
     def start(self) -> None:
-        """Answering begins, or goes on."""
+        """Start the clock: answering begins, or goes on."""
         self._since = monotonic()
 
     def stop(self) -> None:
-        """Answering ends, or pauses: until the next ``start`` no time counts."""
+        """Stop the clock: until the next ``start`` no time counts."""
         self.seconds, self._since = self.elapsed, None
 
     def count(self, statuses: dict[str, int], tokens: int) -> None:
@@ -44,33 +44,33 @@ class Tally:
         self.tokens += tokens
 
     def found(self, missing: int) -> None:
-        """Take note that so many inputs have no answer now: others may have answered some, or brought new ones."""
+        """Set the number of inputs without an answer: others may have answered some, or added new ones."""
         self.elsewhere = max(0, self.missing - self.done - missing)
         self.missing = self.done + self.elsewhere + missing
 
     @property
     def elapsed(self) -> float:
-        """Seconds spent on answering."""
+        """Return the seconds spent on answering."""
         return self.seconds + (monotonic() - self._since if self._since is not None else 0.0)
 
     @property
     def left(self) -> int:
-        """Inputs that have no answer yet, as far as this build knows."""
+        """Return the number of inputs that have no answer yet, as far as this build knows."""
         return max(0, self.missing - self.done - self.elsewhere)
 
     @property
     def speed(self) -> float:
-        """Answers a second."""
+        """Return answers per second."""
         return self.done / max(self.elapsed, 1e-9)
 
     @property
     def parsed(self) -> float | None:
-        """Which share of the answers that came has a value: those with status ``error`` are none."""
+        """Return the share of answers with a value: those whose status is not ``error``."""
         came = self.done - self.statuses["error"]
         return (self.statuses["ok"] + self.statuses["partial"]) / came if came else None
 
     def words(self) -> list[str]:
-        """The figures for people, without the title."""
+        """Return the figures for people, without the title."""
         said = [f"{self.speed:,.1f} documents/s" if self.speed < 100 else f"{self.speed:,.0f} documents/s"]
         if self.tokens:
             said.append(f"{self.tokens / max(self.elapsed, 1e-9):,.0f} tokens/s")
@@ -84,19 +84,19 @@ class Tally:
         return said
 
     def line(self) -> str:
-        """Progress in one line."""
+        """Return the progress in one line."""
         left = f", {duration(self.left / self.speed)} left" if self.done and self.left else ""
         return f"{self.title}: {self.done:,} of {self.missing - self.elsewhere:,}{left}; {', '.join(self.words())}"
 
     def summary(self) -> str:
-        """What came of it, in one line."""
+        """Return the outcome in one line."""
         besides = [f"{self.reused:,} answered before"] if self.reused else []
         besides += [f"{self.elsewhere:,} by another build"] if self.elsewhere else []
         figures = ", ".join([*self.words(), *besides])
         return f"{self.title}: {self.done:,} answered in {duration(self.elapsed)}; {figures}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures for programs."""
+        """Return the figures for programs."""
         return {
             "call": self.title, "answered": self.done, "left": self.left, "reused": self.reused,
             "elsewhere": self.elsewhere, "tokens": self.tokens, "seconds": round(self.elapsed, 3),
@@ -106,7 +106,7 @@ class Tally:
 
 
 def short(count: int) -> str:
-    """A large number in three digits.
+    """Write a large number in three digits.
 
     >>> short(950), short(12_345), short(7_890_000)
     ('950', '12.3k', '7.89M')
@@ -118,7 +118,7 @@ def short(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in one unit.
+    """Write a length of time in one unit.
 
     >>> duration(4.2), duration(600), duration(9000)
     ('4 s', '10 min', '2.5 h')

@@ -1,4 +1,4 @@
-"""Calls of expensive functions in a query: where they are, and what they are bound to."""
+"""Calls of expensive functions in a query: their places, and the functions with their arguments bound."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, Location
-from warehouse.graph.graph import Step
+from udfs.errors import AnswersError, CuveeError, Location
+from warehouse.graph.step import Step
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from udfs.expensive import BoundFunction, ExpensiveFunction
 
 
-class CallError(CuveeError):
-    """An expensive function is called in a way, or in a place, that cannot be."""
+class CallError(AnswersError):
+    """An expensive function is called in a wrong way, or in a wrong place."""
 
 
-class NotYetError(CuveeError):
-    """What a query reads is not built yet, so its calls cannot be looked at."""
+class NotBuiltError(AnswersError):
+    """A query reads what is not built yet, so its calls cannot be examined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Call:
 
 
 def calls(step: Step, functions: Mapping[str, ExpensiveFunction]) -> list[Call]:
-    """The calls of expensive functions in a step's SQL. Raises CallError, or what binding the constants raises."""
+    """Return the calls of expensive functions in a step's SQL. Raises CallError, or the error of binding constants."""
     return list(find(step.tree, step, functions)) if step.tree is not None else []
 
 

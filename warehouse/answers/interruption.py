@@ -1,4 +1,4 @@
-"""Ctrl-C while answers are made: once to finish what is in flight, twice to stop at once."""
+"""Ctrl-C while functions answer: once to finish what is in flight, twice to stop at once."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Leases: which of several builds answers which inputs, so that no input is paid for twice.
+"""Leases divide inputs among several builds, so that no input is paid for twice.
 
 An input's key is the beginning of a SHA-256. A lease is a range of prefixes (the first four hex digits) of one
-function's inputs, by its fingerprint. Whoever answers holds one:
+function's inputs, by its fingerprint. A build that answers holds one:
 
-- *Taking.* A build takes the whole gap between the others' leases in which most of its inputs lie; alone, that is
-  everything, and texts are read in one scan. What it takes it looks up once more: whoever held that range before has
+- *Taking.* A build takes the whole gap between the others' leases in which most of its inputs are; alone, that is
+  everything, and texts are read in one scan. It looks its inputs up once more: the previous holder of that range has
   committed what it sent.
-- *Sharing.* Who finds everything leased asks the holder for a share. That one sends no more of the upper half of its
-  range, waits until what it has sent of it is committed, and gives the half up.
+- *Sharing.* A build that finds everything leased asks the holder for a share. The holder sends no more of the upper
+  half of its range, waits until what it has sent of it is committed, and gives the half up.
 - *Dying.* A holder renews its lease and holds a lock that the operating system releases when the process ends, however
   it ends. A lease without its lock, or past its time (a process that was stopped), is free.
 
@@ -37,7 +37,7 @@ import pyarrow.compute as pc
 PREFIXES = 1 << 16
 #: Seconds for which a lease holds unless it is renewed.
 SECONDS = 60.0
-#: Seconds between two looks at whether somebody wants a share.
+#: Seconds between two checks whether another build wants a share.
 LOOK = 0.25
 #: A range with fewer inputs left is not shared.
 _WORTH_SHARING = 16
@@ -58,7 +58,7 @@ class Lease:
     high: int
 
     def holds(self, column: str) -> str:
-        """The condition in SQL that a key is in the range."""
+        """Return the SQL condition that a key is in the range."""
         low, high = _bound(self.low), _bound(self.high)
         parts = [f"{column} >= '{low}'"] if low else []
         parts += [f"{column} < '{high}'"] if high else []
@@ -66,7 +66,7 @@ class Lease:
 
 
 def prefix_of(key: str) -> int:
-    """The prefix under which a key counts. Keys that are not hex digits are between those that are, by their order.
+    """Return the prefix of a key. Keys that are not hex digits are between those that are, by their order.
 
     >>> prefix_of("00ff12"), prefix_of("0100"), prefix_of("?"), prefix_of("zebra")
     (255, 256, 40959, 65535)
@@ -78,12 +78,12 @@ def prefix_of(key: str) -> int:
 
 
 def _bound(prefix: int) -> str | None:
-    """The first key with a prefix: None below the first prefix and above the last, where nothing ends."""
+    """Return the first key with a prefix; None below the first prefix and above the last."""
     return f"{prefix:04x}" if 0 < prefix < PREFIXES else None
 
 
 class Leases:
-    """The leases of a lake, as one build takes part in them. ``root`` is the lake's folder."""
+    """The leases of a lake, as one build uses them. ``root`` is the lake's folder."""
 
     def __init__(self, root: Path, seconds: float = SECONDS) -> None:
         from filelock import FileLock
@@ -112,7 +112,7 @@ class Leases:
         Path(self._lock.lock_file).unlink(missing_ok=True)
 
     def take(self, fingerprint: str, counts: Mapping[int, int]) -> Lease | None:
-        """Lease the gap that holds most of the wanted inputs, ``counts`` by prefix; None if others hold them all."""
+        """Lease the gap with most of the wanted inputs, ``counts`` by prefix. Returns None if others hold them all."""
         with self._writing() as connection:
             gap = _fullest(_gaps(self._living(connection, fingerprint)), counts)
             if gap is None:
@@ -124,12 +124,12 @@ class Leases:
         return Lease(fingerprint, self.holder, *gap)
 
     def is_free(self, fingerprint: str, counts: Mapping[int, int]) -> bool:
-        """Whether ``take`` would find something."""
+        """Return whether ``take`` would find something."""
         with self._writing() as connection:
             return _fullest(_gaps(self._living(connection, fingerprint)), counts) is not None
 
     def ask_for_share(self, fingerprint: str, counts: Mapping[int, int]) -> None:
-        """Tell the holder of most of the wanted inputs that somebody else would answer some."""
+        """Tell the holder of most of the wanted inputs that this build would answer some."""
         with self._writing() as connection:
             held = [(lease.low, lease.high) for lease in self._living(connection, fingerprint)]
             if wanted := _fullest(held, counts):
@@ -138,7 +138,7 @@ class Leases:
                 )
 
     def renew(self, lease: Lease) -> bool | None:
-        """Hold a lease for longer; returns whether somebody wants a share of it, or None if it is lost."""
+        """Renew a lease. Returns whether another build wants a share of it, or None if it is lost."""
         with self._writing() as connection:
             row = connection.execute(
                 "update leases set expires = ? where fingerprint = ? and holder = ? and low = ? returning wanted",
@@ -163,7 +163,7 @@ class Leases:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other process or thread has at the same time."""
+        """Open a transaction that no other process or thread has at the same time."""
         with self._mutex:
             self._connection.execute("begin immediate")
             try:
@@ -174,7 +174,7 @@ class Leases:
             self._connection.execute("commit")
 
     def _living(self, connection: sqlite3.Connection, fingerprint: str) -> list[Lease]:
-        """The others' leases of a function; those that nobody holds any more are removed."""
+        """Return the others' leases of a function. Removes those whose holder is gone."""
         living = []
         rows = connection.execute(
             "select holder, low, high, expires from leases where fingerprint = ? and holder <> ? order by low",
@@ -202,7 +202,7 @@ class Leases:
 
 
 def _gaps(leases: Collection[Lease]) -> list[tuple[int, int]]:
-    """What no lease covers."""
+    """Yield the ranges that no lease covers."""
     gaps, low = [], 0
     for lease in leases:
         if lease.low > low:
@@ -212,7 +212,7 @@ def _gaps(leases: Collection[Lease]) -> list[tuple[int, int]]:
 
 
 def _fullest(ranges: Collection[tuple[int, int]], counts: Mapping[int, int]) -> tuple[int, int] | None:
-    """The range with the most inputs; None if there are inputs in none."""
+    """Return the range with the most inputs; None if all are empty."""
     best, most = None, 0
     for low, high in ranges:
         found = sum(n for prefix, n in counts.items() if low <= prefix < high)
@@ -222,7 +222,7 @@ def _fullest(ranges: Collection[tuple[int, int]], counts: Mapping[int, int]) -> 
 
 
 class Share:
-    """A lease in use: says which inputs may be sent, and gives up a part when somebody asks for it.
+    """A lease in use: selects the inputs that may be sent, and gives up a part when another build asks for it.
 
     ``inputs`` is how many there are to send. Inputs pass ``admit`` before they are sent and ``settle`` when their
     answers are committed. ``watch`` is called now and then, by any thread.
@@ -239,18 +239,16 @@ class Share:
 
     @property
     def hurried(self) -> bool:
-        """Whether somebody waits for what was sent to be committed."""
+        """Return whether another build waits for what was sent to be committed."""
         return self._cut is not None
 
     @property
     def in_flight(self) -> int:
-        """Inputs that were sent and are not committed."""
+        """Return the number of inputs that were sent and are not committed."""
         return len(self._sent)
 
     def admit(self, batch: pa.RecordBatch, grant: int | None = None) -> pa.RecordBatch:
-        """The rows of a batch (schema ``INPUT_SCHEMA``) that may be sent, the first ``grant`` of them; they count as
-        sent.
-        """
+        """Return the rows of a batch (``INPUT_SCHEMA``) that may be sent, at most ``grant``. They count as sent."""
         with self._mutex:
             if self.lost:
                 return batch.slice(0, 0)
@@ -265,7 +263,7 @@ class Share:
             return batch
 
     def settle(self, keys: Collection[str]) -> None:
-        """The answers to these inputs are committed."""
+        """Note that the answers to these inputs are committed."""
         with self._mutex:
             self._sent.difference_update(keys)
 

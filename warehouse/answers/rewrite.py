@@ -1,4 +1,4 @@
-"""Calls of expensive functions, taken out of a query and put back as joins to their answers.
+"""Take calls of expensive functions out of a query and put them back as joins to their answers.
 
     select doc_id from docs where label_document(text).bloom.primary = '3' and lang = 'en'
 
@@ -9,10 +9,18 @@ but no branch of an OR). The query reads the answers from a temporary table with
     select doc_id from docs left join answers on answers.key = <key of text>
     where answers.value.bloom.primary = '3' and lang = 'en'
 
-A call outside ON is evaluated on rows of the whole FROM, so there the join stands behind the FROM: a row that an
+A call outside ON is evaluated on rows of the whole FROM, so there the join comes after the FROM: a row that an
 outer join filled up has the value that the argument has on that row. A call in ON sees one side only, so that side
 is wrapped. The key is unique, so no join here adds or loses a row. A NULL argument finds no answer and gives NULL;
 a missing answer to anything else is an error at run time.
+
+A CASE does not spare its call: write the guard into the WHERE. The key is 32 hex digits of the text's SHA-256. Where
+lineage shows that the argument is a document's own text, it is the ``doc_id`` next to it, and a corpus with all answers
+is rebuilt without reading a text.
+
+Refused, with line, column and what to write instead: arguments from both sides in ON; a subquery, an aggregate or a
+window function as argument; rows that differ from one time to the next (LIMIT without ORDER BY, ``random()``,
+``now()``, samples); recursive CTEs; columns of an outer query; calls in views and tests.
 """
 
 from __future__ import annotations
@@ -20,6 +28,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import sqlglot
+from sqlglot import exp
 
 from warehouse.answers.calls import Call, CallError, find
 from warehouse.answers.scope import DOCUMENTS, Scope, refuse
@@ -39,11 +50,10 @@ from warehouse.answers.trees import (
     where_uses_alias,
 )
 from warehouse.graph import lineage
-from warehouse.graph.graph import Step
+from warehouse.graph.step import Step
 
 if TYPE_CHECKING:
     import duckdb
-    from sqlglot import exp
 
     from udfs.expensive import ExpensiveFunction
 
@@ -57,7 +67,7 @@ def rewrite(
 ) -> Rewritten:
     """Take the calls out of a step's query. ``cursor`` tells the columns of relations and gets temporary tables.
 
-    Raises CallError, located, for calls that cannot be taken out, NotYetError if a relation does not exist.
+    Raises CallError, located, for calls that cannot be taken out, NotBuiltError if a relation does not exist.
     """
     return _Rewriter(step, functions, cursor, models, schema).run()
 
@@ -75,8 +85,6 @@ class _Rewriter:
     aggregates: frozenset[str] = frozenset()
 
     def run(self) -> Rewritten:
-        from sqlglot import exp
-
         assert self.step.tree is not None
         self.tree = self.step.tree.copy()
         self.cursor.execute(ANSWER)
@@ -93,14 +101,12 @@ class _Rewriter:
             raise refuse(
                 self.step,
                 left[0],
-                "stands outside any SELECT (in the ORDER BY of a UNION, or in FROM)",
+                "is outside any SELECT (in the ORDER BY of a UNION, or in FROM)",
                 "select its value in a subquery, and use that column",
             )
         return Rewritten(self.tree.sql("duckdb"), tuple(self.stages))
 
     def _select(self, select: exp.Select) -> None:
-        from sqlglot import exp
-
         here = [
             call
             for call in self.calls.values()
@@ -127,9 +133,9 @@ class _Rewriter:
             if place.arg_key in ("from_", "laterals") or (
                 place.arg_key == "joins" and not stands_under(call.node, place, "on")
             ):
-                raise refuse(self.step, call, "stands in FROM", "select its value in a subquery first")
+                raise refuse(self.step, call, "is in FROM", "select its value in a subquery first")
             if place.arg_key in ("limit", "offset", "with_"):
-                raise refuse(self.step, call, f"stands in {place.arg_key.upper()}", "use a constant there")
+                raise refuse(self.step, call, f"is in {place.arg_key.upper()}", "use a constant there")
             argument = scope.argument(call)
             in_on = place if place.arg_key == "joins" else None
             sides = scope.sides(call, argument)
@@ -158,9 +164,7 @@ class _Rewriter:
         *,
         guarded: bool,
     ) -> tuple[Stage, exp.Expr]:
-        """Add a stage and its join to the query; also gives the expression that stands for the call."""
-        from sqlglot import exp
-
+        """Add a stage and its join to the query. Returns the expression that replaces the call."""
         select = scope.select
         index = len(self.stages)
         document = scope.document(argument, sides) if sides else None
@@ -180,13 +184,13 @@ class _Rewriter:
                 raise refuse(
                     self.step,
                     call,
-                    f"stands in ON with arguments from both sides ({', '.join(sides)})",
+                    f"is in ON with arguments from both sides ({', '.join(sides)})",
                     "join first in a subquery, call the function on the result, and filter by its value",
                 )
             source = lineage.named_sources(select)[sides[0].lower()]
             if isinstance(source, exp.Unnest | exp.Lateral):
                 raise refuse(
-                    self.step, call, "stands in ON on a lateral relation", "call it in the SELECT, and filter there"
+                    self.step, call, "is in ON on a lateral relation", "call it in the SELECT, and filter there"
                 )
             feed = exp.select().from_(source.copy())
             narrow = not nullable(sides[0], select)
@@ -248,13 +252,11 @@ class _Rewriter:
         in_on: exp.Expr | None,
         guards: Sequence[exp.Expr],
     ) -> exp.Expr:
-        from sqlglot import exp
-
         name = stage.answers
         if not sides:
             return _parsed(f"(select {name}_value from {name})")
         join = exp.Join(this=exp.to_table(name), side="LEFT", on=_parsed(f"{name}_key = {key}"))
-        # In WHERE and ON the conditions beside a call may be evaluated after it: rows that they drop were not asked.
+        # In WHERE and ON the other conditions may be evaluated after it: rows that they drop were not asked.
         guard = exp.and_(*(each.copy() for each in guards)).sql("duckdb") if guards else ""
         asked = f"case when {guard} then {key} end" if guard else key
         checked = _parsed(f"cuvee_answer({stage.read(f'{name}_value')}, {name}_key, {asked})")
@@ -281,9 +283,7 @@ class _Rewriter:
         return exp.column(f"{name}_checked", table=alias, quoted=True)
 
     def _grouped(self, call: Call, argument: exp.Expr, value: exp.Expr, scope: Scope, place: exp.Expr) -> exp.Expr:
-        """A value outside an aggregate in a grouped SELECT: legal if the group fixes the argument."""
-        from sqlglot import exp
-
+        """Rewrite a value outside an aggregate in a grouped SELECT: legal if the group fixes the argument."""
         select = scope.select
         node: exp.Expr | None = call.node.parent
         while node is not None and node is not select:
@@ -312,7 +312,7 @@ class _Rewriter:
         columns = {scope.qualified(column) for column in argument.find_all(exp.Column)}
         if argument.sql("duckdb").lower() in qualified or (columns and columns <= qualified):
             if group is not None and any(group.args.get(key) for key in ("rollup", "cube", "grouping_sets")):
-                raise refuse(self.step, call, "stands in a query with several groupings", "call it in a subquery first")
+                raise refuse(self.step, call, "is in a query with several groupings", "call it in a subquery first")
             return exp.AnyValue(this=value)
         raise refuse(
             self.step,
@@ -323,8 +323,6 @@ class _Rewriter:
 
     def _note_field(self, stage: Stage, node: exp.Expr) -> None:
         """Remember which categories are read, so that the others need not be joined."""
-        from sqlglot import exp
-
         parent = node.parent
         if stage.call.function.result is not None:
             return
@@ -335,6 +333,4 @@ class _Rewriter:
 
 
 def _parsed(sql: str) -> exp.Expr:
-    import sqlglot
-
     return sqlglot.parse_one(sql, dialect="duckdb")

@@ -1,4 +1,4 @@
-"""What the names in one SELECT mean: which relation has a column, which conditions hold, what a call may read."""
+"""Resolve the names in one SELECT: the relation of a column, the conditions that hold, the inputs of a call."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sqlglot import exp
+
 from udfs.errors import Location
-from warehouse.answers.calls import Call, CallError, NotYetError
+from warehouse.answers.calls import Call, CallError, NotBuiltError
 from warehouse.answers.trees import conjuncts, instability, source_names
 from warehouse.graph import lineage
-from warehouse.graph.graph import Step
+from warehouse.graph.step import Step
 from warehouse.lake.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb
-    from sqlglot import exp
 
-#: Where a document's own text and its key stand.
+#: The columns of a document's own text and of its key.
 DOCUMENTS = "raw.documents"
 
 
@@ -35,9 +36,7 @@ class Scope:
     known: dict[str, list[str]] = field(default_factory=dict)
 
     def check(self, call: Call) -> None:
-        """Raise CallError if no call can stand in this SELECT."""
-        from sqlglot import exp
-
+        """Check that calls are possible in this SELECT. Raises CallError."""
         cte = self.select.find_ancestor(exp.CTE)
         while cte is not None:
             clause = cte.parent
@@ -47,28 +46,26 @@ class Scope:
                 and any(table.name.lower() == cte.alias.lower() for table in cte.this.find_all(exp.Table))
             ):
                 raise refuse(
-                    self.step, call, "stands in a recursive CTE", "select the value after the recursion, in another CTE"
+                    self.step, call, "is in a recursive CTE", "select the value after the recursion, in another CTE"
                 )
             cte = cte.find_ancestor(exp.CTE)
         if (self.select.args.get("limit") or self.select.args.get("offset")) and not self.select.args.get("order"):
             raise refuse(
                 self.step,
                 call,
-                "stands beside a LIMIT without ORDER BY, which gives other rows every time",
+                "is next to a LIMIT without ORDER BY, which gives other rows every time",
                 "choose the rows in a subquery with ORDER BY and LIMIT, and call the function on what it gives",
             )
         if any(source.args.get("pivots") for source in lineage.named_sources(self.select).values()):
-            raise refuse(self.step, call, "stands beside a PIVOT", "pivot in a subquery, or call the function in one")
+            raise refuse(self.step, call, "is next to a PIVOT", "pivot in a subquery, or call the function in one")
         if any(
             isinstance(item, exp.Columns) and not isinstance(item.this, exp.Star)
             for item in self.select.find_all(exp.Columns)
         ):
-            raise refuse(self.step, call, "stands beside COLUMNS('…')", "put one of them into a subquery")
+            raise refuse(self.step, call, "is next to COLUMNS('…')", "put one of them into a subquery")
 
     def argument(self, call: Call) -> exp.Expr:
-        """The argument with every column qualified, and names given in the SELECT replaced by what they mean."""
-        from sqlglot import exp
-
+        """Return the argument with every column qualified, and aliases of the SELECT replaced by their expressions."""
         argument = call.node.expressions[0]
         if isinstance(argument, exp.Kwarg | exp.PropertyEQ):
             raise refuse(self.step, call, "takes its text by position", "write the text first, without a name")
@@ -105,13 +102,11 @@ class Scope:
         return qualified
 
     def _owner(self, column: exp.Column) -> str | None:
-        """Name of the relation in the FROM that has an unqualified column."""
+        """Return the name of the relation in the FROM that has an unqualified column."""
         return next((name for name in source_names(self.select) if column.name.lower() in self._columns(name)), None)
 
     def sides(self, call: Call, argument: exp.Expr) -> list[str]:
-        """Which relations of the FROM supply the argument."""
-        from sqlglot import exp
-
+        """Return the relations of the FROM that supply the argument."""
         names = {name.lower(): name for name in source_names(self.select)}
         sides: list[str] = []
         for column in argument.find_all(exp.Column):
@@ -130,9 +125,7 @@ class Scope:
         return list(dict.fromkeys(sides))
 
     def _columns(self, name: str) -> list[str]:
-        """Columns of one relation of a FROM, lower case, as DuckDB knows them."""
-        from sqlglot import exp
-
+        """Return the columns of one relation of a FROM, lower case, as DuckDB knows them."""
         if name.lower() in self.known:
             return self.known[name.lower()]
         sources = lineage.named_sources(self.select)
@@ -151,7 +144,7 @@ class Scope:
         return self.known.setdefault(name.lower(), found)
 
     def describe(self, sql: str) -> list[tuple[Any, ...]]:
-        """The columns of a query. Raises NotYetError if it reads what is not built, CallError if it is wrong."""
+        """Return the columns of a query. Raises NotBuiltError if it reads what is not built, CallError for errors."""
         import duckdb
 
         try:
@@ -159,15 +152,13 @@ class Scope:
         except duckdb.CatalogException as error:
             if "Table with name" not in str(error):
                 raise CallError(str(error).split("\n\n")[0], where=Location(self.step.node.path)) from error
-            raise NotYetError(str(error).split("\n")[0], where=Location(self.step.node.path)) from error
+            raise NotBuiltError(str(error).split("\n")[0], where=Location(self.step.node.path)) from error
         except duckdb.Error as error:
             message = str(error).split("\n\n")[0]
             raise CallError(message, where=Location(self.step.node.path)) from error
 
     def conditions(self, sides: Sequence[str]) -> list[exp.Expr]:
-        """The parts of the WHERE that hold on every row it lets through, mention only ``sides``, and call nothing."""
-        from sqlglot import exp
-
+        """Return the parts of the WHERE that hold on every row it keeps, use only ``sides``, and call nothing."""
         clause = self.select.args.get("where")
         if clause is None:
             return []
@@ -200,9 +191,7 @@ class Scope:
         return next((name for name in names if first in self._columns(name)), None)
 
     def _closed(self, part: exp.Expr) -> bool:
-        """Whether a condition can be asked of this FROM alone."""
-        from sqlglot import exp
-
+        """Return whether a condition can be evaluated on this FROM alone."""
         query = exp.Select(
             expressions=[exp.Literal.number(1)],
             from_=self.select.args["from_"].copy(),
@@ -218,8 +207,6 @@ class Scope:
 
     def give_ctes(self, query: exp.Select) -> None:
         """Give ``query`` the CTEs that it uses and that can be seen here."""
-        from sqlglot import exp
-
         visible: dict[str, exp.CTE] = {}
         recursive = False
         inside: exp.Expr | None = None
@@ -255,9 +242,7 @@ class Scope:
             query.set("with_", exp.With(expressions=chosen, recursive=recursive))
 
     def document(self, argument: exp.Expr, sides: Sequence[str]) -> str | None:
-        """The expression for the ``doc_id`` whose text the argument is, if lineage shows that there is one."""
-        from sqlglot import exp
-
+        """Return the expression for the ``doc_id`` whose text the argument is, if lineage shows that there is one."""
         if not isinstance(argument, exp.Column) or len(sides) != 1:
             return None
         text = lineage.origin(argument, self.select, self.models, self.schema)
@@ -271,9 +256,7 @@ class Scope:
         return None
 
     def qualified(self, node: exp.Expr) -> str:
-        """An expression as text that is equal where the meaning is: every column with its relation, in lower case."""
-        from sqlglot import exp
-
+        """Return an expression as text to compare: every column with its relation, in lower case."""
         holder = exp.Paren(this=node.copy())
         for column in holder.find_all(exp.Column):
             if not column.table and (owner := self._owner(column)) is not None:
@@ -283,15 +266,13 @@ class Scope:
         return str(holder.this.sql("duckdb").lower())
 
     def is_aggregate(self, node: exp.Expr) -> bool:
-        """Whether a node is a call of an aggregate function."""
-        from sqlglot import exp
-
+        """Return whether a node is a call of an aggregate function."""
         if isinstance(node, exp.AggFunc):
             return True
         return isinstance(node, exp.Anonymous) and str(node.this).lower() in self.aggregates
 
     def is_nested(self, node: exp.Expr) -> bool:
-        """Whether a call stands inside another one."""
+        """Return whether a call is inside another one."""
         here = node.parent
         while here is not None and id(here) not in self.calls:
             here = here.parent
@@ -299,7 +280,7 @@ class Scope:
 
 
 def refuse(step: Step, call: Call, why: str, instead: str) -> CallError:
-    """The error that says why a call cannot stand where it does, and what to write instead."""
+    """Return the error that says why a call cannot be where it is, and what to write instead."""
     shown = step.excerpt(call.where)
     return CallError(
         f"{call.node.this} {why}", where=call.where, hint="\n  ".join(part for part in (shown, instead) if part)

@@ -1,4 +1,4 @@
-"""What a query asks of an expensive function: the inputs to answer, and the table that holds the answers."""
+"""A stage of a query: the inputs of one call to answer, and the table of their answers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Stage:
 
     @property
     def value(self) -> str:
-        """The call's value as an expression over a row of the store; NULL where there is no verdict."""
+        """Return the call's value as an expression over a row of the store; NULL where there is no verdict."""
         function = self.call.function
         if function.result is not None:
             value = quote(function.result)
@@ -63,13 +63,13 @@ class Stage:
 
     @property
     def columns(self) -> list[str]:
-        """The answer columns that the query reads."""
+        """Return the answer columns that the query reads."""
         names: list[str] = self.call.function.columns.names
         return [name for name in names if not self.fields or name.lower() in self.fields] or names
 
     @property
     def type(self) -> str:
-        """DuckDB's type of the call's value."""
+        """Return DuckDB's type of the call's value."""
         schema = self.call.function.columns
         if self.call.function.result is not None:
             return duckdb_type(schema.field(self.call.function.result).type)
@@ -77,12 +77,12 @@ class Stage:
 
     @property
     def codes(self) -> str:
-        """The temporary type, an ENUM, of the codes in a view of many answers."""
+        """Return the name of the temporary type, an ENUM, of the codes in a view of many answers."""
         return f"{self.answers}_codes"
 
     @property
     def coded(self) -> dict[str, list[str]]:
-        """The answer columns that are structs of strings, which are codes, with their fields."""
+        """Return the answer columns that are structs of strings, which are codes, with their fields."""
         if self.call.function.result is not None:
             return {}
         kinds = {name: self.call.function.columns.field(name).type for name in self.columns}
@@ -94,7 +94,7 @@ class Stage:
 
     @property
     def small_type(self) -> str:
-        """The type of the call's value with the ENUM in place of strings: 48 bytes of labels instead of 390."""
+        """Return the type of the call's value with the ENUM in place of strings: 48 bytes of labels instead of 390."""
         schema, coded = self.call.function.columns, self.coded
         return self._struct(
             {
@@ -110,23 +110,23 @@ class Stage:
         return f"struct({', '.join(f'{quote(name)} {kind}' for name, kind in types.items())})"
 
     def read(self, value: str) -> str:
-        """The call's value from that of the answers' table."""
+        """Return the call's value from that of the answers' table."""
         return f"{self.answers}_read({value})"
 
     def create(self) -> str:
-        """The statements that make the answers' table, empty, and what reads values from it."""
+        """Return the statements that make the empty answers' table, and the macro that reads values from it."""
         name = self.answers
         columns = f"{name}_key varchar, {name}_status varchar, {name}_value {self.type}"
         return f"create or replace temp table {name} ({columns}); {self.reading()}"
 
     def reading(self) -> str:
-        """The statement that makes the macro ``read``."""
+        """Return the statement that makes the macro ``read``."""
         return f"create or replace temp macro {self.answers}_read(value) as cast(value as {self.type})"
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A query whose calls are joins, and what has to be answered first, in this order."""
+    """A query whose calls are joins, and the stages to answer first, in this order."""
 
     sql: str
     stages: tuple[Stage, ...]

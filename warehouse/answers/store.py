@@ -1,9 +1,9 @@
 """Answer stores: the lake tables in which the answers of expensive functions are kept.
 
 A store belongs to one family of answers (``labels.eai``, ``counts.n_tokens``). One row is one answer: to one text,
-by one labeler, under one fingerprint. A text is named by its content address, which for a document is its
-``doc_id``. So an answer is never computed twice, whoever asked for it, and a changed prompt (another fingerprint)
-adds answers beside the old ones. Ingest writes published labels into the same tables.
+by one labeler, under one fingerprint. A text is named by its content address, which for a document is its ``doc_id``.
+So an answer is never computed twice, and a changed prompt (another fingerprint) adds answers next to the old ones.
+Ingest writes published labels into the same tables.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from udfs.errors import CuveeError
+from udfs.errors import AnswersError
+from warehouse.lake.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb
 
     from udfs.expensive import BoundFunction
-    from warehouse.lake.lake import Commit, Lake, Staging
+    from warehouse.lake.commit import Commit, Staging
+    from warehouse.lake.lake import Lake
 
-#: The columns every store begins and ends with; the answer columns stand between.
+#: The columns every store begins and ends with; the answer columns are between them.
 HEAD = (
     pa.field("doc_id", pa.string(), nullable=False),
     pa.field("labeler", pa.string(), nullable=False),
@@ -61,12 +63,8 @@ _TYPES = {
 }
 
 
-class StoreError(CuveeError):
-    """A store's table and a function's answers do not fit each other."""
-
-
 def store_schema(columns: pa.Schema) -> pa.Schema:
-    """The schema of a store's Parquet files, given the answer columns."""
+    """Return the schema of a store's Parquet files, given the answer columns."""
     return pa.schema([*HEAD, *columns, *TAIL])
 
 
@@ -76,7 +74,7 @@ def ensure(commit: Commit, store: str, columns: pa.Schema) -> None:
     A store in schema ``labels`` also gets a long view ``<name>_long``: doc_id, labeler, category, rank
     (``primary`` or ``secondary``), code, fingerprint; one row per code given.
 
-    Raises StoreError if a column exists with another type.
+    Raises AnswersError if a column exists with another type.
     """
     schema, name = store.split(".")
     wanted = {field.name: duckdb_type(field.type) for field in store_schema(columns)}
@@ -90,16 +88,16 @@ def ensure(commit: Commit, store: str, columns: pa.Schema) -> None:
     if not present:
         required = {field.name for field in (*HEAD, *TAIL) if not field.nullable}
         body = ", ".join(
-            f"{_quote(column)} {kind}{' not null' if column in required else ''}" for column, kind in wanted.items()
+            f"{quote(column)} {kind}{' not null' if column in required else ''}" for column, kind in wanted.items()
         )
-        commit.sql(f"create schema if not exists lake.{_quote(schema)}")
-        commit.sql(f"create table lake.{_quote(schema)}.{_quote(name)} ({body})")
+        commit.sql(f"create schema if not exists lake.{quote(schema)}")
+        commit.sql(f"create table lake.{quote(schema)}.{quote(name)} ({body})")
     new = [column for column in wanted if column not in present] if present else []
     for column in new:
-        commit.sql(f"alter table lake.{_quote(schema)}.{_quote(name)} add column {_quote(column)} {wanted[column]}")
+        commit.sql(f"alter table lake.{quote(schema)}.{quote(name)} add column {quote(column)} {wanted[column]}")
     for column, kind in wanted.items():
         if column in present and _same(present[column]) != _same(kind):
-            raise StoreError(f"{store}.{column} is {present[column]}, but its function answers {kind}")
+            raise AnswersError(f"{store}.{column} is {present[column]}, but its function answers {kind}")
     if schema == "labels" and (not present or new):
         types = {**present, **wanted}
         categories = [name for name, kind in types.items() if _same(kind).startswith("struct(primaryvarchar")]
@@ -110,19 +108,19 @@ def ensure(commit: Commit, store: str, columns: pa.Schema) -> None:
 def _long_view(commit: Commit, schema: str, name: str, categories: Sequence[str]) -> None:
     """One row per code, for questions over all categories at once. Unqualified by catalog: any client may attach it."""
     pairs = ", ".join(
-        f"{{'category': '{category}', 'rank': '{rank}', 'code': {_quote(category)}.{_quote(rank)}}}"
+        f"{{'category': '{category}', 'rank': '{rank}', 'code': {quote(category)}.{quote(rank)}}}"
         for category in categories
         for rank in ("primary", "secondary")
     )
     commit.sql(
-        f"create or replace view lake.{_quote(schema)}.{_quote(name + '_long')} as"
+        f"create or replace view lake.{quote(schema)}.{quote(name + '_long')} as"
         f" select doc_id, labeler, answer.category, answer.rank, answer.code, fingerprint"
-        f" from {_quote(schema)}.{_quote(name)}, unnest([{pairs}]) as t(answer) where answer.code is not null"
+        f" from {quote(schema)}.{quote(name)}, unnest([{pairs}]) as t(answer) where answer.code is not null"
     )
 
 
 def exists(cursor: duckdb.DuckDBPyConnection, store: str) -> bool:
-    """Whether the lake has this store yet."""
+    """Return whether the lake has this store yet."""
     schema, name = store.split(".")
     row = cursor.execute(
         "select count(*) from duckdb_tables() where database_name = 'lake' and schema_name = ? and table_name = ?",
@@ -133,19 +131,19 @@ def exists(cursor: duckdb.DuckDBPyConnection, store: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Answers with one of these statuses, from before a moment, count for nothing."""
+    """Answers to ask for again: those with one of these statuses, from before a moment."""
 
     statuses: tuple[str, ...]
     before: datetime
 
     def usable(self) -> str:
-        """The condition that an answer counts."""
+        """Return the SQL condition that an answer counts."""
         listed = ", ".join(f"'{status}'" for status in self.statuses)
         return f"(answered.status not in ({listed}) or answered.labelled_at >= '{self.before.isoformat()}')"
 
 
 def missing(cursor: duckdb.DuckDBPyConnection, inputs: str, function: BoundFunction, retry: Retry | None = None) -> str:
-    """A query for the keys of ``inputs`` (a table with a unique column ``key``) that the store does not answer."""
+    """Return a query for the keys of ``inputs`` (a table with a unique ``key``) that the store does not answer."""
     if not exists(cursor, function.store):
         return f"select key from {inputs}"
     usable = f" and {retry.usable()}" if retry else ""
@@ -233,7 +231,9 @@ class Answers:
                 [constants[name] if name in constants else answers[name] for name in schema.names], schema=schema
             )
         except (KeyError, pa.ArrowInvalid, ValueError, TypeError) as error:
-            raise StoreError(f"{self.function.labeler} gave answers that are not what it declares: {error}") from error
+            raise AnswersError(
+                f"{self.function.labeler} gave answers that are not what it declares: {error}"
+            ) from error
 
 
 def _done() -> Future[None]:
@@ -252,22 +252,18 @@ def write_answers(staging: Staging, store: str, rows: pa.Table) -> Path:
 
 
 def duckdb_type(kind: pa.DataType) -> str:
-    """DuckDB's name of an Arrow type.
+    """Return DuckDB's name of an Arrow type.
 
     >>> duckdb_type(pa.struct([("primary", pa.string())]))
     'struct("primary" varchar)'
     """
     if pa.types.is_struct(kind):
-        return f"struct({', '.join(f'{_quote(field.name)} {duckdb_type(field.type)}' for field in kind)})"
+        return f"struct({', '.join(f'{quote(field.name)} {duckdb_type(field.type)}' for field in kind)})"
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"{duckdb_type(kind.value_type)}[]"
     if kind in _TYPES:
         return _TYPES[kind]
-    raise StoreError(f"an answer column of type {kind} has no place in a store")
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    raise AnswersError(f"an answer column of type {kind} has no place in a store")
 
 
 def _same(kind: str) -> str:

@@ -1,15 +1,15 @@
-"""Small facts about syntax trees, and small changes to them, that rewriting a query needs."""
+"""Facts about syntax trees, and changes to them, that rewriting a query needs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from sqlglot import exp
+
 from warehouse.graph import lineage
 
 if TYPE_CHECKING:
-    from sqlglot import exp
-
     from warehouse.answers.calls import Call, CallError
 
 _UNSTABLE = {
@@ -20,9 +20,7 @@ _UNSTABLE = {
 
 
 def inner_first(node: exp.Expr) -> Iterator[exp.Expr]:
-    """All SELECTs, each after those it reads: CTEs in their order, then FROM, then the rest."""
-    from sqlglot import exp
-
+    """Yield all SELECTs, each after those it reads: CTEs in their order, then FROM, then the rest."""
     first = ("with_", "from_", "joins", "laterals")
     for key in (*first, *(key for key in node.args if key not in first)):
         value = node.args.get(key)
@@ -34,7 +32,7 @@ def inner_first(node: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def stands_in(node: exp.Expr, tree: exp.Expr) -> bool:
-    """Whether a node is still part of the tree: replaced ones are not."""
+    """Return whether a node is still part of the tree: replaced ones are not."""
     here: exp.Expr | None = node
     while here is not None:
         if here is tree:
@@ -44,14 +42,14 @@ def stands_in(node: exp.Expr, tree: exp.Expr) -> bool:
 
 
 def place_of(node: exp.Expr, select: exp.Expr) -> exp.Expr:
-    """The part of the SELECT (a projection, WHERE, a join, …) in which a node stands."""
+    """Return the part of the SELECT (a projection, WHERE, a join, …) that contains a node."""
     while node.parent is not None and node.parent is not select:
         node = node.parent
     return node
 
 
 def stands_under(node: exp.Expr, top: exp.Expr, key: str) -> bool:
-    """Whether ``node`` stands below ``top`` through the argument ``key``."""
+    """Return whether ``node`` is below ``top`` through the argument ``key``."""
     while node.parent is not None and node.parent is not top:
         node = node.parent
     return node.arg_key == key
@@ -62,8 +60,6 @@ def depth(node: exp.Expr) -> int:
 
 
 def in_window(node: exp.Expr) -> bool:
-    from sqlglot import exp
-
     parent = node.parent
     while isinstance(parent, exp.Filter | exp.IgnoreNulls | exp.RespectNulls | exp.WithinGroup):
         node, parent = parent, parent.parent
@@ -71,9 +67,7 @@ def in_window(node: exp.Expr) -> bool:
 
 
 def source_names(select: exp.Select) -> list[str]:
-    """The names of the relations in FROM; those without one get one."""
-    from sqlglot import exp
-
+    """Return the names of the relations in FROM. Those without a name get one."""
     clause = select.args.get("from_")
     sources = [clause.this] if clause else []
     sources += [join.this for join in select.args.get("joins") or ()]
@@ -86,9 +80,7 @@ def source_names(select: exp.Select) -> list[str]:
 
 
 def where_uses_alias(select: exp.Select) -> bool:
-    """Whether the WHERE speaks of a projection by its name, so that a call in the projection is evaluated there."""
-    from sqlglot import exp
-
+    """Return whether the WHERE uses a projection by its name, so that a call in the projection is evaluated there."""
     names = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
     clause = select.args.get("where")
     return clause is not None and any(
@@ -97,8 +89,6 @@ def where_uses_alias(select: exp.Select) -> bool:
 
 
 def conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
-    from sqlglot import exp
-
     if isinstance(node, exp.And):
         yield from conjuncts(node.left)
         yield from conjuncts(node.right)
@@ -109,7 +99,7 @@ def conjuncts(node: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def nullable(name: str, select: exp.Select) -> bool:
-    """Whether an outer join may fill up the rows of a relation with NULLs."""
+    """Return whether an outer join may fill up the rows of a relation with NULLs."""
     joins = select.args.get("joins") or []
     position = next((i + 1 for i, join in enumerate(joins) if join.this.alias_or_name.lower() == name.lower()), 0)
     if position and (joins[position - 1].side or "").upper() in ("LEFT", "FULL"):
@@ -120,7 +110,7 @@ def nullable(name: str, select: exp.Select) -> bool:
 
 
 def spell_cross_joins(select: exp.Select, refuse: Callable[[str, str], CallError]) -> None:
-    """Turn commas in FROM into CROSS JOIN, which binds like the join that is added behind them."""
+    """Turn commas in FROM into CROSS JOIN, which binds like the join that is added after them."""
     comma = False
     for join in select.args.get("joins") or ():
         plain = not any(join.args.get(key) for key in ("kind", "side", "method", "on", "using", "match_condition"))
@@ -128,13 +118,11 @@ def spell_cross_joins(select: exp.Select, refuse: Callable[[str, str], CallError
             join.set("kind", "CROSS")
             comma = True
         elif comma and (join.side or "").upper() in ("RIGHT", "FULL"):
-            raise refuse("stands beside a comma and a RIGHT or FULL JOIN in one FROM", "write CROSS JOIN for the comma")
+            raise refuse("is next to a comma and a RIGHT or FULL JOIN in one FROM", "write CROSS JOIN for the comma")
 
 
 def hide(select: exp.Select, names: Sequence[str]) -> None:
     """Keep columns that are only there for the rewriting out of every ``*`` of the SELECT."""
-    from sqlglot import exp
-
     for star in list(select.find_all(exp.Star)):
         if star.find_ancestor(exp.Select) is not select or isinstance(star.parent, exp.Count):
             continue
@@ -145,17 +133,13 @@ def hide(select: exp.Select, names: Sequence[str]) -> None:
 
 
 def has_hidden(column: exp.Column, select: exp.Select, names: Sequence[str]) -> bool:
-    """Whether ``alias.*`` would show a hidden column: only of the relation that was wrapped for it."""
-    from sqlglot import exp
-
+    """Return whether ``alias.*`` would show a hidden column: only of the relation that was wrapped for it."""
     source = lineage.named_sources(select).get(column.table.lower())
     return isinstance(source, exp.Subquery) and any(item.alias == names[0] for item in source.this.expressions)
 
 
 def keep_names(select: exp.Select, here: Sequence[Call]) -> None:
-    """A projection without a name is named by DuckDB after its text, which is about to change."""
-    from sqlglot import exp
-
+    """Name projections without a name: DuckDB names them after their text, which is about to change."""
     inside = {id(place_of(call.node, select)) for call in here}
     for item in list(select.expressions):
         if id(item) in inside and not isinstance(item, exp.Alias | exp.Star) and not item.is_star:
@@ -166,9 +150,7 @@ def keep_names(select: exp.Select, here: Sequence[Call]) -> None:
 
 
 def instability(*parts: exp.Expr) -> str | None:
-    """What makes the rows of a query differ from one time to the next, in words; None if nothing does."""
-    from sqlglot import exp
-
+    """Say in words why the rows of a query may differ from one time to the next. Returns None if they do not."""
     for part in parts:
         for node in part.walk():
             if isinstance(node, exp.Anonymous) and str(node.this).lower() in _UNSTABLE:

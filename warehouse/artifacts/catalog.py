@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from warehouse.artifacts.artifacts import Invocation, metadata, write_artifact
-from warehouse.graph.graph import Step
-from warehouse.graph.loaded_project import Opened
+from warehouse.artifacts.invocation import Invocation, metadata, write_artifact
+from warehouse.graph.loaded_project import LoadedProject
+from warehouse.graph.step import Step
 from warehouse.lake.versions import rows
 from warehouse.project.relation import LAKE
 
@@ -18,15 +18,15 @@ from duckdb_columns() where database_name = 'lake' order by column_index
 """
 
 
-def write_catalog(opened: Opened, call: Invocation) -> dict[str, Any]:
+def write_catalog(opened: LoadedProject, call: Invocation) -> dict[str, Any]:
     """Write ``catalog.json`` and return its content. Raises OSError."""
     content = catalog(opened, call)
     write_artifact(call.folder / CATALOG, content)
     return content
 
 
-def catalog(opened: Opened, call: Invocation) -> dict[str, Any]:
-    """What the lake holds of the project, in the shape of dbt's catalog, version 1."""
+def catalog(opened: LoadedProject, call: Invocation) -> dict[str, Any]:
+    """Return the project's relations in the lake, in the shape of dbt's catalog, version 1."""
     opened.database.refresh()
     cursor = opened.database.cursor
     columns: dict[str, list[tuple[str, str]]] = {}

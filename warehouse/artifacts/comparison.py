@@ -1,4 +1,4 @@
-"""The project beside an older state of it: dbt's ``state:`` and ``result:`` selections.
+"""Compare the project with an older state of it: dbt's ``state:`` and ``result:`` selections.
 
 The older state is a folder with the artifacts of an earlier command, ours or dbt's. What counts as a change is what
 counts in dbt: the text, the settings, the name of the relation, and the macros called however far away. Macros of dbt
@@ -14,33 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import UsageError, did_you_mean
-from warehouse.artifacts import artifacts, manifest
+from warehouse.artifacts import manifest
 from warehouse.artifacts.entries import same_exposure, same_unit_test
+from warehouse.artifacts.invocation import MANIFEST, RUN_RESULTS, invocation
 from warehouse.project.properties import listed
 from warehouse.project.relation import LAKE, Relation
 
 if TYPE_CHECKING:
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
 
 #: Packages whose macros differ between dbt and Cuvée, and say nothing about a project.
 _FOREIGN = ("dbt", "dbt_duckdb")
-#: Settings that are no part of what dbt compares as configuration.
+#: Settings that dbt does not compare as configuration.
 _APART = ("alias", "schema", "database", "tags", "group")
 _STATUSES = ("success", "error", "skipped", "pass", "fail", "warn")
 
 
-class StateError(UsageError):
-    """The folder behind ``--state`` does not hold what was asked of it."""
-
-
 class Comparison:
-    """What ``--state`` compares with. Files are read when they are first needed."""
+    """The older state of ``--state``. Files are read when they are first needed."""
 
-    def __init__(self, opened: Opened, folder: Path) -> None:
+    def __init__(self, opened: LoadedProject, folder: Path) -> None:
         self._opened, self._folder = opened, folder
 
     def state(self, value: str) -> set[str]:
-        """The nodes that ``state:value`` means. Raises StateError if there is no manifest or no such state."""
+        """Return the nodes that ``state:value`` selects. Raises UsageError if there is no manifest or no such state."""
         checks: dict[str, Callable[[str], bool]] = {
             "new": lambda key: key not in self._old,
             "old": lambda key: key in self._old,
@@ -52,19 +49,19 @@ class Comparison:
             "modified.macros": self._macros,
         }
         if value not in checks:
-            raise StateError(f"there is no state {value!r}", hint=did_you_mean(value, checks) or ", ".join(checks))
+            raise UsageError(f"there is no state {value!r}", hint=did_you_mean(value, checks) or ", ".join(checks))
         return {key for key in self._new if checks[value](key)}
 
     def result(self, value: str) -> set[str]:
-        """The nodes with which the last command of that state ended so. Raises StateError."""
+        """Return the nodes that ended with this result in the last command of that state. Raises UsageError."""
         if value not in _STATUSES:
-            raise StateError(f"no result is called {value!r}", hint=did_you_mean(value, _STATUSES))
-        results = read(self._folder, artifacts.RUN_RESULTS)["results"]
+            raise UsageError(f"no result is called {value!r}", hint=did_you_mean(value, _STATUSES))
+        results = read(self._folder, RUN_RESULTS)["results"]
         return {each["unique_id"] for each in results if each["status"] == value} & set(self._new)
 
     @cached_property
     def relations(self) -> Mapping[str, Relation]:
-        """Where the older state has its models and seeds, by id; ephemeral models are nowhere."""
+        """Return the relations of the older state's models and seeds, by id. Ephemeral models have none."""
         return {
             key: Relation(str(node["schema"]), str(node["alias"]), LAKE)
             for key, node in self._manifest["nodes"].items()
@@ -75,7 +72,7 @@ class Comparison:
 
     @cached_property
     def _manifest(self) -> dict[str, Any]:
-        return read(self._folder, artifacts.MANIFEST)
+        return read(self._folder, MANIFEST)
 
     @cached_property
     def _old(self) -> dict[str, Any]:
@@ -83,7 +80,7 @@ class Comparison:
 
     @cached_property
     def _ours(self) -> dict[str, Any]:
-        return manifest.manifest(self._opened, artifacts.invocation("ls", self._opened.root))
+        return manifest.manifest(self._opened, invocation("ls", self._opened.root))
 
     @cached_property
     def _new(self) -> dict[str, Any]:
@@ -125,7 +122,7 @@ class Comparison:
         return any(before.get(name) != now.get(name) for name in ("schema", "alias"))
 
     def _macros(self, key: str) -> bool:
-        """Whether a macro changed that a node calls, or one of those that they call."""
+        """Return whether a macro changed that a node calls, or one of those that they call."""
         macros = self._ours["macros"]
         stack, seen = list(self._new[key].get("depends_on", {}).get("macros", ())), set()
         while stack:
@@ -148,29 +145,29 @@ class Comparison:
         }
 
 
-def comparison(opened: Opened) -> Comparison | None:
-    """The older state that the options name; None if they name none."""
+def comparison(opened: LoadedProject) -> Comparison | None:
+    """Return the older state that the options name, or None."""
     return Comparison(opened, opened.options.state) if opened.options.state is not None else None
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:
-    """An artifact of an earlier command. Raises StateError if there is none, or if it is something else."""
+    """Read an artifact of an earlier command. Raises UsageError if it is missing or something else."""
     path = folder / name
-    wanted = "nodes" if name == artifacts.MANIFEST else "results"
+    wanted = "nodes" if name == MANIFEST else "results"
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
         hint = f"--state names the folder of an earlier {name}; builds write it into the project's target/"
-        raise StateError(f"cannot read {path}: {error.strerror}", hint=hint) from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint=hint) from error
     except ValueError as error:
-        raise StateError(f"{path} is no JSON: {error}") from error
+        raise UsageError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict) or wanted not in content:
-        raise StateError(f"{path} is no {name} of dbt", hint=f"it has no {wanted!r}")
+        raise UsageError(f"{path} is not a {name} of dbt", hint=f"it has no {wanted!r}")
     return content
 
 
 def _entries(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything in a manifest that can be selected; older ones have no unit tests."""
+    """Return everything in a manifest that can be selected. Older ones have no unit tests."""
     return {
         key: entry
         for section in ("nodes", "sources", "unit_tests", "exposures")
@@ -179,7 +176,7 @@ def _entries(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What was set for a node, in one spelling: a hook alone is a list of one, and what is empty is not set."""
+    """Return a node's settings in one spelling: a hook alone is a list of one, and an empty setting is not set."""
     found = {}
     for name, value in (node.get("unrendered_config") or {}).items():
         if name.endswith("-hook"):

@@ -7,15 +7,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from warehouse.graph.loaded_project import Opened
-from warehouse.project.outcome import TESTS
+from warehouse.graph.loaded_project import LoadedProject
+from warehouse.project.results import TESTS
 
 PAGE = "index.html"
 _KINDS = ("model", "seed", "snapshot", "source")
 
 
-def write_page(opened: Opened, catalog: dict[str, Any], folder: Path) -> Path:
-    """Write the page into ``folder``; returns its path. Raises OSError."""
+def write_page(opened: LoadedProject, catalog: dict[str, Any], folder: Path) -> Path:
+    """Write the page into ``folder``. Returns its path. Raises OSError."""
     content = {"project": opened.renderer.project.name, "nodes": _nodes(opened, catalog)}
     # "</script>" inside a model's SQL must not end the script that holds it.
     data = json.dumps(content, ensure_ascii=False, default=str).replace("<", "\\u003c")
@@ -25,7 +25,7 @@ def write_page(opened: Opened, catalog: dict[str, Any], folder: Path) -> Path:
     return folder / PAGE
 
 
-def _nodes(opened: Opened, catalog: dict[str, Any]) -> list[dict[str, Any]]:
+def _nodes(opened: LoadedProject, catalog: dict[str, Any]) -> list[dict[str, Any]]:
     steps = opened.graph.steps
     found = {**catalog["nodes"], **catalog["sources"]}
     nodes = []

@@ -1,4 +1,4 @@
-"""The manifest's entries of what is not built: unit tests, exposures, docs blocks, in the shape that dbt gives them."""
+"""The manifest's entries of unit tests, exposures and docs blocks, in dbt's shape. They are not built."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from warehouse.project.properties import listed
 from warehouse.project.unit_properties import Rows
 
 if TYPE_CHECKING:
-    from warehouse.graph.graph import Step
-    from warehouse.project.project import Project
+    from warehouse.graph.step import Step
+    from warehouse.project.project import Node, Project
     from warehouse.render.renderer import Renderer
 
 
 def unit_test(step: Step, common: Mapping[str, Any], schema: str) -> dict[str, Any]:
-    """A unit test; ``common`` is what every entry has, ``schema`` that of the target."""
+    """Return the entry of a unit test. ``common`` is what every entry has, ``schema`` that of the target."""
     unit = step.node.unit
     assert unit is not None
     given = [{"input": each.input, **_rows(each.rows)} for each in unit.given]
@@ -44,9 +44,7 @@ def unit_test(step: Step, common: Mapping[str, Any], schema: str) -> dict[str, A
 
 
 def exposure(step: Step, common: Mapping[str, Any], renderer: Renderer) -> dict[str, Any]:
-    """An exposure; ``common`` is what every entry has."""
-    from warehouse.artifacts.manifest import ref
-
+    """Return the entry of an exposure. ``common`` is what every entry has."""
     node = step.node
     stated = node.exposure
     assert stated is not None
@@ -71,7 +69,7 @@ def exposure(step: Step, common: Mapping[str, Any], renderer: Renderer) -> dict[
 
 
 def docs(project: Project) -> dict[str, Any]:
-    """The docs blocks."""
+    """Return the entries of docs blocks."""
     return {
         f"doc.{block.package}.{block.name}": {
             "name": block.name,
@@ -86,33 +84,26 @@ def docs(project: Project) -> dict[str, Any]:
     }
 
 
-def groups(project: Project) -> dict[str, Any]:
-    """The groups of models."""
-    return {
-        f"group.{project.name}.{name}": {
-            "name": name,
-            "resource_type": "group",
-            "package_name": project.name,
-            "unique_id": f"group.{project.name}.{name}",
-            "owner": {"email": None, "name": None, **(entry.get("owner") or {})},
-            "description": entry.get("description"),
-            "config": {"meta": {}},
-        }
-        for name, entry in project.groups.items()
-    }
+def ref(key: str, node: Node, renderer: Renderer) -> dict[str, Any]:
+    """Return the shortest ref that finds ``key``."""
+    named = renderer.project.nodes[key]
+    version = None if named.version == named.latest_version else named.version
+    plain = renderer.find(named.name, None, node.package, version)
+    package = None if plain is not None and plain.id == key else named.package
+    return {"name": named.name, "package": package, "version": version}
 
 
 def same_exposure(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether two entries declare the same; descriptions, tags and config aside, as in dbt."""
+    """Return whether two entries declare the same; descriptions, tags and config aside, as in dbt."""
     names = ("fqn", "type", "owner", "maturity", "url", "label", "depends_on")
     return all(_texts(old.get(name)) == _texts(new.get(name)) for name in names)
 
 
 def same_unit_test(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether two entries state the same test.
+    """Return whether two entries state the same test.
 
     dbt puts rows without NULLs first, so their order says nothing; and it writes down the rows of a seed that is given
-    as it is, which are no part of the test.
+    as it is, which are not part of the test.
     """
     seeds = {each["input"] for each in new["given"] if each["rows"] is None}
     return _plain(old, seeds) == _plain(new, seeds)
@@ -131,7 +122,7 @@ def _plain(entry: Mapping[str, Any], seeds: set[str]) -> list[Any]:
 
 
 def _texts(value: Any) -> Any:
-    """A value as JSON holds it: what it has no word for (a date) is text."""
+    """Return a value for JSON, with types that JSON lacks (dates) as text."""
     return json.loads(json.dumps(value, default=str, sort_keys=True))
 
 

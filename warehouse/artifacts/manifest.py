@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from hashlib import md5, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse.artifacts import entries
-from warehouse.artifacts.artifacts import MANIFEST, Invocation, metadata, write_artifact
+from warehouse.artifacts.invocation import MANIFEST, Invocation, metadata, write_artifact
+from warehouse.project.project import groups
 from warehouse.project.properties import listed, test_alias, test_kwargs, tested_template
 from warehouse.project.relation import LAKE
 from warehouse.render.generic_tests import test_macro
 
 if TYPE_CHECKING:
-    from warehouse.graph.graph import Step
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
+    from warehouse.graph.step import Step
     from warehouse.project.project import Node
     from warehouse.render.renderer import Renderer
     from warehouse.render.templates import Macro
 
-#: A seed up to this size has dbt's checksum; above, dbt takes none, and the digest of the bytes stands.
+#: Where entries go by their kind; all others are nodes.
+_SECTIONS = {"source": "sources", "unit_test": "unit_tests", "exposure": "exposures"}
+#: A seed up to this size has dbt's checksum; above, dbt takes none, and the digest of the bytes is used.
 _LARGE_SEED = 1 << 20
 _BLOCKS = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
 _CALLS = re.compile(r"(?:\b(\w+)\s*\.\s*)?\b(\w+)\s*\(")
@@ -49,38 +53,17 @@ _TEST_CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def write_manifest(opened: Opened, call: Invocation) -> None:
+def write_manifest(opened: LoadedProject, call: Invocation) -> None:
     """Write ``manifest.json`` for the whole project. Raises OSError."""
     write_artifact(call.folder / MANIFEST, manifest(opened, call))
 
 
-def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
-    """The project in the shape of dbt's manifest, version 12."""
+def manifest(opened: LoadedProject, call: Invocation) -> dict[str, Any]:
+    """Return the project in the shape of dbt's manifest, version 12."""
     renderer = opened.renderer
-    steps = opened.graph.steps
-    sources = {key: _source(step, renderer, call) for key, step in steps.items() if step.kind == "source"}
-    unit_tests = {
-        key: entries.unit_test(step, _common(step.node, renderer, call), renderer.target.schema)
-        for key, step in steps.items()
-        if step.kind == "unit_test"
-    }
-    exposures = {
-        key: entries.exposure(step, _common(step.node, renderer, call), renderer)
-        for key, step in steps.items()
-        if step.kind == "exposure"
-    }
-    nodes = {
-        key: _node(step, renderer, call)
-        for key, step in steps.items()
-        if step.kind not in ("source", "unit_test", "exposure")
-    }
-    dependent = {**nodes, **unit_tests, **exposures}
-    parents = {key: list(node["depends_on"].get("nodes", ())) for key, node in dependent.items()}
-    parents |= {key: [] for key in sources}
-    children: dict[str, list[str]] = {key: [] for key in parents}
-    for key, above in parents.items():
-        for parent in above:
-            children[parent].append(key)
+    sections: dict[str, dict[str, Any]] = {section: {} for section in ("nodes", "unit_tests", "exposures", "sources")}
+    for key, step in opened.graph.steps.items():
+        sections[_SECTIONS.get(step.kind, "nodes")][key] = _entry(step, renderer, call)
     macros = {
         f"macro.{package}.{name}": _macro(macro, renderer, call)
         for package, found in renderer.library.macros.items()
@@ -97,23 +80,39 @@ def manifest(opened: Opened, call: Invocation) -> dict[str, Any]:
             "adapter_type": "duckdb",
             "quoting": {"database": True, "schema": True, "identifier": True, "column": None},
         },
-        "nodes": nodes,
-        "sources": sources,
+        **sections,
         "macros": macros,
         "docs": entries.docs(renderer.project),
-        "exposures": exposures,
         "metrics": {},
-        "groups": entries.groups(renderer.project),
+        "groups": groups(renderer.project),
         "selectors": {},
         "disabled": {},
-        "parent_map": {key: sorted(above) for key, above in parents.items()},
-        "child_map": {key: sorted(below) for key, below in children.items()},
+        **_neighbours({key: entry for section in sections.values() for key, entry in section.items()}),
         "group_map": {},
         "saved_queries": {},
         "semantic_models": {},
-        "unit_tests": unit_tests,
         "functions": {},
     }
+
+
+def _entry(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
+    if step.kind == "source":
+        return _source(step, renderer, call)
+    if step.kind == "unit_test":
+        return entries.unit_test(step, _common(step.node, renderer, call), renderer.target.schema)
+    if step.kind == "exposure":
+        return entries.exposure(step, _common(step.node, renderer, call), renderer)
+    return _node(step, renderer, call)
+
+
+def _neighbours(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
+    """Return the maps from each entry to its parents, and to its children."""
+    parents = {key: sorted(entry.get("depends_on", {}).get("nodes", ())) for key, entry in found.items()}
+    children: dict[str, list[str]] = {key: [] for key in parents}
+    for key, above in parents.items():
+        for parent in above:
+            children[parent].append(key)
+    return {"parent_map": parents, "child_map": {key: sorted(below) for key, below in children.items()}}
 
 
 def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
@@ -144,7 +143,7 @@ def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
         return described | {"root_path": str(renderer.project.root.resolve()), "depends_on": {"macros": []}}
     described |= {
         "language": "sql",
-        "refs": [ref(key, node, renderer) for key in refs if not key.startswith("source.")],
+        "refs": [entries.ref(key, node, renderer) for key in refs if not key.startswith("source.")],
         "sources": [key.split(".", 2)[2].split(".", 1) for key in refs if key.startswith("source.")],
         "metrics": [],
         "functions": [],
@@ -158,19 +157,24 @@ def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
     if node.kind == "model":
         described |= {"access": config.get("access", "protected"), "constraints": [], "version": node.version,
                       "latest_version": node.latest_version, "deprecation_date": None, "primary_key": []}  # fmt: skip
-    if node.test is not None and node.attached is not None:
-        namespace, _, name = node.test.name.rpartition(".")
-        described |= {
-            "column_name": node.test.column,
-            "file_key_name": f"{node.attached.split('.', 1)[0]}s.{node.attached.split('.', 2)[2]}",
-            "attached_node": node.attached if not node.attached.startswith("source.") else None,
-            "test_metadata": {
-                "name": name,
-                "kwargs": {**test_kwargs(node.test), "model": tested_template(node.attached)},
-                "namespace": namespace or None,
-            },
-        }
-    return described
+    return described | _generic_test(node)
+
+
+def _generic_test(node: Node) -> dict[str, Any]:
+    """Return what the entry of a generic test has in addition."""
+    if node.test is None or node.attached is None:
+        return {}
+    namespace, _, name = node.test.name.rpartition(".")
+    return {
+        "column_name": node.test.column,
+        "file_key_name": f"{node.attached.split('.', 1)[0]}s.{node.attached.split('.', 2)[2]}",
+        "attached_node": node.attached if not node.attached.startswith("source.") else None,
+        "test_metadata": {
+            "name": name,
+            "kwargs": {**test_kwargs(node.test), "model": tested_template(node.attached)},
+            "namespace": namespace or None,
+        },
+    }
 
 
 def _source(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
@@ -249,7 +253,7 @@ def _macro(macro: Macro, renderer: Renderer, call: Invocation) -> dict[str, Any]
 
 
 def macro_text(macro: Macro) -> str:
-    """A macro from its opening to its closing tag."""
+    """Return the text of a macro from its opening to its closing tag."""
     found = re.search(
         r"\{%-?\s*(macro|(?:data_)?test|materialization)\b.*?\{%-?\s*end\1\s*-?%\}", macro.text, re.DOTALL
     )
@@ -257,7 +261,7 @@ def macro_text(macro: Macro) -> str:
 
 
 def _node_macros(node: Node, renderer: Renderer) -> list[str]:
-    """The macros that a node calls itself; those that they call are theirs."""
+    """Return the macros that a node calls itself, without those that they call."""
     if node.test is None:
         return _macros_in(node.text, node.package, renderer) if node.kind != "seed" else []
     macro = test_macro(renderer, node)
@@ -265,7 +269,7 @@ def _node_macros(node: Node, renderer: Renderer) -> list[str]:
 
 
 def _macros_in(text: str, package: str, renderer: Renderer) -> list[str]:
-    """The macros whose calls stand in the templates of ``text``, in the branches that are not taken too."""
+    """Return the macros that the templates of ``text`` call, in branches that are not taken too."""
     library = renderer.library
     found: dict[str, None] = {}
     for block in _BLOCKS.findall(text):
@@ -281,15 +285,6 @@ def _macros_in(text: str, package: str, renderer: Renderer) -> list[str]:
             if chosen := next((pair for pair in names if pair[1] in library.macros.get(pair[0], {})), None):
                 found[f"macro.{chosen[0]}.{chosen[1]}"] = None
     return list(found)
-
-
-def ref(key: str, node: Node, renderer: Renderer) -> dict[str, Any]:
-    """A ref to ``key`` in as few words as find it."""
-    named = renderer.project.nodes[key]
-    version = None if named.version == named.latest_version else named.version
-    plain = renderer.find(named.name, None, node.package, version)
-    package = None if plain is not None and plain.id == key else named.package
-    return {"name": named.name, "package": package, "version": version}
 
 
 def _config(node: Node, kind: str) -> dict[str, Any]:
@@ -309,13 +304,13 @@ def _config(node: Node, kind: str) -> dict[str, Any]:
 
 
 def _unrendered(node: Node, renderer: Renderer) -> dict[str, Any]:
-    """What was set, and not what it came to: templates of YAML files stay as they are written."""
+    """Return the settings as written: templates of YAML files are not rendered."""
     written, settled = renderer.project.nodes[node.id].config, renderer.settings(renderer.project.nodes[node.id])
     config = {
         _dbt_name(name): written[name] if name in written and settled.get(name) == value else value
         for name, value in node.config.items()
     }
-    for hook in ("pre-hook", "post-hook"):  # one alone is no list, as it is mostly written
+    for hook in ("pre-hook", "post-hook"):  # one alone is mostly written without a list
         if isinstance(config.get(hook), list) and len(config[hook]) == 1:
             config[hook] = config[hook][0]
     if node.test is not None and _alias(node) != node.name:
@@ -366,13 +361,13 @@ def _original(node: Node, renderer: Renderer) -> str:
 
 
 def _inside_package(path: str, package: str, renderer: Renderer) -> str:
-    """A path seen from its own package: without ``dbt_packages/name/``."""
+    """Return a path within its own package: without ``dbt_packages/name/``."""
     parts = path.split("/")
     return "/".join(parts[2:]) if package in renderer.project.packages[1:] and len(parts) > 2 else path
 
 
 def _path(node: Node, renderer: Renderer) -> str:
-    """The path below the folder of models, of seeds, of tests."""
+    """Return the path below the folder of models, of seeds, of tests."""
     if node.test is not None:
         return f"{_alias(node)}.sql"
     parts = _original(node, renderer).split("/")

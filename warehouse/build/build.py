@@ -8,26 +8,35 @@ relation in its last good version; the next one continues behind what was commit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse.answers.calls import calls
-from warehouse.artifacts import artifacts, manifest
+from warehouse.artifacts import manifest
+from warehouse.artifacts.invocation import invocation, unless_unwritable
+from warehouse.artifacts.run_results import write_run_results
 from warehouse.build import build_cache, state
 from warehouse.build import plan as plans
-from warehouse.build.build_lock import Turn
+from warehouse.build.build_cache import BuildCache, CacheKey
+from warehouse.build.build_lock import BuildLock
+from warehouse.build.build_options import BUILD_DEFAULTS, BuildOptions
+from warehouse.build.build_run import BuildRun
+from warehouse.build.callbacks import BuildCallback
 from warehouse.build.deferral import deferred
 from warehouse.build.execution import Execution
 from warehouse.build.materialize import microbatch
+from warehouse.build.node_selection import selected_nodes
 from warehouse.build.plan import Plan, Planned
 from warehouse.build.tests import stored_failures
 from warehouse.graph.graph import Graph
-from warehouse.graph.loaded_project import Opened, open_project
+from warehouse.graph.loaded_project import LoadedProject, open_project
 from warehouse.graph.parsing import table_names
 from warehouse.lake.versions import versions
-from warehouse.project.outcome import DEFAULTS, TESTS, Options, Result, Watcher
+from warehouse.project.batches import is_microbatch
+from warehouse.project.options import EVERYTHING, Selection
+from warehouse.project.results import TESTS, NodeResult
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,51 +45,41 @@ if TYPE_CHECKING:
     from warehouse.lake.lake import Lake
 
 
-def plan(
-    opened: Opened,
-    chosen: Sequence[str] = (),
-    excluded: Sequence[str] = (),
-    *,
-    kinds: Sequence[str] = (),
-    only: Collection[str] | None = None,
-) -> Plan:
-    """What a build of the selection would do, and why. Changes nothing. ``only`` are ids, in place of a selection."""
-    selected = opened.select(chosen, excluded) if only is None else set(only) & set(opened.graph.steps)
-    if kinds:
-        selected = {key for key in selected if opened.graph.steps[key].node.kind in kinds}
-    cursor = opened.database.cursor
-    opened.database.refresh()
-    relations = opened.database.relations
-    return plans.make(
-        opened.graph,
-        selected,
-        state.read(cursor),
-        relations,
-        opened.functions,
-        _view_tables(opened, cursor),
-        full_refresh=opened.options.full_refresh,
-        partial=opened.renderer.part.words if opened.renderer.part else "",
-        deferred=opened.renderer.deferred,
-        kept=stored_failures.places(opened),
-        until=_until(opened),
+def plan(project: LoadedProject, selection: Selection = EVERYTHING) -> Plan:
+    """Plan a build of the selection: what it would do, and why. Changes nothing."""
+    selected = selected_nodes(project, selection)
+    cursor = project.database.cursor
+    project.database.refresh()
+    relations = project.database.relations
+    basis = plans.PlanBasis(
+        built=state.read(cursor),
+        relations=relations,
+        functions=project.functions,
+        view_tables=_view_tables(project, cursor),
+        full_refresh=project.options.full_refresh,
+        partial=project.renderer.sample.words if project.renderer.sample else "",
+        deferred=project.renderer.deferred,
+        kept=stored_failures.places(project),
+        until=_until(project),
     )
+    return plans.make(project.graph, selected, basis)
 
 
-def _until(opened: Opened) -> dict[str, str]:
-    """Up to which time each microbatch model would be built now."""
+def _until(opened: LoadedProject) -> dict[str, str]:
+    """Return the time up to which each microbatch model would be built now."""
     between, now = microbatch.times(opened.options), opened.renderer.started
-    models = {key: step.node for key, step in opened.graph.steps.items() if microbatch.is_microbatch(step.node)}
+    models = {key: step.node for key, step in opened.graph.steps.items() if is_microbatch(step.node)}
     return {key: microbatch.until(node, now, between) for key, node in models.items()}
 
 
 def touched(graph: Graph, planned: Planned) -> list[str]:
-    """What is built of a node, directly or not, in the order of building."""
+    """Return all nodes that are built from a node, directly or not, in the order of building."""
     below = graph.descendants(planned.step.id)
     return [key for key in graph.order() if key in below and graph.steps[key].kind not in (*TESTS, "exposure")]
 
 
-def _view_tables(opened: Opened, cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
-    """The tables below each lake view that models read but the project does not build."""
+def _view_tables(opened: LoadedProject, cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
+    """Return the tables below each lake view that models read but the project does not build."""
     wanted = {
         name
         for step in opened.graph.steps.values()
@@ -108,51 +107,60 @@ def _view_tables(opened: Opened, cursor: duckdb.DuckDBPyConnection) -> dict[str,
 def build(
     lake: Lake,
     root: Path,
-    chosen: Sequence[str] = (),
-    excluded: Sequence[str] = (),
-    options: Options = DEFAULTS,
+    selection: Selection = EVERYTHING,
+    options: BuildOptions = BUILD_DEFAULTS,
     *,
     functions: Mapping[str, ExpensiveFunction] | None = None,
-    watcher: Watcher | None = None,
-    kinds: Sequence[str] = (),
-    only: Collection[str] | None = None,
-) -> list[Result]:
-    """Build what is selected and changed, test it, and say what became of each node.
+    callback: BuildCallback | None = None,
+) -> list[NodeResult]:
+    """Build what is selected and changed, test it, and return the result of each node.
 
-    ``kinds`` narrows the selection to kinds of nodes (``test``: run tests, all of them, build nothing). ``only``
-    are the ids of the nodes to build of those that were selected in an earlier build. Two builds on one lake: the
-    second waits for the first, unless that one waits for answers: then they share those. Raises ProjectErrors
-    before anything is built if the project has mistakes; a failing model or test raises nothing, it is among the
-    results.
+    The selection's ``kinds`` narrow it to kinds of nodes (``test``: run tests, all of them, build nothing). Two builds
+    on one lake: the second waits for the first, unless that one waits for answers: then they share those. Raises
+    ProjectErrors before anything is built if the project has mistakes; a failing model or test raises nothing, it is
+    among the results.
     """
-    watcher = watcher or Watcher()
-    registered = functions is None
+    callback = callback or BuildCallback()
     files = build_cache.digest(root) if root.is_dir() else ""
-    with Turn(lake, watcher.say) as turn:
-        opened = open_project(lake, root, options, functions=functions, say=watcher.say)
-        opened = deferred(opened, chosen, excluded, only)
-        planned = plan(opened, chosen, excluded, kinds=kinds, only=only)
-        opened.renderer.selected = tuple(each.step.id for each in planned)
-        watcher.started(planned)
-        with lake.staging() as staging, _recorded(opened, planned, watcher, kinds, (chosen, excluded)) as results:
-            Execution(opened, planned, staging, watcher, kinds, results, turn).run()
-        hooks = opened.renderer.project.on_run_start or opened.renderer.project.on_run_end
-        if (
-            registered
-            and not kinds
-            and only is None
-            and not hooks
-            and not any(microbatch.is_microbatch(each.step.node) for each in planned)
-            and build_cache.holds_again(options)
-            and not any(result.status in ("fail", "error", "limited", "skipped") for result in results)
-        ):
-            ground = _ground(opened, planned, results)
-            build_cache.remember(lake, root, chosen, excluded, options, ground, results, files)
+    with BuildLock(lake, callback.say) as lock:
+        project = open_project(lake, root, options, functions=functions, say=callback.say)
+        project = deferred(project, selection)
+        planned = plan(project, selection)
+        project.renderer.selected = tuple(each.step.id for each in planned)
+        callback.started(planned)
+        with lake.staging() as staging, _recorded(project, planned, callback, selection) as results:
+            run = BuildRun(
+                project=project,
+                plan=planned,
+                kinds=selection.kinds,
+                limits=options.limits,
+                callback=callback,
+                results=results,
+                staging=staging,
+                lock=lock,
+            )
+            Execution(run).run()
+        cache = BuildCache(lake, root, selection, options)
+        if functions is None and cache.holds_again and _may_be_kept(project, planned, selection, results):
+            cache.save(_cache_key(project, planned, results), results, files)
         return results
 
 
-def _ground(opened: Opened, plan: Plan, results: Sequence[Result]) -> build_cache.Ground:
-    """What a build's results stand on: inputs as they were planned with, built tables as they are now."""
+def _may_be_kept(project: LoadedProject, planned: Plan, selection: Selection, results: Sequence[NodeResult]) -> bool:
+    """Return whether the same build would find the same: whole, without hooks, batches of time and failures."""
+    declared = project.renderer.project
+    return not (
+        selection.kinds
+        or selection.only is not None
+        or declared.on_run_start
+        or declared.on_run_end
+        or any(is_microbatch(each.step.node) for each in planned)
+        or any(result.status in ("fail", "error", "limited", "skipped") for result in results)
+    )
+
+
+def _cache_key(opened: LoadedProject, plan: Plan, results: Sequence[NodeResult]) -> build_cache.CacheKey:
+    """Return the cache key of a build: inputs as they were planned with, built tables as they are now."""
     now = versions(opened.database.cursor)
     made = {result.relation for result in results if result.status == "built"}
     names: set[str] = set()
@@ -166,23 +174,24 @@ def _ground(opened: Opened, plan: Plan, results: Sequence[Result]) -> build_cach
     tables = _view_tables(opened, opened.database.cursor)
     names.update(table for each in tables.values() for table in each)
     found = {name: (now if name in made else plan.relations).get(name, ("", "absent"))[1] for name in names}
-    return build_cache.Ground(dict(opened.renderer.env_vars), tuple(sorted(called, key=repr)), found)
+    return CacheKey(dict(opened.renderer.env_vars), tuple(sorted(called, key=repr)), found)
 
 
 @contextmanager
 def _recorded(
-    opened: Opened, plan: Plan, watcher: Watcher, kinds: Sequence[str], asked: tuple[Sequence[str], Sequence[str]]
-) -> Iterator[list[Result]]:
-    """The list of a build's results; however the build ends, dbt's artifacts tell of it."""
-    results: list[Result] = []
+    project: LoadedProject, plan: Plan, callback: BuildCallback, selection: Selection
+) -> Iterator[list[NodeResult]]:
+    """Give the list of a build's results. However the build ends, its results go into dbt's artifacts."""
+    results: list[NodeResult] = []
+    kinds = selection.kinds
     which = {"model": "run"}.get(kinds[0], kinds[0]) if kinds else "build"
-    call = artifacts.invocation(which, opened.root, *asked, opened.options, kinds)
-    with artifacts.unless_unwritable(watcher.say):
-        manifest.write_manifest(opened, call)
+    call = invocation(which, project.root, selection, project.options)
+    with unless_unwritable(callback.say):
+        manifest.write_manifest(project, call)
     try:
         yield results
     finally:
         done = {result.node for result in results}
         due = [each.step.id for each in plan if not kinds or each.step.node.kind in kinds]
-        with artifacts.unless_unwritable(watcher.say):
-            artifacts.write_run_results(call, results, opened.graph.steps, [key for key in due if key not in done])
+        with unless_unwritable(callback.say):
+            write_run_results(call, results, project.graph.steps, [key for key in due if key not in done])

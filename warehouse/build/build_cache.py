@@ -1,6 +1,6 @@
-"""The short way through a build that has nothing to do: nothing is rendered, parsed or even opened in DuckDB.
+"""A cache of build results. A build with nothing to do renders and parses nothing, and does not start DuckDB.
 
-After a build without failures a small file in the lake remembers what it stood on: the bytes of the project's
+After a build without failures a small file in the lake records what it was made from: the bytes of the project's
 files, the options, the environment variables that templates read, the fingerprints of the functions that models
 call, and the version of every table it read or built. If all of that is still so, the build's results still hold.
 The file is a hint and may be deleted at any time.
@@ -19,77 +19,97 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from udfs.atomic_files import write_atomically
+from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
-from warehouse.project.outcome import TESTS, Options, Result
+from warehouse.project.options import Selection
+from warehouse.project.results import TESTS, NodeResult
 
 _FOLDER = "cache"
 _SUFFIXES = (".sql", ".yml", ".yaml", ".csv", ".md")
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a build stood on, besides the project's files."""
+class CacheKey:
+    """The inputs of a build, besides the project's files."""
 
     environment: Mapping[str, str | None]
     functions: tuple[tuple[str, tuple[Any, ...], str], ...]  # name, options, fingerprint
     relations: Mapping[str, str]  # name → version
 
 
-def look(
-    lake: Lake, root: Path, chosen: Sequence[str], excluded: Sequence[str], options: Options
-) -> list[Result] | None:
-    """The results of a build of this selection if it has nothing to do; None if it might have."""
-    if options.full_refresh or options.retry or not holds_again(options) or lake.is_attached:
-        return None
-    try:
-        record = json.loads(_path(lake, root, chosen, excluded, options).read_bytes())
-        ground = Ground(**record["ground"])
-        if record["files"] != digest(root):
+@dataclass(frozen=True, slots=True)
+class BuildCache:
+    """The cached results of one selection of one project, built with the same options."""
+
+    lake: Lake
+    root: Path
+    selection: Selection
+    options: BuildOptions
+
+    def load(self) -> list[NodeResult] | None:
+        """Return the results of a build if it has nothing to do; None if it might have."""
+        asks_again = self.options.full_refresh or self.options.limits.retry
+        if asks_again or not self.holds_again or self.lake.is_attached:
             return None
-        if any(os.environ.get(name) != value for name, value in ground.environment.items()):
+        try:
+            record = json.loads(self._path().read_bytes())
+            key = CacheKey(**record["ground"])
+            if record["files"] != digest(self.root):
+                return None
+            if any(os.environ.get(name) != value for name, value in key.environment.items()):
+                return None
+            if _versions(self.lake, key.relations) != key.relations:
+                return None
+            if not _same_functions(self.lake, self.root, key.functions):
+                return None
+            return [NodeResult(**result) for result in record["results"]]
+        except (OSError, ValueError, KeyError, TypeError, sqlite3.Error):
             return None
-        if _versions(lake, ground.relations) != ground.relations or not _same_functions(lake, root, ground.functions):
-            return None
-        return [Result(**result) for result in record["results"]]
-    except (OSError, ValueError, KeyError, TypeError, sqlite3.Error):
-        return None
 
+    @property
+    def holds_again(self) -> bool:
+        """Return whether the same options always mean the same build: an older state may be another one by then.
 
-def holds_again(options: Options) -> bool:
-    """Whether the same options ask for the same thing another time: an older state may be another one by then.
+        A build of a part says nothing about a later one either, nor does one that keeps what breaks tests.
+        """
+        options = self.options
+        return (
+            options.event_time_start is None
+            and options.state is None
+            and not options.empty
+            and options.sample is None
+            and not options.store_failures
+        )
 
-    A build of a part is no ground for a later one either, nor is one that keeps what breaks tests.
-    """
-    return (
-        options.event_time_start is None
-        and options.state is None
-        and not options.empty
-        and options.sample is None
-        and not options.store_failures
-    )
+    def save(self, key: CacheKey, results: Iterable[NodeResult], files: str) -> None:
+        """Keep the results of a build without failures. ``files`` is the ``digest`` from before the build."""
+        path = self._path()
+        path.parent.mkdir(exist_ok=True)
+        kept = []
+        for result in results:
+            said = result.message.partition("\n")[0]
+            if result.kind in TESTS and result.status != "unchanged":
+                said = result.status
+            kept.append({**asdict(result), "status": "unchanged", "seconds": 0.0, "message": said})
+        write_atomically(path, json.dumps({"files": files, "ground": asdict(key), "results": kept}))
 
-
-def remember(
-    lake: Lake, root: Path, chosen: Sequence[str], excluded: Sequence[str], options: Options, ground: Ground,
-    results: Iterable[Result], files: str,
-) -> None:  # fmt: skip
-    """Keep what a build without failures stood on; ``files`` is what ``digest`` said before the build."""
-    path = _path(lake, root, chosen, excluded, options)
-    path.parent.mkdir(exist_ok=True)
-    kept = []
-    for result in results:
-        said = result.message.partition("\n")[0]
-        if result.kind in TESTS and result.status != "unchanged":
-            said = result.status
-        kept.append({**asdict(result), "status": "unchanged", "seconds": 0.0, "message": said})
-    body = json.dumps({"files": files, "ground": asdict(ground), "results": kept})
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(body)
-    temporary.replace(path)
+    def _path(self) -> Path:
+        asked = [
+            str(self.root.resolve()),
+            list(self.selection.select),
+            list(self.selection.exclude),
+            dict(self.options.variables),
+            self.options.target,
+            self.options.selector,
+            version("cuvee"),
+        ]
+        name = sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        return self.lake.root / _FOLDER / f"{name}.json"
 
 
 def digest(root: Path) -> str:
-    """A digest over the bytes of every file that can matter to a build."""
+    """Return a digest over the bytes of every file that can matter to a build."""
     total = sha256()
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if name not in ("target", "logs", "__pycache__"))
@@ -101,22 +121,8 @@ def digest(root: Path) -> str:
     return total.hexdigest()
 
 
-def _path(lake: Lake, root: Path, chosen: Sequence[str], excluded: Sequence[str], options: Options) -> Path:
-    asked = [
-        str(root.resolve()),
-        list(chosen),
-        list(excluded),
-        dict(options.variables),
-        options.target,
-        options.selector,
-        version("cuvee"),
-    ]
-    name = sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
-    return lake.root / _FOLDER / f"{name}.json"
-
-
 def _versions(lake: Lake, names: Iterable[str]) -> dict[str, str]:
-    """Versions of these tables and views, read from the catalog itself."""
+    """Return the versions of these tables and views, read from the catalog itself."""
     from warehouse.lake.versions import QUERY
 
     with contextlib.closing(sqlite3.connect(f"file:{lake.catalog}?mode=ro", uri=True)) as catalog:
@@ -129,7 +135,7 @@ def _same_functions(lake: Lake, root: Path, functions: Iterable[tuple[str, Seque
     if not functions:
         return True
     from udfs.registry import Resources, expensive_functions
-    from warehouse.answers.benchmarks import Remembered
+    from warehouse.lake.benchmarks import Remembered
 
     known = expensive_functions(
         Resources(taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers", benchmarks=Remembered(lake))

@@ -1,4 +1,4 @@
-"""Builds of one lake take turns at what they change, and do not wait for each other's answers."""
+"""The lock of a lake's builds: they change it one at a time, and do not wait for each other's answers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from warehouse.lake.lake import Lake
 
 
-class Turn:
-    """The right to build: one process has it at a time. It dies with the process.
+class BuildLock:
+    """The right to build, which one process has at a time. It ends with the process.
 
     A build that asks an expensive function may do so for days: meanwhile others may build, and ask too.
     """
@@ -22,7 +22,7 @@ class Turn:
         self._lock = FileLock(lake.root / "build.lock")
         self._say = say
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> BuildLock:
         self._acquire("another build of this lake is running; waiting for it")
         return self
 
@@ -31,7 +31,7 @@ class Turn:
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
-        """Let others build. Whoever gives up the turn has nothing half done; it comes back unless the build is over,
+        """Let others build. Nothing of this build is half done then. The lock comes back unless the build is over,
         as it is after Ctrl-C.
         """
         self._lock.release()

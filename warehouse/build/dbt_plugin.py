@@ -13,11 +13,11 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 
 from udfs.registry import Resources, expensive_functions
 from warehouse.build.scalar_functions import register
-from warehouse.lake.lake import load_extensions
+from warehouse.lake.connection import load_extensions
 
 
 class Plugin(BasePlugin):
-    """Readies each connection of dbt before it attaches the lake."""
+    """Prepares each connection of dbt before it attaches the lake."""
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Load the lake's extensions, and the functions. dbt runs in the project's folder."""

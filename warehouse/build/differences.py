@@ -1,4 +1,4 @@
-"""What a model's query would give now beside what its relation holds: rows added, removed and changed.
+"""Compare the rows that a model's query returns now with those of its relation: added, removed and changed.
 
 Rows are told apart by a key; without one, a changed row is one removed and one added. Nothing is written to the lake.
 """
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location, UsageError, did_you_mean
-from warehouse.build.materialize.tables import Column, describe, lake_columns
-from warehouse.graph.graph import Step
+from warehouse.build.materialize.tables import TableColumn, describe, lake_columns
 from warehouse.graph.parsing import located
+from warehouse.graph.step import Step
 from warehouse.lake.quoting import quote
 from warehouse.project.properties import listed
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
 
 _HERE = quote("cuvee:here")
 _NOW, _BEFORE = "temp.main.cuvee_now", "temp.main.cuvee_before"
@@ -27,7 +27,7 @@ _NOW, _BEFORE = "temp.main.cuvee_now", "temp.main.cuvee_before"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Counts are of rows; ``changed`` is None without a key. Examples are rows by column name."""
+    """Numbers of rows; ``changed`` is None without a key. Examples are rows by column name."""
 
     model: str
     relation: str
@@ -45,14 +45,14 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether a build would change nothing."""
+        """Return whether a build would change nothing."""
         return not (
             self.added or self.removed or self.changed or self.columns_added or self.columns_removed or self.types
         )
 
 
-def key_of(opened: Opened, step: Step) -> tuple[str, ...]:
-    """The columns that tell a model's rows apart: its ``unique_key``, else those of a ``unique`` test; else none."""
+def key_of(opened: LoadedProject, step: Step) -> tuple[str, ...]:
+    """Return the key columns of a model: its ``unique_key``, else those of a ``unique`` test, else none."""
     if step.node.config.get("unique_key"):
         return tuple(str(each) for each in listed(step.node.config["unique_key"]))
     for child in opened.graph.children[step.id]:
@@ -62,11 +62,11 @@ def key_of(opened: Opened, step: Step) -> tuple[str, ...]:
     return ()
 
 
-def difference(opened: Opened, step: Step, key: Sequence[str] = (), examples: int = 5) -> Difference:
+def difference(opened: LoadedProject, step: Step, key: Sequence[str] = (), examples: int = 5) -> Difference:
     """Compare the query of ``step`` with its relation in the lake; ``key`` is ``key_of`` unless given.
 
     Raises CuveeError if it is not built or if the key is not unique, SqlError if the query fails, UsageError for a key
-    that is no column.
+    that is not a column.
     """
     import duckdb
 
@@ -82,9 +82,8 @@ def difference(opened: Opened, step: Step, key: Sequence[str] = (), examples: in
             cursor.execute(f"create or replace temp table cuvee_now as select *, true as {_HERE} from ({query}\n)")
         except duckdb.Error as error:
             raise located(step, error) from error
-        old = describe(cursor, f"select * from {relation}")
         cursor.execute(f"create or replace temp table cuvee_before as select *, true as {_HERE} from {relation}")
-        return _compare(cursor, step, relation.key, columns, old, tuple(key) or key_of(opened, step), examples)
+        return _compare(cursor, step, columns, tuple(key) or key_of(opened, step), examples)
     finally:
         for table in (_NOW, _BEFORE):
             cursor.execute(f"drop table if exists {table}")
@@ -92,20 +91,16 @@ def difference(opened: Opened, step: Step, key: Sequence[str] = (), examples: in
 
 
 def _compare(
-    cursor: duckdb.DuckDBPyConnection,
-    step: Step,
-    relation: str,
-    new: Sequence[Column],
-    old: Sequence[Column],
-    key: tuple[str, ...],
-    examples: int,
+    cursor: duckdb.DuckDBPyConnection, step: Step, new: Sequence[TableColumn], key: tuple[str, ...], examples: int
 ) -> Difference:
+    assert step.relation is not None
+    relation, old = step.relation.key, describe(cursor, f"select * from {step.relation}")
     now = {column.name.lower(): column for column in new}
     before = {column.name.lower(): column for column in old}
     common = [name for name in now if name in before]
     for each in key:
         if each.lower() not in common:
-            raise UsageError(f"{each!r} is no column of {step.name} then and now", hint=did_you_mean(each, common))
+            raise UsageError(f"{each!r} is not a column of {step.name} then and now", hint=did_you_mean(each, common))
     key = tuple(now[each.lower()].name for each in key)
     counts = {table: _one(cursor, f"select count(*) from {table}")[0] for table in (_NOW, _BEFORE)}
     shape: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a build would pay for: counted and estimated, without asking anything of anyone."""
+"""Count and estimate what a build would pay for, without answering anything."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from warehouse.answers import store
-from warehouse.answers.answers import count_inputs, fill, models
-from warehouse.answers.calls import NotYetError, calls
+from warehouse.answers.answer_limits import NO_LIMITS, AnswerLimits
+from warehouse.answers.answers import count_inputs, fill
+from warehouse.answers.calls import NotBuiltError, calls
 from warehouse.answers.rewrite import rewrite
 from warehouse.answers.store import Retry
+from warehouse.build.build_run import answer_context
 
 if TYPE_CHECKING:
     import duckdb
 
     from warehouse.answers.stages import Stage
     from warehouse.build.plan import Plan, Planned
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
 
 #: Texts, and earlier answers, that are looked at.
 _SAMPLE = 200
 #: Characters of a token where no earlier answer tells: English text in a common vocabulary.
 _CHARS = 4.0
-#: Commits of answers that lie further apart belong to different builds.
+#: Commits of answers that are further apart belong to different builds.
 _PAUSE = "5 minutes"
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a build would ask of one call. All is None if what the call reads is itself to be built first.
+    """The work of one call in a build. All is None if the inputs of the call must be built first.
 
     ``tokens`` is estimated from a sample of the missing texts, ``seconds`` from the speed of earlier answers under the
     same fingerprint; None where there are none.
@@ -46,7 +48,7 @@ class Estimate:
         return None if self.inputs is None or self.missing is None else self.inputs - self.missing
 
     def words(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         if self.missing is None:
             return f"{self.call}: counted when what it reads is built"
         about = [f"{_round(self.tokens)} tokens"] if self.tokens else []
@@ -59,8 +61,8 @@ class Estimate:
         return {**asdict(self), "reused": self.reused}
 
 
-def estimate(opened: Opened, planned: Planned, plan: Plan) -> list[Estimate]:
-    """What a build of one node would ask of its calls."""
+def estimate(opened: LoadedProject, planned: Planned, plan: Plan, limits: AnswerLimits = NO_LIMITS) -> list[Estimate]:
+    """Estimate the work of each call of one node."""
     step = planned.step
     if planned.problem is not None or step.kind in ("view", "test", "unit_test"):
         return []
@@ -71,11 +73,12 @@ def estimate(opened: Opened, planned: Planned, plan: Plan) -> list[Estimate]:
     changed = {each.step.id for each in plan if each.changed}
     if opened.graph.ancestors(step.id) & changed:
         return unknown
+    context = answer_context(opened, limits)
     cursor = opened.lake.cursor()
     try:
-        rewritten = rewrite(step, opened.functions, cursor, models(opened), opened.renderer.target.schema)
+        rewritten = rewrite(step, context.functions, cursor, context.models(), context.schema)
         estimates: list[Estimate] = []
-        retry = Retry(opened.options.retry, datetime.now(UTC)) if opened.options.retry else None
+        retry = Retry(limits.retry, datetime.now(UTC)) if limits.retry else None
         for stage in rewritten.stages:
             if any(each.missing for each in estimates) and any(
                 each.answers in stage.keys for each in rewritten.stages[: stage.index]
@@ -87,14 +90,14 @@ def estimate(opened: Opened, planned: Planned, plan: Plan) -> list[Estimate]:
             estimates.append(Estimate(stage.call.title, inputs, missing, tokens, seconds))
             fill(stage, cursor)
         return estimates
-    except NotYetError:
+    except NotBuiltError:
         return unknown
     finally:
         cursor.close()
 
 
 def _price(stage: Stage, missing: int, cursor: duckdb.DuckDBPyConnection) -> tuple[int, float | None]:
-    """Tokens and seconds for the missing inputs of a stage."""
+    """Estimate tokens and seconds for the missing inputs of a stage."""
     cursor.execute(
         f"create or replace temp table cuvee_sample as"
         f" select key from {stage.missing} order by md5(key), key limit {_SAMPLE}"

@@ -1,4 +1,4 @@
-"""How old the rows of a source are, beside what its ``freshness:`` allows.
+"""Compare the age of a source's rows with what its ``freshness:`` allows.
 
     freshness: {warn_after: {count: 12, period: hour}, error_after: {count: 2, period: day}, filter: …}
     loaded_at_field: loaded_at        # or loaded_at_query: a query for one time
@@ -9,26 +9,24 @@ catalog: compaction does not count. Times without a zone are UTC. A source that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, Location, did_you_mean
+from udfs.errors import CuveeError, Location, ProjectError, did_you_mean
+from warehouse.build.node_selection import selected_nodes
+from warehouse.project.options import EVERYTHING, Selection
 from warehouse.project.project import Node
 from warehouse.project.relation import Relation
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
 
 _PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class FreshnessError(CuveeError):
-    """A source's freshness cannot be told, or its settings cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """What was found for one source. ``age`` is in seconds, None if it was never loaded."""
+    """The freshness of one source. ``age`` is in seconds, None if it was never loaded."""
 
     source: str
     relation: str
@@ -64,13 +62,13 @@ class Freshness:
         return self.status in ("error", "runtime error")
 
 
-def check(opened: Opened, chosen: Sequence[str] = (), excluded: Sequence[str] = ()) -> list[Freshness]:
-    """The freshness of every selected source that says how fresh it has to be.
+def check(opened: LoadedProject, selection: Selection = EVERYTHING) -> list[Freshness]:
+    """Return the freshness of every selected source that has ``freshness:``.
 
-    Raises FreshnessError for settings that cannot be; a source that cannot be read is among the results.
+    Raises ProjectError for settings that cannot be; a source that cannot be read is among the results.
     """
     graph = opened.graph
-    keys = opened.select(chosen, excluded)
+    keys = selected_nodes(opened, selection)
     nodes = [graph.steps[key].node for key in graph.order() if key in keys and graph.steps[key].kind == "source"]
     limits = [(node, *_limits(opened, node)) for node in nodes if opened.renderer.enabled(node)]
     cursor = opened.lake.cursor()
@@ -81,7 +79,7 @@ def check(opened: Opened, chosen: Sequence[str] = (), excluded: Sequence[str] = 
 
 
 def _check(
-    opened: Opened, cursor: duckdb.DuckDBPyConnection, node: Node, warn: Limit | None, error: Limit | None
+    opened: LoadedProject, cursor: duckdb.DuckDBPyConnection, node: Node, warn: Limit | None, error: Limit | None
 ) -> Freshness:
     relation = opened.renderer.relation(node)
     name = f"{node.source_name}.{node.name}"
@@ -97,7 +95,7 @@ def _check(
     return Freshness(name, relation.key, status, loaded, age, warn, error)
 
 
-def _limits(opened: Opened, node: Node) -> tuple[Limit | None, Limit | None]:
+def _limits(opened: LoadedProject, node: Node) -> tuple[Limit | None, Limit | None]:
     where = _where(node)
     config = opened.renderer.value(node.config.get("freshness"), where)
     if not isinstance(config, Mapping):
@@ -113,13 +111,15 @@ def _limit(node: Node, config: Mapping[str, Any], name: str) -> Limit | None:
     period = str(given.get("period")) if isinstance(given, Mapping) else ""
     if not isinstance(given, Mapping) or not isinstance(given.get("count"), int) or period not in _PERIODS:
         hint = did_you_mean(period, _PERIODS) if period not in ("", "None") and period not in _PERIODS else example
-        raise FreshnessError(
+        raise ProjectError(
             f"source {node.source_name}.{node.name}: {name} needs a count and a period", where=_where(node), hint=hint
         )
     return Limit(given["count"], period)
 
 
-def _loaded_at(opened: Opened, cursor: duckdb.DuckDBPyConnection, node: Node, relation: Relation) -> datetime | None:
+def _loaded_at(
+    opened: LoadedProject, cursor: duckdb.DuckDBPyConnection, node: Node, relation: Relation
+) -> datetime | None:
     import duckdb
 
     field, query = (
@@ -136,12 +136,12 @@ def _loaded_at(opened: Opened, cursor: duckdb.DuckDBPyConnection, node: Node, re
         row = cursor.execute(f"select loaded_at, typeof(loaded_at) from ({query}\n) as found(loaded_at)").fetchone()
     except duckdb.Error as error:
         said = str(error).split("\n\n")[0].split("\nLINE")[0]
-        raise FreshnessError(said, where=_where(node)) from error
+        raise ProjectError(said, where=_where(node)) from error
     if row is None or row[0] is None:
         return None
     at = datetime.combine(row[0], time()) if type(row[0]) is date else row[0]
     if not isinstance(at, datetime):
-        raise FreshnessError(
+        raise ProjectError(
             f"{field or 'loaded_at_query'} is {row[1]}, not a time",
             where=_where(node),
             hint=f"for example: loaded_at_field: {field or 'loaded_at'}::timestamp",
@@ -150,7 +150,7 @@ def _loaded_at(opened: Opened, cursor: duckdb.DuckDBPyConnection, node: Node, re
 
 
 def _last_commit(cursor: duckdb.DuckDBPyConnection, node: Node, relation: Relation) -> datetime | None:
-    """When rows last came into a table or left it.
+    """Return when rows last came into a table or left it.
 
     A commit whose snapshot has expired is known by the files that it left; it was at the latest at the time of the
     next snapshot that is still there.
@@ -162,7 +162,7 @@ def _last_commit(cursor: duckdb.DuckDBPyConnection, node: Node, relation: Relati
         [relation.key],
     ).fetchone()
     if tables is None:
-        raise FreshnessError(
+        raise ProjectError(
             f"{relation.key} is not a table of the lake",
             where=_where(node),
             hint="of a view, loaded_at_field has to name the column that says when a row came",

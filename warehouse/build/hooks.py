@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from udfs.errors import Location
-from warehouse.lake.lake import duckdb_error
-from warehouse.project.outcome import BuildError, Result
+from udfs.errors import Location, ProjectError
+from warehouse.lake.connection import duckdb_error
 from warehouse.project.relation import LAKE
+from warehouse.project.results import NodeResult
 from warehouse.render.node_view import ran
 
 if TYPE_CHECKING:
     from warehouse.build.plan import Plan
-    from warehouse.graph.graph import Step
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
+    from warehouse.graph.step import Step
     from warehouse.render.renderer import Renderer
 
 
 def of_node(renderer: Renderer, step: Step, name: str) -> list[str]:
-    """A node's ``pre_hook`` or ``post_hook``, rendered."""
+    """Render a node's ``pre_hook`` or ``post_hook``."""
     hooks = step.node.config.get(name) or []
     texts = [str(hook["sql"] if isinstance(hook, Mapping) else hook) for hook in hooks]
     rendered = (renderer.hook(text, Location(step.node.path), {"this": step.relation}, step.node) for text in texts)
     return [text for text in rendered if text]
 
 
-def run(opened: Opened, plan: Plan, so_far: Sequence[Result], name: str, hooks: Sequence[str]) -> None:
-    """Run on-run-start or on-run-end: each statement is a commit of its own. Raises BuildError."""
+def run(opened: LoadedProject, plan: Plan, so_far: Sequence[NodeResult], name: str, hooks: Sequence[str]) -> None:
+    """Run on-run-start or on-run-end: each statement is a commit of its own. Raises ProjectError."""
     opened.database.refresh()
     schemas = sorted({each.step.relation.schema for each in plan if each.step.relation is not None})
     renderer, steps = opened.renderer, opened.graph.steps
@@ -40,4 +40,4 @@ def run(opened: Opened, plan: Plan, so_far: Sequence[Result], name: str, hooks: 
                     commit.sql(statement)
                 except duckdb_error() as error:
                     message = str(error).split("\n\n")[0]
-                    raise BuildError(f"{name} failed: {message}", where=Location("dbt_project.yml")) from error
+                    raise ProjectError(f"{name} failed: {message}", where=Location("dbt_project.yml")) from error

@@ -1,4 +1,4 @@
-"""``cuvee run-operation``: one macro, called by itself, that may ask the lake and change it.
+"""``cuvee run-operation``: call one macro, which may query the lake and change it.
 
 What only reads is asked at once. Every statement that changes something is a commit of its own, as with hooks: what a
 macro did before it failed stays done.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location, UsageError, did_you_mean
-from warehouse.graph.loaded_project import Opened
+from warehouse.graph.loaded_project import LoadedProject
 from warehouse.project.relation import readable
 from warehouse.render.jinja_globals import BUILTIN
 from warehouse.render.templates import Macro
@@ -24,8 +24,8 @@ _READING = {"SELECT", "EXPLAIN", "SET", "VARIABLE_SET"}
 _OURS = {"TRANSACTION"}
 
 
-def run(opened: Opened, name: str, arguments: Mapping[str, Any]) -> Any:
-    """Call a macro by its name, ``package.name`` or ``name``; returns what it returns, else the text it renders.
+def run(opened: LoadedProject, name: str, arguments: Mapping[str, Any]) -> Any:
+    """Call a macro ``package.name`` or ``name``. Returns its return value, else the text that it renders.
 
     Raises UsageError for an unknown macro or argument, and CuveeError, located, for what goes wrong inside.
     """
@@ -36,8 +36,8 @@ def run(opened: Opened, name: str, arguments: Mapping[str, Any]) -> Any:
     return renderer.call(macro, arguments)
 
 
-def _find(opened: Opened, name: str) -> Macro:
-    """The macro of that name: the project's own, then those of its packages, then the built-in one."""
+def _find(opened: LoadedProject, name: str) -> Macro:
+    """Find a macro by its name: the project's own, then those of its packages, then the built-in one."""
     library, project = opened.renderer.library, opened.renderer.project
     package, _, plain = name.rpartition(".")
     for place in [package] if package else [*project.packages, BUILTIN]:
@@ -52,8 +52,8 @@ def _find(opened: Opened, name: str) -> Macro:
     raise UsageError(f"no macro is named {name!r}", hint=did_you_mean(name, known))
 
 
-def _check(opened: Opened, macro: Macro, arguments: Mapping[str, Any]) -> None:
-    """Raise UsageError for an argument that the macro does not take."""
+def _check(opened: LoadedProject, macro: Macro, arguments: Mapping[str, Any]) -> None:
+    """Check the arguments of a macro. Raises UsageError for one that it does not take."""
     from jinja2 import nodes
 
     library = opened.renderer.library
@@ -69,16 +69,16 @@ def _check(opened: Opened, macro: Macro, arguments: Mapping[str, Any]) -> None:
 
 
 class _Database:
-    """The lake as a macro may ask it, and change it."""
+    """The lake for a macro that may query and change it."""
 
-    def __init__(self, opened: Opened, macro: Macro) -> None:
+    def __init__(self, opened: LoadedProject, macro: Macro) -> None:
         self._opened, self._macro = opened, macro
 
     def relation_type(self, schema: str, identifier: str) -> str | None:
         return self._opened.database.relation_type(schema, identifier)
 
     def query(self, sql: str) -> tuple[list[str], list[str], list[tuple[Any, ...]]]:
-        """Names, types and rows of what the last of the statements gives. Raises CuveeError."""
+        """Run statements. Returns names, types and rows of the last one's result. Raises CuveeError."""
         import duckdb
 
         cursor = self._opened.database.cursor

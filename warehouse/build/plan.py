@@ -1,23 +1,29 @@
-"""What a build would do, and why: each node's fingerprint now beside the one of its last build.
+"""Plan a build: compare each node's fingerprint with that of its last build.
 
-A node's fingerprint covers its SQL (parsed, so a comment or a new layout is no change), its config, the expensive
-functions it calls, and the versions of what it reads. A view is built anew only if a definition changed: new rows
+A node's fingerprint covers its SQL (parsed, so a comment or a new layout is not a change), its config, the expensive
+functions it calls, and the versions of what it reads. A view is built again only if a definition changed: new rows
 reach its readers by themselves.
+
+For a node that is read, its version is its own fingerprint; for other tables it is that of ``lake.versions``. A parent
+that is not in the build counts as the version that is in the lake. A test that passed is not run again while what it
+tested is the same; ``cuvee test`` runs it anyway, and so does a build if its table of stored failures is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError
 from warehouse.build import state
-from warehouse.build.materialize.contracts import contract
-from warehouse.build.state import Built, Parts, fold
-from warehouse.graph.graph import Graph, Step
-from warehouse.project.outcome import NEVER_BUILT, TESTS
+from warehouse.build.state import Built, NodeFingerprint
+from warehouse.graph.digests import values_digest
+from warehouse.graph.graph import Graph
+from warehouse.graph.step import Step
+from warehouse.project.contract import contract
+from warehouse.project.results import NEVER_BUILT, TESTS
 
 if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction
@@ -40,10 +46,10 @@ _TESTING = ("severity", "warn_if", "error_if", "limit", "fail_calc", "where")
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One node: ``why`` is empty if it is unchanged."""
+    """One node of a plan. ``why`` is empty if it is unchanged."""
 
     step: Step
-    parts: Parts
+    parts: NodeFingerprint
     last: Built | None
     why: tuple[str, ...]
     problem: CuveeError | None = None  # what keeps it from being planned, reported when it is to be built
@@ -54,7 +60,7 @@ class Planned:
 
     @property
     def diff(self) -> str:
-        """How the SQL differs from that of the last build, as a unified diff; empty if it does not."""
+        """Return the change of the SQL since the last build, as a unified diff."""
         if self.last is None or not self.changed or self.parts.sql == self.last.parts.sql:
             return ""
         from difflib import unified_diff
@@ -80,40 +86,38 @@ class Plan:
         return (planned for group in self.generations for planned in group)
 
 
-def make(
-    graph: Graph,
-    selected: Collection[str],
-    built: Mapping[str, Built],
-    relations: Mapping[str, tuple[str, str]],
-    functions: Mapping[str, ExpensiveFunction],
-    view_tables: Mapping[str, tuple[str, ...]],
-    *,
-    full_refresh: bool = False,
-    partial: str = "",
-    deferred: Mapping[str, Relation] | None = None,
-    kept: Mapping[str, Relation] | None = None,
-    until: Mapping[str, str] | None = None,
-) -> Plan:
-    """Compare the graph with the last builds (``state.read``) and with what is in the lake (``state.versions``).
+@dataclass(frozen=True, slots=True)
+class PlanBasis:
+    """The state that nodes are compared with: last builds, and versions of relations."""
 
-    ``view_tables`` names the tables below each view that is no node, ``partial`` the option by which models are built
-    of a part of what they read, ``deferred`` the nodes that are read elsewhere, ``kept`` where the failures of tests
-    go, ``until`` up to which time microbatch models are built. Changes nothing.
-    """
+    built: Mapping[str, Built]  # the last builds
+    relations: Mapping[str, tuple[str, str]]  # what is in the lake: name → kind, version
+    functions: Mapping[str, ExpensiveFunction]
+    view_tables: Mapping[str, tuple[str, ...]]  # the tables below each view that is not a node
+    full_refresh: bool = False
+    partial: str = ""  # the option by which models are built of a part of what they read
+    deferred: Mapping[str, Relation] = field(default_factory=dict)  # nodes that are read elsewhere
+    kept: Mapping[str, Relation] = field(default_factory=dict)  # where the failures of tests go
+    until: Mapping[str, str] = field(default_factory=dict)  # up to which time microbatch models are built
+
+
+def make(graph: Graph, selected: Collection[str], basis: PlanBasis) -> Plan:
+    """Compare the graph with the last builds and with what is in the lake. Changes nothing."""
     closure = graph.closure()
     needed = set(selected).union(*(closure[key] for key in selected)) if selected else set()
-    versions = _Versions(graph, relations, view_tables)
+    relations = basis.relations
+    versions = _Versions(relations, basis.view_tables)
     planned: dict[str, Planned] = {}
-    read: dict[str, str] = {}  # what those that read a node take for its version
+    read: dict[str, str] = {}  # the version that downstream nodes see
     for key in graph.order():
         if key in needed:
             step = graph.steps[key]
-            if key in (deferred or {}):
-                read[key] = versions.of(deferred[key].key)  # type: ignore[index]
-            planned[key] = _planned(step, planned, read, built, relations, functions, versions, full_refresh, partial)
-            if key in (until or {}):
-                planned[key] = _in_time(planned[key], until[key])  # type: ignore[index]
-            place = (kept or {}).get(key)
+            if key in basis.deferred:
+                read[key] = versions.of(basis.deferred[key].key)
+            planned[key] = _planned(step, planned, read, basis, versions)
+            if key in basis.until:
+                planned[key] = _in_time(planned[key], basis.until[key])
+            place = basis.kept.get(key)
             if place and not planned[key].changed and relations.get(place.key, ("",))[0] != place.type:
                 planned[key] = replace(planned[key], why=("its failures are not kept yet",))
             read.setdefault(key, _read_as(planned[key], key in selected))
@@ -126,7 +130,7 @@ def make(
 
 
 def _in_time(planned: Planned, until: str) -> Planned:
-    """A microbatch model, which is due as soon as there is another batch to build."""
+    """Plan a microbatch model, which is due as soon as there is another batch to build."""
     parts = replace(planned.parts, inputs={**planned.parts.inputs, _BATCHES: until})
     last = planned.last
     if planned.changed or last is None or last.parts.inputs.get(_BATCHES) == until:
@@ -136,23 +140,15 @@ def _in_time(planned: Planned, until: str) -> Planned:
 
 
 def _read_as(planned: Planned, selected: bool) -> str:
-    """The version of a node for those that read it: of one that changed but is not selected, what is in the lake."""
+    """Return the version that downstream nodes see. For a changed node that is not selected, it is the lake's."""
     step, last = planned.step, planned.last
     if selected or last is None or not planned.changed or step.kind in (*NEVER_BUILT, *TESTS):
         return planned.parts.fingerprint
-    return fold(last.fingerprint, planned.parts.inputs) if step.kind == "view" else last.fingerprint
+    return values_digest(last.fingerprint, planned.parts.inputs) if step.kind == "view" else last.fingerprint
 
 
 def _planned(
-    step: Step,
-    above: Mapping[str, Planned],
-    read: Mapping[str, str],
-    built: Mapping[str, Built],
-    relations: Mapping[str, tuple[str, str]],
-    functions: Mapping[str, ExpensiveFunction],
-    versions: _Versions,
-    full_refresh: bool,
-    partial: str,
+    step: Step, above: Mapping[str, Planned], read: Mapping[str, str], basis: PlanBasis, versions: _Versions
 ) -> Planned:
     problem: CuveeError | None = None
     called: dict[str, str] = {}
@@ -160,7 +156,7 @@ def _planned(
         from warehouse.answers.calls import calls
 
         try:
-            called = {call.title: call.function.fingerprint for call in calls(step, functions)}
+            called = {call.title: call.function.fingerprint for call in calls(step, basis.functions)}
         except CuveeError as error:
             problem = error
     config = step.node.config
@@ -179,37 +175,32 @@ def _planned(
         inputs[name] = versions.of(name)
     if step.kind == "source":
         inputs = {"rows": versions.of(relation)}
-    configured = fold(settings, step.kind, relation)
-    parts = Parts(
+    configured = values_digest(settings, step.kind, relation)
+    parts = NodeFingerprint(
         text=sha256(step.node.text.encode()).hexdigest()[:32],
         sql=step.digest,
         config=configured,
-        definition=fold(
+        definition=values_digest(
             step.digest.split("\n")[0] if step.kind == "seed" else step.digest, configured, sorted(definitions)
         ),
         macros=step.rendered.macros if step.rendered else {},
         functions=called,
         inputs=inputs,
-        partial=partial if step.node.kind in ("model", "snapshot") else "",
+        partial=basis.partial if step.node.kind in ("model", "snapshot") else "",
     )
-    last = built.get(state.key(step.id, relation))
+    last = basis.built.get(state.key(step.id, relation))
     if step.kind == "snapshot" and last is not None and _HISTORY in last.parts.inputs:
         inputs[_HISTORY] = last.parts.inputs[_HISTORY]
-    why = _why(step, parts, last, above, relations, full_refresh)
+    why = _why(step, parts, last, above, basis)
     if step.kind == "snapshot" and last is not None and why:
         parts = replace(parts, inputs={**inputs, _HISTORY: last.fingerprint})
     return Planned(step, parts, last, tuple(why), problem)
 
 
 def _why(
-    step: Step,
-    parts: Parts,
-    last: Built | None,
-    above: Mapping[str, Planned],
-    relations: Mapping[str, tuple[str, str]],
-    full_refresh: bool,
+    step: Step, parts: NodeFingerprint, last: Built | None, above: Mapping[str, Planned], basis: PlanBasis
 ) -> list[str]:
-    """The reasons to build a node, in words."""
+    """Return the reasons to build a node, in words."""
     if step.kind in NEVER_BUILT:
         return []
     if last is None:
@@ -217,7 +208,7 @@ def _why(
     if step.kind not in TESTS:
         relation = step.relation
         assert relation is not None
-        found = relations.get(relation.key)
+        found = basis.relations.get(relation.key)
         wanted = "view" if step.kind == "view" else "table"
         if found is None:
             return [f"{relation.key} is not in the lake any more"]
@@ -230,7 +221,7 @@ def _why(
             return ["the test or its model changed"]
         if parts.inputs != before.inputs:
             return ["the definition of something upstream changed"]
-    if full_refresh and step.kind in ("incremental", "seed", "table"):
+    if basis.full_refresh and step.kind in ("incremental", "seed", "table"):
         why.append("full refresh")
     if parts.partial != before.partial:
         return [f"in part: {parts.partial}" if parts.partial else f"built in part the last time: {before.partial}"]
@@ -254,7 +245,7 @@ def _why(
     return why
 
 
-def _sql_reasons(step: Step, parts: Parts, before: Parts) -> list[str]:
+def _sql_reasons(step: Step, parts: NodeFingerprint, before: NodeFingerprint) -> list[str]:
     if step.kind == "seed":
         return ["seed rows changed"]
     if parts.text != before.text:
@@ -265,7 +256,7 @@ def _sql_reasons(step: Step, parts: Parts, before: Parts) -> list[str]:
     return ["SQL changed by a variable, a macro or the database"]
 
 
-def _function_reasons(parts: Parts, before: Parts) -> list[str]:
+def _function_reasons(parts: NodeFingerprint, before: NodeFingerprint) -> list[str]:
     changed = [
         call
         for call, version in parts.functions.items()
@@ -282,16 +273,14 @@ def _plain(name: str, above: Mapping[str, Planned]) -> str:
 
 
 class _Versions:
-    """Versions of lake tables that are no nodes."""
+    """The versions of lake tables that are not nodes."""
 
-    def __init__(
-        self, graph: Graph, relations: Mapping[str, tuple[str, str]], view_tables: Mapping[str, tuple[str, ...]]
-    ) -> None:
+    def __init__(self, relations: Mapping[str, tuple[str, str]], view_tables: Mapping[str, tuple[str, ...]]) -> None:
         self._relations, self._view_tables = relations, view_tables
 
     def of(self, name: str) -> str:
-        """The version of a table; of a view, its own and that of every table below it."""
+        """Return the version of a table; of a view, its own and that of every table below it."""
         kind, version = self._relations.get(name, ("", "absent"))
         if kind == "view":
-            return fold(version, [self.of(table) for table in self._view_tables.get(name, ())])
+            return values_digest(version, [self.of(table) for table in self._view_tables.get(name, ())])
         return version

@@ -1,4 +1,4 @@
-"""Vectorized functions as DuckDB's own: for ``cuvee sql`` and for dbt, where no answers are kept.
+"""Register vectorized functions in DuckDB, for ``cuvee sql`` and dbt, where no answers are kept.
 
 DuckDB hands over at most 2,048 rows at a time and evaluates such a function as often as its optimizer likes. A build
 of Cuvée does neither: there these functions are memoised like all others (``warehouse/answers/answers.py``).
@@ -35,7 +35,7 @@ def register(connection: duckdb.DuckDBPyConnection, functions: Mapping[str, Expe
 
 
 def _callable(function: VectorizedFunction) -> Callable[..., Any]:
-    """The function over columns. A NULL text gives NULL, as in a build."""
+    """Call the function on columns. A NULL text gives NULL, as in a build."""
 
     def call(*arguments: pa.ChunkedArray) -> pa.ChunkedArray:
         if not arguments:

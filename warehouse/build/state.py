@@ -1,4 +1,4 @@
-"""What the last build left behind: one row of ``cuvee.nodes`` per build of a node, the last one counts.
+"""The state of nodes: one row of ``cuvee.nodes`` per build of a node. The last one counts.
 
 The row is written in the same commit as the table it speaks of, so the two never disagree.
 """
@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+
+from warehouse.graph.digests import values_digest
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.lake.lake import Commit
+    from warehouse.lake.commit import Commit
 
 #: The columns of the state table before ``built_at``, and their types.
 _COLUMNS = {
@@ -31,13 +32,13 @@ _COLUMNS = {
 }
 _ROWS = json.dumps([_COLUMNS])
 
-#: Every commit of a build adds a small file to the state table; beyond this many they are written anew as one.
+#: Every commit of a build adds a small file to the state table; beyond this many they are merged into one.
 _FILES = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What a node was made from, so that a plan can say what is different now.
+class NodeFingerprint:
+    """The fingerprint of a node by its parts, so that a plan can say which part is different now.
 
     ``definition`` covers everything but data: SQL, config, and the definitions of what the node reads. ``inputs``
     maps each thing read to its version: a fingerprint for what the project builds, else the lake's own count.
@@ -54,8 +55,10 @@ class Parts:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the node's rows might."""
-        return fold(self.sql, self.config, self.functions, self.inputs, *([self.partial] if self.partial else []))
+        """Return a digest that changes whenever the node's rows may change."""
+        return values_digest(
+            self.sql, self.config, self.functions, self.inputs, *([self.partial] if self.partial else [])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +70,33 @@ class Built:
     kind: str
     status: str
     fingerprint: str
-    parts: Parts
+    parts: NodeFingerprint
     sql: str
     rows: int | None
     seconds: float
 
 
-def fold(*values: object) -> str:
-    """A digest over plain values."""
-    return sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
 def read(cursor: duckdb.DuckDBPyConnection) -> dict[str, Built]:
-    """The last build of each node by ``key``."""
+    """Return the last build of each node by ``key``."""
     rows = cursor.execute(
         "select node, relation, kind, status, fingerprint, parts, sql, rows, seconds from lake.cuvee.nodes"
         " qualify row_number() over (partition by node, relation order by built_at desc, fingerprint) = 1"
     ).fetchall()
     return {
         key(node, relation): Built(
-            node, relation, kind, status, fingerprint, Parts(**json.loads(parts)), sql, count, seconds
+            node, relation, kind, status, fingerprint, NodeFingerprint(**json.loads(parts)), sql, count, seconds
         )
         for node, relation, kind, status, fingerprint, parts, sql, count, seconds in rows
     }
 
 
 def key(node: str, relation: str) -> str:
-    """How ``read`` names a node: another target's schema is another relation."""
+    """Return the key of a node in ``read``. Another target's schema is another relation."""
     return f"{node}@{relation}"
 
 
 def compact(commit: Commit) -> None:
-    """Inside a commit, write the state table anew if it lies in many files: every build adds some."""
+    """Inside a commit, rewrite the state table if it has many files: every build adds some."""
     count = commit.sql(
         "select count(*) from __ducklake_metadata_lake.ducklake_data_file as f"
         " join __ducklake_metadata_lake.ducklake_table as t using (table_id)"
@@ -124,6 +122,6 @@ def write(commit: Commit, rows: Sequence[Built]) -> None:
 
 
 def _plain(row: Built) -> dict[str, Any]:
-    parts = {name: getattr(row.parts, name) for name in Parts.__dataclass_fields__}
+    parts = {name: getattr(row.parts, name) for name in NodeFingerprint.__dataclass_fields__}
     body = json.dumps(parts, sort_keys=True)
     return {name: body if name == "parts" else getattr(row, name) for name in _COLUMNS}

@@ -1,4 +1,4 @@
-"""Threads that read the lake side by side, each through a connection of its own."""
+"""Threads that read the lake in parallel, each through a connection of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from udfs.errors import CuveeError
-from warehouse.lake.lake import duckdb_error
+from warehouse.lake.connection import duckdb_error
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,7 +34,7 @@ class Reader:
 
     @contextmanager
     def snapshot(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The cursor, inside the transaction. An error ends the transaction too."""
+        """Give the cursor, inside the transaction. An error ends the transaction too."""
         if not self._reading:
             with _BEGINNING:
                 self.cursor.execute("begin transaction; select 1")
@@ -46,7 +46,7 @@ class Reader:
             raise
 
     def release(self) -> None:
-        """End the transaction: what is committed since will be seen."""
+        """End the transaction: later commits will be seen."""
         if self._reading:
             self._reading = False
             with suppress(duckdb_error()):
@@ -54,7 +54,7 @@ class Reader:
 
 
 class Workers:
-    """``threads`` threads, each of which has a Reader while it works."""
+    """A pool of ``threads`` threads, each of which has a Reader while it works."""
 
     def __init__(self, lake: Lake, threads: int) -> None:
         self._lake = lake
@@ -71,7 +71,7 @@ class Workers:
         return future
 
     def here(self, work: Callable[[Reader], T]) -> Future[T]:
-        """Do ``work`` at once in this thread, with a reader that sees what is committed by now."""
+        """Do ``work`` at once in this thread, with a reader that sees all commits so far."""
         future: Future[T] = Future()
         try:
             future.set_result(self._lend(work, here=True))
@@ -93,7 +93,7 @@ class Workers:
             self._idle.append(reader)
 
     def release(self) -> None:
-        """Let every reader see what is committed by now. Nothing may be at work."""
+        """Let every reader see all commits so far. Nothing may be at work."""
         for reader in self._readers:
             reader.release()
 

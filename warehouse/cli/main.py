@@ -16,43 +16,59 @@ from udfs.errors import CuveeError
 if TYPE_CHECKING:
     from importlib import metadata
 
-#: Command → (module:function, one line of help). Help is here so that `cuvee --help` imports nothing else.
-COMMANDS = {
-    "init": ("warehouse.cli.lake.lake:init", "Create a lake here."),
-    "lake": ("warehouse.cli.lake.lake:lake", "Show the lake; check, compact or expire it."),
-    "ingest": ("warehouse.cli.lake.ingest:ingest", "Read documents into the lake, or labels of documents."),
-    "attributes": ("warehouse.cli.lake.attributes:attributes", "Read and write scores as Dolma's attribute files."),
-    "build": (
-        "warehouse.cli.project.build:build",
-        "Build seeds, snapshots and models and test them, in dependency order.",
-    ),
-    "run": ("warehouse.cli.project.build:run", "Build models only."),
-    "seed": ("warehouse.cli.project.build:seed", "Load seeds only."),
-    "snapshot": ("warehouse.cli.project.build:snapshot", "Build snapshots only."),
-    "plan": ("warehouse.cli.project.show:plan", "Say what a build would do, and why."),
-    "test": ("warehouse.cli.project.build:test", "Run the project's tests."),
-    "run-operation": ("warehouse.cli.project.operation:run_operation", "Call a macro, which may change the lake."),
-    "retry": ("warehouse.cli.project.retry:retry", "Run again what failed or was skipped the last time."),
-    "ls": ("warehouse.cli.project.show:ls", "List the project's nodes."),
-    "compile": ("warehouse.cli.project.show:compile_", "Print a model's SQL as it is sent to DuckDB."),
-    "show": ("warehouse.cli.project.show:show", "Show the first rows of a model's query."),
-    "source": ("warehouse.cli.project.source:source", "Say how old the rows of sources are."),
-    "lineage": ("warehouse.cli.project.lineage:lineage", "Show where a column comes from and goes."),
-    "diff": ("warehouse.cli.project.diff:diff", "Show which rows a model's query would change."),
-    "docs": ("warehouse.cli.project.docs:docs", "Write pages about the project, and serve them."),
-    "label": ("warehouse.cli.labels.label:label", "Label documents without keeping the labels, and show how."),
-    "labels": ("warehouse.cli.labels.labels:labels", "List the labelers and what they have done."),
-    "batch": (
-        "warehouse.cli.labels.batch:batch",
-        "Label by OpenAI's batch files: write the requests, read the responses.",
-    ),
-    "tokenizer": ("warehouse.cli.mixtures.tokenizer:tokenizer", "Train and list tokenizers."),
-    "convert-gguf": ("warehouse.cli.labels.convert:convert_gguf", "Make a model folder of a GGUF file."),
-    "mixture": ("warehouse.cli.mixtures.mixture:mixture", "Show what a mixture got of what it asked; compare two."),
-    "export": ("warehouse.cli.mixtures.export:export", "Write a mixture to MDS shards."),
-    "forget": ("warehouse.cli.lake.forget:forget", "Take documents out of the lake and its snapshots, for good."),
-    "sql": ("warehouse.cli.lake.sql:sql", "Ask the lake a question in SQL."),
+#: Group → command → (module:function, one line of help), as `cuvee --help` shows them. Help is here so that it imports
+#: nothing else.
+GROUPS = {
+    "lake": {
+        "init": ("warehouse.cli.lake.lake:init", "Create a lake here."),
+        "ingest": ("warehouse.cli.lake.ingest:ingest", "Read documents into the lake, or labels of documents."),
+        "sql": ("warehouse.cli.lake.sql:sql", "Ask the lake a question in SQL."),
+        "lake": ("warehouse.cli.lake.lake:lake", "Show the lake; check, compact or expire it."),
+        "attributes": (
+            "warehouse.cli.lake.attributes:attributes",
+            "Read and write scores as Dolma's attribute files.",
+        ),
+        "forget": (
+            "warehouse.cli.lake.forget:forget",
+            "Take documents out of the lake and its snapshots, for good.",
+        ),
+    },
+    "project": {
+        "build": (
+            "warehouse.cli.project.build:build",
+            "Build seeds, snapshots and models and test them, in dependency order.",
+        ),
+        "run": ("warehouse.cli.project.build:run", "Build models only."),
+        "seed": ("warehouse.cli.project.build:seed", "Load seeds only."),
+        "snapshot": ("warehouse.cli.project.build:snapshot", "Build snapshots only."),
+        "test": ("warehouse.cli.project.build:test", "Run the project's tests."),
+        "retry": ("warehouse.cli.project.retry:retry", "Run again what failed or was skipped the last time."),
+        "plan": ("warehouse.cli.project.show:plan", "Say what a build would do, and why."),
+        "ls": ("warehouse.cli.project.show:ls", "List the project's nodes."),
+        "compile": ("warehouse.cli.project.show:compile_", "Print a model's SQL as it is sent to DuckDB."),
+        "show": ("warehouse.cli.project.show:show", "Show the first rows of a model's query."),
+        "diff": ("warehouse.cli.project.diff:diff", "Show which rows a model's query would change."),
+        "lineage": ("warehouse.cli.project.lineage:lineage", "Show where a column comes from and goes."),
+        "source": ("warehouse.cli.project.source:source", "Say how old the rows of sources are."),
+        "docs": ("warehouse.cli.project.docs:docs", "Write pages about the project, and serve them."),
+        "run-operation": ("warehouse.cli.project.operation:run_operation", "Call a macro, which may change the lake."),
+    },
+    "labels": {
+        "label": ("warehouse.cli.labels.label:label", "Label documents without keeping the labels, and show how."),
+        "labels": ("warehouse.cli.labels.labels:labels", "List the labelers and what they have done."),
+        "batch": (
+            "warehouse.cli.labels.batch:batch",
+            "Label by OpenAI's batch files: write the requests, read the responses.",
+        ),
+        "convert-gguf": ("warehouse.cli.labels.convert:convert_gguf", "Make a model folder of a GGUF file."),
+    },
+    "mixtures": {
+        "mixture": ("warehouse.cli.mixtures.mixture:mixture", "Show what a mixture got of what it asked; compare two."),
+        "tokenizer": ("warehouse.cli.mixtures.tokenizer:tokenizer", "Train and list tokenizers."),
+        "export": ("warehouse.cli.mixtures.export:export", "Write a mixture to MDS shards."),
+    },
 }
+COMMANDS = {name: entry for commands in GROUPS.values() for name, entry in commands.items()}
 
 
 class LazyGroup(click.Group):
@@ -83,8 +99,13 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, self._help(name)) for name in self.list_commands(ctx)])
+        names = self.list_commands(ctx)
+        width = max(map(len, names))  # the help of all groups begins in one column
+        further = [name for name in names if name not in COMMANDS]
+        for title, group in {**GROUPS, "training": further}.items():
+            if group:
+                with formatter.section(title.capitalize()):
+                    formatter.write_dl([(name.ljust(width), self._help(name)) for name in group])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
@@ -105,20 +126,23 @@ _ENTRY_HELP = {
 
 
 def _entry_points() -> dict[str, metadata.EntryPoint]:
-    """Commands of packages that the warehouse does not know: training's."""
+    """Return the commands of packages that the warehouse does not know: training's."""
     from importlib import metadata  # 0.06 s, which most commands need not spend
 
     return {entry.name: entry for entry in metadata.entry_points(group="cuvee.commands")}
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = "A SQL-centric warehouse for the data of language-model training."
+
+
+@click.command(cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cuvee", message="%(prog)s %(version)s")
 def cli() -> None:
-    """A SQL-centric warehouse for the data of language-model training."""
+    """Run the command that is named."""
 
 
 def main() -> None:
-    """Entry point: a user's mistake ends in one clear message, 1 for a failure and 2 for wrong usage."""
+    """Run a command. A user's mistake ends in one clear message: exit code 1 for a failure, 2 for wrong usage."""
     interrupted = False
 
     def interrupt(number: int, frame: object) -> None:

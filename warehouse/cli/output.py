@@ -51,7 +51,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_lake(lake_dir: Path | None) -> Lake:
-    """The lake that ``--lake``, ``CUVEE_LAKE`` or the working folder names. Raises LakeNotFoundError."""
+    """Open the lake that ``--lake``, ``CUVEE_LAKE`` or the working folder names. Raises LakeNotFoundError."""
     return Lake.open(lake_dir)
 
 
@@ -86,7 +86,7 @@ class Output:
             numeric = bool(rows) and all(isinstance(row[index], int | float | type(None)) for row in rows)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(Text(_cell(value)) for value in row))  # Text: brackets in data are no markup
+            table.add_row(*(Text(_cell(value)) for value in row))  # Text: brackets in data are not markup
         self._console(sys.stdout).print(table)
 
     def json(self, value: object) -> None:
@@ -99,7 +99,7 @@ class Output:
             click.echo(line)
 
     def note(self, line: str) -> None:
-        """Say something beside the result, on standard error; silent with --quiet."""
+        """Print a note about the result, on standard error; silent with --quiet."""
         if not self.quiet:
             click.echo(line, err=True)
 
@@ -152,7 +152,7 @@ class _Silent:
 
 
 class _Lines:
-    """Progress for logs: a line when five seconds have passed since the last."""
+    """Progress in a log: a line when five seconds have passed since the last."""
 
     def __init__(self, what: str, total: float | None, unit: str) -> None:
         import time
@@ -171,7 +171,7 @@ class _Lines:
 
 
 def _finite(value: object) -> object:
-    """A value in which what JSON has no number for (NaN, infinities) is null."""
+    """Replace what JSON has no number for (NaN, infinities) by null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -180,7 +180,7 @@ def _finite(value: object) -> object:
 
 
 def _foreign(value: object) -> str:
-    """A value of a type that JSON does not know, as text; bytes as hex digits."""
+    """Return a value of a type that JSON does not know as text; bytes as hex digits."""
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

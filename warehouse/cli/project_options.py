@@ -1,9 +1,9 @@
-"""What every command about the SQL project is told: which project, which lake, which nodes, and how they are read."""
+"""The options of commands about the SQL project: which project, which lake, which nodes, and how they are read."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +11,49 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from udfs.errors import UsageError
+from warehouse.answers.answer_limits import AnswerLimits
+from warehouse.answers.budget import parse_cost, parse_statuses
+from warehouse.build.build_options import BuildOptions
 from warehouse.cli.output import Output, lake_option, open_lake, project_option
+from warehouse.project.options import Selection
 
 if TYPE_CHECKING:
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
     from warehouse.lake.lake import Lake
-    from warehouse.project.outcome import Options
 
 _FOLDER: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "DIR"}
 _STATE_HELP = "The folder of an older manifest.json: for state:, result: and --defer."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class BuildFlags:
+    """The options that only some of these commands have; the others leave them at their defaults."""
+
+    full_refresh: bool = False
+    fail_fast: bool = False
+    store_failures: bool = False
+    empty: bool = False
+    sample: str | None = None
+    event_time_start: str | None = None
+    event_time_end: str | None = None
+    retry: str = ""
+    limit: int | None = None
+    max_cost: str = ""
+
+    def limits(self) -> AnswerLimits:
+        """Return what limits the asking. Raises UsageError for --retry and --max-cost."""
+        return AnswerLimits(
+            retry=parse_statuses(self.retry) if self.retry else (),
+            limit=self.limit,
+            max_cost=parse_cost(self.max_cost) if self.max_cost else None,
+        )
+
+
+NO_FLAGS = BuildFlags()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectOptions:
     """The options that all these commands have. Those about nodes have defaults: not every command selects."""
 
     project_dir: Path
@@ -39,51 +69,54 @@ class Asked:
     favor_state: bool = False
     target_path: Path | None = None
 
+    def selection(self, *names: str, kinds: tuple[str, ...] = ()) -> Selection:
+        """Return the nodes that --select and --exclude name, and ``names``."""
+        return Selection((*names, *self.select), self.exclude, kinds)
+
     def lake(self) -> Lake:
-        """The lake. Raises LakeNotFoundError."""
+        """Open the lake. Raises LakeNotFoundError."""
         return open_lake(self.lake_dir)
 
-    def options(self, *, retry: str = "", max_cost: str = "", **flags: Any) -> Options:
-        """The options of a build; ``flags`` are those that the command has besides.
-
-        Raises UsageError for --vars, --retry and --max-cost.
-        """
-        from warehouse.answers.budget import parse_cost, parse_statuses
-        from warehouse.project.outcome import Options
-
-        return Options(
+    def options(self, flags: BuildFlags = NO_FLAGS) -> BuildOptions:
+        """Return the options of a build. Raises UsageError for --vars, --retry and --max-cost."""
+        return BuildOptions(
             variables=mapping("--vars", self.variables, "{seed: 18}"),
             target=self.target,
-            selector=self.selector,
+            full_refresh=flags.full_refresh,
+            fail_fast=flags.fail_fast,
             threads=self.threads,
+            store_failures=flags.store_failures,
+            selector=self.selector,
             state=self.state,
             defer=self.defer,
             favor_state=self.favor_state,
+            empty=flags.empty,
+            sample=flags.sample,
+            event_time_start=flags.event_time_start,
+            event_time_end=flags.event_time_end,
             target_path=self.target_path,
-            retry=parse_statuses(retry) if retry else (),
-            max_cost=parse_cost(max_cost) if max_cost else None,
-            **flags,
+            limits=flags.limits(),
         )
 
-    def open(self, out: Output, **flags: Any) -> Opened:
-        """The project, rendered for the lake."""
+    def open(self, out: Output, flags: BuildFlags = NO_FLAGS) -> LoadedProject:
+        """Open the project, rendered for the lake."""
         from warehouse.graph.loaded_project import open_project
 
-        return open_project(self.lake(), self.project_dir, self.options(**flags), say=out.note)
+        return open_project(self.lake(), self.project_dir, self.options(flags), say=out.note)
 
-    def open_deferred(self, out: Output, chosen: tuple[str, ...], **flags: Any) -> Opened:
-        """The same; what is neither ``chosen`` nor built here is read where --defer says."""
+    def open_deferred(self, out: Output, selection: Selection, flags: BuildFlags = NO_FLAGS) -> LoadedProject:
+        """Open the project; what is neither selected nor built here is read where --defer says."""
         from warehouse.build.deferral import deferred
 
-        return deferred(self.open(out, **flags), chosen, self.exclude)
+        return deferred(self.open(out, flags), selection)
 
 
 def mapping(option: str, text: str, example: str) -> dict[str, Any]:
-    """The value of an option that takes a YAML mapping. Raises UsageError for anything else."""
+    """Parse the value of an option that takes a YAML mapping. Raises UsageError for anything else."""
     hint = f"{option} '{example}'"
     if text.strip() in ("", "{}"):
         return {}
-    from warehouse.project import yamlfile
+    from udfs import yamlfile
 
     try:
         given = yamlfile.parse(text, option)
@@ -95,7 +128,7 @@ def mapping(option: str, text: str, example: str) -> dict[str, Any]:
 
 
 class SelectingCommand(click.Command):
-    """Takes several values behind one ``--select`` or ``--exclude``, as dbt does."""
+    """A command that takes several values behind one ``--select`` or ``--exclude``, as dbt does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         spread: list[str] = []
@@ -145,22 +178,32 @@ _BUILDING = (
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a command that reads the project and selects nothing; it receives ``asked``, an Asked."""
-    return _asking(command, (*_READING, project_option, lake_option))
+    """Add the options of a command that reads the project and selects nothing; it receives ``project``."""
+    return _collected(command, "project", ProjectOptions, (*_READING, project_option, lake_option))
 
 
 def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a command that selects nodes as well; it receives ``asked``, an Asked."""
-    return _asking(command, (*_SELECTING, *_READING, *_BUILDING, project_option, lake_option))
+    """Add the options of a command that selects nodes as well; it receives ``project``, a ProjectOptions."""
+    options = (*_SELECTING, *_READING, *_BUILDING, project_option, lake_option)
+    return _collected(command, "project", ProjectOptions, options)
 
 
-def _asking(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
+def build_flags(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Add some of the options below; the command receives ``flags``, a BuildFlags."""
+    return lambda command: _collected(command, "flags", BuildFlags, options)
+
+
+def _collected(
+    command: Callable[..., Any], name: str, kind: type[ProjectOptions] | type[BuildFlags], options: Iterable[Any]
+) -> Callable[..., Any]:
+    """Add options, and hand their values to the command as one value of ``kind``."""
+
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        given = {name: kwargs.pop(name) for name in Asked.__dataclass_fields__ if name in kwargs}
-        return command(*args, asked=Asked(**given), **kwargs)
+        given = {each: kwargs.pop(each) for each in kind.__dataclass_fields__ if each in kwargs}
+        return command(*args, **{name: kind(**given)}, **kwargs)
 
-    for option in reversed(options):
+    for option in reversed(tuple(options)):
         wrapped = option(wrapped)
     return wrapped
 
@@ -178,7 +221,7 @@ refresh_option = click.option(
 
 def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--empty``, ``--sample`` and the times of microbatch models."""
-    sample = "Let models read a part of their inputs: so many rows, or a time: '3 days' of those with event_time."
+    sample = "Let models read a part of their inputs: N rows, or a time: '3 days' of those with event_time."
     command = click.option("--sample", metavar="N|TIME", help=sample)(command)
     for end, words in (("end", "Microbatch models build batches to before this time."), ("start", "From this time.")):
         command = click.option(f"--event-time-{end}", metavar="TIME", help=words)(command)
@@ -200,10 +243,13 @@ def asking_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--max-cost",
             default="",
             metavar="COST",
-            help="Ask no more than may cost so many tokens (500k, 2M), or so much money ('5 USD') by labelers' prices.",
+            help="Ask only up to this cost: tokens (500k, 2M), or money ('5 USD') by labelers' prices.",
         ),
         click.option(
-            "--limit", type=click.IntRange(min=1), metavar="N", help="New answers of each expensive function."
+            "--limit",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="New answers of each expensive function.",
         ),
         retry_option,
     ):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
 from warehouse.export import manifest as manifests
-from warehouse.export.destinations import Place
-from warehouse.export.manifest import Component, Manifest, Stream
-from warehouse.export.packing import Packing, Tokens
-from warehouse.export.plan import Plan
-from warehouse.export.store import DOCUMENTS, Unit, link, stored
+from warehouse.export.destinations import Destination
+from warehouse.export.manifest import ExportComponent, Manifest, Stream
+from warehouse.export.packing import Packing, TokenSequences
+from warehouse.export.plan import ExportPlan
+from warehouse.export.store import DOCUMENTS, ShardUnit, link, stored
 from warehouse.mds.merge import merge_indexes
 from warehouse.mixtures.mixture import Level, Mixture
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What names an export. ``levels`` are its streams to be."""
+class ExportIdentity:
+    """The id of an export and what it depends on. ``levels`` become its streams."""
 
     export_id: str
     levels: tuple[Level, ...]
@@ -34,7 +34,7 @@ class Identity:
 
 
 def written_out(levels: tuple[Level, ...]) -> tuple[Level, ...]:
-    """Levels that repeat as so many levels that do not, each a folder of its own."""
+    """Write each level that repeats as several levels that do not, each in a folder of its own."""
     return tuple(
         replace(level, path=level.path if copy == 1 else f"{level.path}-copy-{copy}", repeat=1)
         for level in levels
@@ -44,18 +44,17 @@ def written_out(levels: tuple[Level, ...]) -> tuple[Level, ...]:
 
 def assemble(
     mixture: Mixture,
-    packing: Packing,
-    plan: Plan,
-    units: Mapping[str, Unit],
-    identity: Identity,
+    plan: ExportPlan,
+    units: Mapping[str, ShardUnit],
+    identity: ExportIdentity,
     draft: Path,
-    place: Place,
+    destination: Destination,
 ) -> Manifest:
-    """Build the export in the empty folder ``draft``; ``place`` is where it is going to be read.
+    """Build the export in the empty folder ``draft``; ``destination`` is where it is going to be read.
 
     Raises CuveeError if the mixture does not fill a single sequence.
     """
-    by_copies = {level: [units[part.key] for part in plan.parts if part.level == level] for level in mixture.levels}
+    by_copies = {level: [units[task.key] for task in plan.tasks if task.level == level] for level in mixture.levels}
     members = {
         level: found
         for level in identity.levels
@@ -64,28 +63,28 @@ def assemble(
     }
     streams = [_link_stream(draft, level, found) for level, found in members.items()]
     _write_samples(draft / manifests.SAMPLES, members)
-    manifest = _manifest(mixture, packing, identity, streams, manifests.checksum(draft / manifests.SAMPLES))
+    manifest = _manifest(mixture, plan.packing, identity, streams, manifests.checksum(draft / manifests.SAMPLES))
     for folder in {draft / Path(stream.path).parts[0] for stream in manifest.streams} | {draft}:
         merge_indexes(folder)
-    (draft / manifests.STREAMS).write_text(streams_yaml(manifest, place), encoding="utf-8")
+    (draft / manifests.STREAMS).write_text(streams_yaml(manifest, destination), encoding="utf-8")
     manifest.write(draft)
     return manifest
 
 
-def streams_yaml(manifest: Manifest, place: Place) -> str:
-    """The `streams:` block of a recipe. ``repeat`` is a whole number, so Streaming chooses nothing at random."""
+def streams_yaml(manifest: Manifest, destination: Destination) -> str:
+    """Return the `streams:` block of a recipe. ``repeat`` is a whole number, so Streaming chooses nothing at random."""
     import yaml
 
     streams = {
-        stream.path.replace("/", "-"): {**place.stream(stream.path), "repeat": stream.repeat}
+        stream.path.replace("/", "-"): {**destination.stream(stream.path), "repeat": stream.repeat}
         for stream in manifest.streams
     }
     block = {"streams": streams, "num_canonical_nodes": manifest.num_canonical_nodes}
     return yaml.safe_dump(block, sort_keys=False, allow_unicode=True)
 
 
-def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
-    """One MDS folder over the shards of its units, each named by its checksum.
+def _link_stream(draft: Path, level: Level, units: list[ShardUnit]) -> Stream:
+    """Make one MDS folder over the shards of its units, each named by its checksum.
 
     So no shard is ever replaced by another of the same name, which Streaming's local copies would not notice.
     Streaming cannot open a dataset without samples, so a stream whose documents fill no sequence gets no folder; it is
@@ -121,7 +120,7 @@ def _link_stream(draft: Path, level: Level, units: list[Unit]) -> Stream:
 
 
 def samples_schema() -> pa.Schema:
-    """Columns of samples.parquet."""
+    """Return the columns of samples.parquet."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.int64()
@@ -130,8 +129,8 @@ def samples_schema() -> pa.Schema:
     )
 
 
-def _write_samples(path: Path, members: Mapping[Level, list[Unit]]) -> None:
-    """A row per document in a sample. Samples count over the streams, each once, in the manifest's order."""
+def _write_samples(path: Path, members: Mapping[Level, list[ShardUnit]]) -> None:
+    """Write a row per document in a sample. Samples count over the streams, each once, in the manifest's order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -154,13 +153,13 @@ def _write_samples(path: Path, members: Mapping[Level, list[Unit]]) -> None:
 
 
 def _manifest(
-    mixture: Mixture, packing: Packing, identity: Identity, streams: list[Stream], samples_checksum: str
+    mixture: Mixture, packing: Packing, identity: ExportIdentity, streams: list[Stream], samples_checksum: str
 ) -> Manifest:
     whole = sum(amount.tokens for amount in mixture.components.values())
     components = {}
     for name, amount in mixture.components.items():
         own = [stream for stream in streams if stream.component == name]
-        components[name] = Component(
+        components[name] = ExportComponent(
             documents=amount.documents,
             copies=amount.copies,
             tokens=amount.tokens,
@@ -168,7 +167,7 @@ def _manifest(
             exported_tokens=sum(stream.tokens * stream.repeat for stream in own),
             dropped_tokens=sum(stream.dropped_tokens * stream.repeat for stream in own),
         )
-    tokens = packing if isinstance(packing, Tokens) else None
+    tokens = packing if isinstance(packing, TokenSequences) else None
     filled = tuple(stream for stream in streams if stream.samples)
     if not filled:
         length = tokens.sequence_length if tokens else 0

@@ -1,8 +1,11 @@
-"""Where an export lies: a folder, or a URL: S3, Google Cloud Storage, HDFS, and what else fsspec knows.
+"""Where an export goes: a folder, or a URL: S3, Google Cloud Storage, HDFS, and what else fsspec knows.
 
 An export is assembled in a local folder of links, then put in place. A folder is renamed, so it is there as a whole or
 not at all. A URL gets the files one by one, ``manifest.json`` last: a shard's name has its checksum, so what is there
 under its name and of its size is not sent again, after a kill or for another share.
+
+S3, Google Cloud Storage and HDFS go through Arrow's file systems (``AWS_ENDPOINT_URL`` for another server), other URLs
+through fsspec.
 """
 
 from __future__ import annotations
@@ -25,24 +28,24 @@ from udfs.errors import CuveeError, UsageError
 from warehouse.export import manifest as manifests
 from warehouse.export.manifest import Manifest
 
-#: What stands at a URL in place of the manifest while files are being sent: the manifest to be.
+#: The name that the manifest has at a URL while files are being sent.
 UNFINISHED = "unfinished.json"
 #: Files sent at a time. Each is read and sent in pieces.
 CONNECTIONS = 8
 
 
-def place_of(out: str | Path) -> Place:
-    """The place that ``--out`` names. Raises UsageError for a URL of a kind that nothing here reads."""
+def parse_destination(out: str | Path) -> Destination:
+    """Return the destination that ``--out`` names. Raises UsageError for a URL that nothing here can read."""
     text = str(out)
     if "://" not in text:
-        return Folder(Path(out).absolute())
+        return FolderDestination(Path(out).absolute())
     if text.startswith("file://"):
-        return Folder(Path(urlsplit(text).path))
-    return Remote(text.rstrip("/"))
+        return FolderDestination(Path(urlsplit(text).path))
+    return UrlDestination(text.rstrip("/"))
 
 
 @dataclass(frozen=True)
-class Folder:
+class FolderDestination:
     """A folder of this machine."""
 
     path: Path
@@ -61,7 +64,7 @@ class Folder:
             raise UsageError(f"{self} is not empty and no export", hint=hint) from error
         _same(self, other, mixture)
 
-    def check_room(self, store: Path, size: int) -> None:
+    def check_free_space(self, store: Path, size: int) -> None:
         """Raise CuveeError if the export must be copied, for it is on another file system, and does not fit."""
         there = next(folder for folder in self.path.parents if folder.exists())
         if there.stat().st_dev == store.stat().st_dev:
@@ -74,11 +77,11 @@ class Folder:
             )
 
     def manifest(self) -> Manifest:
-        """The export's manifest. Raises UsageError where there is none."""
+        """Read the export's manifest. Raises UsageError where there is none."""
         return Manifest.read(self.path)
 
     def present(self, export_id: str) -> Manifest | None:
-        """The manifest, if this export is there and none of its files is missing or of another size."""
+        """Return the manifest, if this export is there and none of its files is missing or of another size."""
         try:
             manifest = self.manifest()
             if manifests.checksum(self.path / manifests.SAMPLES) != manifest.samples_checksum:
@@ -93,7 +96,7 @@ class Folder:
 
     @contextlib.contextmanager
     def draft(self, staging: Path) -> Iterator[Path]:
-        """An empty folder, hidden beside the export, that ``publish`` may rename; those of killed exports go."""
+        """Make an empty hidden folder next to the export. Remove those of killed exports."""
         draft = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.cuvee")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +111,7 @@ class Folder:
             shutil.rmtree(draft, ignore_errors=True)
 
     def publish(self, draft: Path) -> None:
-        """Put a draft in place; an older export gives way."""
+        """Put a draft in place of an older export, if there is one."""
         if self.path.exists() and any(self.path.iterdir()):
             old = draft.with_name(draft.name.replace(".cuvee", ".old.cuvee"))
             self.path.rename(old)
@@ -118,18 +121,18 @@ class Folder:
             draft.rename(self.path)  # replaces an empty folder
 
     def stream(self, path: str) -> dict[str, str]:
-        """Where Streaming finds a stream."""
+        """Return where Streaming finds a stream."""
         return {"local": str(self.path / path)}
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Reader]:
-        """Files of the export, for reading."""
-        yield Reader(self, self.path)
+    def reading(self) -> Iterator[ExportReader]:
+        """Open the files of the export for reading."""
+        yield ExportReader(self, self.path)
 
 
 @dataclass(frozen=True)
-class Remote:
-    """What a URL names."""
+class UrlDestination:
+    """A folder at a URL."""
 
     url: str
 
@@ -169,7 +172,7 @@ class Remote:
         return CuveeError(f"cannot {what} {self}: {str(error).partition(chr(10))[0]}", hint=hint)
 
     def check(self, mixture: str) -> None:
-        """Refuse a place with anything in it but an export of the same mixture. Raises UsageError."""
+        """Refuse a URL with anything in it but an export of the same mixture. Raises UsageError."""
         found = self._listing()
         name = manifests.FILE if manifests.FILE in found else UNFINISHED
         if found and name not in found:
@@ -177,11 +180,11 @@ class Remote:
         if found:
             _same(self, self._manifest(name).mixture, mixture)
 
-    def check_room(self, store: Path, size: int) -> None:
-        """Nobody tells how much room there is."""
+    def check_free_space(self, store: Path, size: int) -> None:
+        """Do nothing: a URL does not tell how much space is free."""
 
     def manifest(self) -> Manifest:
-        """The export's manifest. Raises UsageError where there is none."""
+        """Read the export's manifest. Raises UsageError where there is none."""
         if manifests.FILE not in (found := self._listing()):
             unfinished = "an export that was not finished" if UNFINISHED in found else "not an export"
             raise UsageError(f"{self} is {unfinished}: no {manifests.FILE} in it", hint="make one with: cuvee export")
@@ -191,7 +194,7 @@ class Remote:
         return Manifest.parse(json.loads(self._bytes(name)), where=f"{self}/{name}")
 
     def present(self, export_id: str) -> Manifest | None:
-        """The manifest, if this export is there and none of its files is missing or of another size."""
+        """Return the manifest, if this export is there and none of its files is missing or of another size."""
         found = self._listing()
         if manifests.FILE not in found or UNFINISHED in found or manifests.SAMPLES not in found:
             return None
@@ -204,7 +207,7 @@ class Remote:
 
     @contextlib.contextmanager
     def draft(self, staging: Path) -> Iterator[Path]:
-        """An empty folder, on the lake's file system: shards are linked there."""
+        """Make an empty folder on the lake's file system: shards are linked there."""
         draft = staging / "draft"
         draft.mkdir()
         yield draft
@@ -247,7 +250,7 @@ class Remote:
             system.delete_dir(f"{root}/{folder}")
 
     def _listing(self) -> dict[str, int]:
-        """Every file there with its size."""
+        """List every file there with its size."""
         from pyarrow import fs
 
         system, root = self._system
@@ -268,14 +271,14 @@ class Remote:
             raise self._failed("read", error) from error
 
     def stream(self, path: str) -> dict[str, str]:
-        """Where Streaming finds a stream."""
+        """Return where Streaming finds a stream."""
         return {"remote": f"{self}/{path}"}
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Reader]:
-        """Files of the export, for reading: each is fetched into a temporary folder."""
+    def reading(self) -> Iterator[ExportReader]:
+        """Open the files of the export for reading: each is fetched into a temporary folder."""
         with tempfile.TemporaryDirectory() as scratch:
-            yield Reader(self, Path(scratch))
+            yield ExportReader(self, Path(scratch))
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy a file from there. Raises CuveeError."""
@@ -289,35 +292,35 @@ class Remote:
             raise self._failed("read", error) from error
 
 
-Place = Folder | Remote
+Destination = FolderDestination | UrlDestination
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Files of an export as local ones, under ``folder``."""
+class ExportReader:
+    """Gives the files of an export as local ones, under ``folder``."""
 
-    place: Place
+    destination: Destination
     folder: Path
 
     def get(self, path: Path) -> Path:
-        """A file of ``folder``; one of a URL is fetched. Raises CuveeError."""
-        if isinstance(self.place, Remote):
-            self.place.fetch(path.relative_to(self.folder).as_posix(), path)
+        """Return a file of ``folder``, fetched if the export is at a URL. Raises CuveeError."""
+        if isinstance(self.destination, UrlDestination):
+            self.destination.fetch(path.relative_to(self.folder).as_posix(), path)
         return path
 
     def forget(self, path: Path) -> None:
-        """The file is not needed any more."""
-        if isinstance(self.place, Remote):
+        """Remove a fetched file that is not needed any more."""
+        if isinstance(self.destination, UrlDestination):
             path.unlink(missing_ok=True)
 
 
-def _same(place: Place, other: str, mixture: str) -> None:
+def _same(destination: Destination, other: str, mixture: str) -> None:
     if other != mixture:
-        raise UsageError(f"{place} holds an export of {other}", hint="choose another --out, or remove it")
+        raise UsageError(f"{destination} holds an export of {other}", hint="choose another --out, or remove it")
 
 
 def _files(indexes: dict[str, bytes]) -> dict[str, int]:
-    """The shards that indexes list, by path, with their sizes."""
+    """Return the shards that indexes list: path to size."""
     files = {}
     for folder, index in indexes.items():
         for entry in json.loads(index)["shards"]:
@@ -327,14 +330,14 @@ def _files(indexes: dict[str, bytes]) -> dict[str, int]:
 
 
 def _above(names: Collection[str]) -> Iterator[tuple[str, ...]]:
-    """The folders that files are in, and those above."""
+    """Yield the folders that files are in, and those above."""
     for name in names:
         parts = tuple(name.split("/")[:-1])
         yield from (parts[:depth] for depth in range(len(parts) + 1))
 
 
 def _whole(manifest: Manifest, export_id: str, indexes: dict[str, bytes], found: dict[str, int]) -> bool:
-    """Whether this is the export, its indexes are those that were written, and all shards have their sizes."""
+    """Check that this is the export, that its indexes are as they were written, and the sizes of all shards."""
     return (
         manifest.export_id == export_id
         and all(manifests.digest(indexes[stream.path]) == stream.checksum for stream in manifest.streams)

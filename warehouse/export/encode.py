@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from warehouse.export.packing import Packing, Text, Tokens
-from warehouse.export.plan import Part, Plan, place_documents
-from warehouse.export.store import Options, ShardStore, Unit
+from warehouse.export.packing import TextSamples, TokenSequences
+from warehouse.export.plan import ExportPlan, place_documents
+from warehouse.export.store import ShardStore, ShardTask, ShardUnit
 from warehouse.lake.quoting import quote
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
-    """Rows of one file that some unit needs, ascending; a row stands once per unit.
+class NeededRows:
+    """Rows of one file that some unit needs, ascending; a row appears once per unit.
 
     ``columns`` go with a document to its unit: rank, n_tokens and labels.
     """
@@ -46,12 +46,12 @@ class Needed:
     parts: NDArray[Any]
     columns: pa.Table
 
-    def between(self, first: int, last: int) -> Needed:
-        """Those with first <= row < last."""
+    def between(self, first: int, last: int) -> NeededRows:
+        """Return those with first <= row < last."""
         import numpy as np
 
         begin, end = np.searchsorted(self.rows, [first, last])
-        return Needed(self.rows[begin:end], self.parts[begin:end], self.columns.slice(begin, end - begin))
+        return NeededRows(self.rows[begin:end], self.parts[begin:end], self.columns.slice(begin, end - begin))
 
 
 @contextlib.contextmanager
@@ -71,60 +71,60 @@ def _memory_pool() -> Iterator[None]:
 @_memory_pool()
 def write_units(
     cursor: duckdb.DuckDBPyConnection,
-    plan: Plan,
-    packing: Packing,
-    options: Options,
+    plan: ExportPlan,
     store: ShardStore,
     scratch: Path,
     advance: Callable[[int], None],
-) -> dict[str, Unit]:
+) -> dict[str, ShardUnit]:
     """Write every missing unit of a plan into the store; ``scratch`` is a folder on the store's file system.
 
     ``advance`` is told of documents read. Gives the units by key.
     """
-    parts = {part.number: part for part in plan.missing.values()}
+    packing = plan.packing
     spill = Spill(scratch / "spill")
-    labels = [name for name, _ in packing.labels] if isinstance(packing, Text) else []
+    labels = [name for name, _ in packing.labels] if isinstance(packing, TextSamples) else []
     files = place_documents(cursor, plan, labels)
     with ThreadPoolExecutor(THREADS) as pool:
 
-        def prepared(chunk: Chunk) -> list[tuple[int, pa.RecordBatch]]:
+        def prepared(chunk: TextChunk) -> list[tuple[int, pa.RecordBatch]]:
             return list(_by_part(chunk, packing.prepare(chunk.texts)))
 
-        def read(task: Callable[[], Chunk]) -> Any:
+        def read(task: Callable[[], TextChunk]) -> Any:
             # The tokenizer uses all cores by itself: chunks are tokenized below while the next are being read.
-            return task() if isinstance(packing, Tokens) else prepared(task())
+            return task() if isinstance(packing, TokenSequences) else prepared(task())
 
-        for found in _ahead(pool, (partial(read, task) for task in _chunks(cursor, files, labels))):
-            pieces = prepared(found) if isinstance(found, Chunk) else found
+        for found in _prefetch(pool, (partial(read, task) for task in _chunks(cursor, files, labels))):
+            pieces = prepared(found) if isinstance(found, TextChunk) else found
             for part, batch in pieces:
                 spill.add(part, batch)
             advance(sum(batch.num_rows for _, batch in pieces))
 
-        def write(part: Part) -> tuple[str, Unit]:
-            documents = spill.take(part.number)
-            if documents.num_rows != part.documents:
+        def write(task: ShardTask) -> tuple[str, ShardUnit]:
+            documents = spill.take(task.number)
+            if documents.num_rows != task.documents:
                 raise CuveeError(
-                    f"{documents.num_rows} documents where the plan has {part.documents}: did the lake's files change?"
+                    f"{documents.num_rows} documents where the plan has {task.documents}: did the lake's files change?"
                 )
-            draft = scratch / f"unit-{part.number}"
-            return part.key, store.write(part.key, draft, packing, options, part.level.component, documents)
+            draft = scratch / f"unit-{task.number}"
+            return task.key, store.write(task, draft, packing, plan.options, documents)
 
-        return {**plan.done, **dict(_ahead(pool, (partial(write, part) for part in parts.values())))}
+        return {**plan.done, **dict(_prefetch(pool, (partial(write, task) for task in plan.missing.values())))}
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class TextChunk:
     """Texts that were read, each once, and who needs them: ``which`` points from each need to its text."""
 
     ids: pa.Array
     texts: pa.Array
     which: NDArray[Any]
-    needed: Needed
+    needed: NeededRows
 
 
-def _chunks(cursor: duckdb.DuckDBPyConnection, files: list[str], labels: list[str]) -> Iterator[Callable[[], Chunk]]:
-    """Tasks that each read about ``CHUNK`` bytes of text, in file order."""
+def _chunks(
+    cursor: duckdb.DuckDBPyConnection, files: list[str], labels: list[str]
+) -> Iterator[Callable[[], TextChunk]]:
+    """Yield tasks that each read about ``CHUNK`` bytes of text, in file order."""
     import pyarrow.parquet as pq
 
     names = ", ".join(["row", "part", "rank", "n_tokens", *map(quote, labels)])
@@ -132,7 +132,7 @@ def _chunks(cursor: duckdb.DuckDBPyConnection, files: list[str], labels: list[st
         found = cursor.execute(
             f"select {names} from temp.needed where file = ? order by row, part", [number]
         ).to_arrow_table()
-        needed = Needed(
+        needed = NeededRows(
             found["row"].to_numpy(), found["part"].to_numpy(), found.drop_columns(["row", "part"]).combine_chunks()
         )
         if not len(needed.rows):
@@ -151,9 +151,9 @@ def _chunks(cursor: duckdb.DuckDBPyConnection, files: list[str], labels: list[st
 
 
 def _group_chunks(
-    path: str, group: int, first: int, rows: int, size: int, needed: Needed
-) -> Iterator[Callable[[], Chunk]]:
-    """A row group as one task, or as several that read it in turn if it is large."""
+    path: str, group: int, first: int, rows: int, size: int, needed: NeededRows
+) -> Iterator[Callable[[], TextChunk]]:
+    """Yield a row group as one task, or as several that read it in turn if it is large."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -170,7 +170,7 @@ def _group_chunks(
         begin += batch.num_rows
 
 
-def _chunk(table: pa.Table, first: int, needed: Needed) -> Chunk:
+def _chunk(table: pa.Table, first: int, needed: NeededRows) -> TextChunk:
     import numpy as np
     import pyarrow as pa
 
@@ -179,10 +179,10 @@ def _chunk(table: pa.Table, first: int, needed: Needed) -> Chunk:
         table = table.take(pa.array(rows))
     ids = table["doc_id"].cast(pa.large_string()).combine_chunks()
     texts = table["text"].cast(pa.large_string()).combine_chunks()
-    return Chunk(_one(ids), _one(texts), which, needed)
+    return TextChunk(_one(ids), _one(texts), which, needed)
 
 
-def _by_part(chunk: Chunk, payload: pa.Array) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _by_part(chunk: TextChunk, payload: pa.Array) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Cut prepared documents into one batch per unit."""
     import numpy as np
     import pyarrow as pa
@@ -193,7 +193,7 @@ def _by_part(chunk: Chunk, payload: pa.Array) -> Iterator[tuple[int, pa.RecordBa
     else:
         order = np.argsort(needed.parts, kind="stable")
         taken = pa.array(chunk.which[order])
-        payload, chunk = payload.take(taken), Chunk(chunk.ids.take(taken), chunk.texts, chunk.which, needed)
+        payload, chunk = payload.take(taken), TextChunk(chunk.ids.take(taken), chunk.texts, chunk.which, needed)
     taken = needed.columns.take(pa.array(order))
     columns = {name: _one(taken[name].combine_chunks()) for name in taken.column_names}
     batch = pa.record_batch({**columns, "doc_id": chunk.ids, "payload": payload})
@@ -222,7 +222,7 @@ class Spill:
             self._waiting, self._bytes = {}, 0
 
     def take(self, part: int) -> pa.RecordBatch:
-        """All documents of a unit in its order; they are forgotten here."""
+        """Return all documents of a unit in its order, and drop them here."""
         import pyarrow as pa
 
         batches = [*self._stored(part), *self._waiting.pop(part, [])]
@@ -254,7 +254,7 @@ class Spill:
 
 
 def _one(column: Any) -> pa.Array:
-    """A chunked column of at most one chunk as an array."""
+    """Return a chunked column as one array."""
     import pyarrow as pa
 
     if isinstance(column, pa.ChunkedArray):
@@ -262,8 +262,8 @@ def _one(column: Any) -> pa.Array:
     return column
 
 
-def _ahead(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], Any]]) -> Iterator[Any]:
-    """Results of tasks in order, with a few running ahead."""
+def _prefetch(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], Any]]) -> Iterator[Any]:
+    """Yield the results of tasks in order, with a few running ahead."""
     running: deque[Future[Any]] = deque()
     try:
         for task in tasks:

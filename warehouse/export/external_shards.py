@@ -1,6 +1,6 @@
 """Token shards that others wrote, as a recipe's mixture: a folder or URL with MDS folders at any depth.
 
-So lie the published data of Ettin: ``train/books/books_0001/index.json`` and shards with ``id`` and ``input_ids``. A
+The published data of Ettin are so: ``train/books/books_0001/index.json`` and shards with ``id`` and ``input_ids``. A
 component is the first folder that tells streams apart (``books``), and everything is seen once.
 """
 
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import UsageError
 from udfs.tokens.tokenizer_files import FILE
-from warehouse.export.manifest import Component, Manifest, Stream
+from warehouse.export.manifest import ExportComponent, Manifest, Stream
 from warehouse.lake.remote import fetch
 from warehouse.lake.remote import is_url as is_url
 from warehouse.mds import encodings
-from warehouse.mds.index import Index, find_folders
+from warehouse.mds.index import MDSIndex, find_folders
 from warehouse.mds.reader import read_shard
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 COLUMNS = ("input_ids", "tokens")
 
 
-def is_foreign(mixture: str) -> bool:
-    """Whether a recipe's mixture is a folder or a URL, not the name of an export."""
+def is_external(mixture: str) -> bool:
+    """Check whether a recipe's mixture is a folder or a URL, not the name of an export."""
     return is_url(mixture) or "/" in mixture
 
 
-def foreign_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) -> Manifest:
-    """What the lake would say of these shards, had they been exported.
+def external_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) -> Manifest:
+    """Make the manifest that these shards would have if they had been exported.
 
-    The vocabulary and the end of text are those of tokenizer.json beside the shards, else those of ``ours``, the
+    The vocabulary and the end of text are those of tokenizer.json next to the shards, else those of ``ours``, the
     recipe's other mixtures, whose tokenizer is then believed to be the same. Where samples differ in length, so is the
     sequence length, else it is that of the longest sample in each stream's first shard; ``fitted`` fits them to it.
     Raises UsageError where something is missing, MDSError for shards that cannot be read.
@@ -49,7 +49,7 @@ def foreign_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) -> 
             fetch(place, root, lambda path: path.rpartition("/")[2] in ("index.json", FILE))
         elif not root.is_dir():
             raise UsageError(f"no folder {place} with token shards", hint="a mixture with / in its name is a folder")
-        indexes = [Index.read(folder) for folder in find_folders(root)]
+        indexes = [MDSIndex.read(folder) for folder in find_folders(root)]
         if not indexes:
             raise UsageError(f"no MDS shards in {place}", hint="training reads folders with index.json and shards")
         column, encoding = _column(indexes, place)
@@ -63,7 +63,7 @@ def foreign_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) -> 
         digest = hashlib.sha256(json.dumps([(s.path, s.checksum) for s in streams]).encode()).hexdigest()[:32]
     samples = sum(stream.samples for stream in streams)
     components = {
-        name: Component(count, count, count * length, count / samples, count * length, 0)
+        name: ExportComponent(count, count, count * length, count / samples, count * length, 0)
         for name in dict.fromkeys(stream.component for stream in streams)
         if (count := sum(stream.samples for stream in streams if stream.component == name))
     }
@@ -89,7 +89,7 @@ def foreign_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) -> 
 
 
 def fitted(tokens: NDArray[Any], length: int, end_of_text: int) -> NDArray[Any]:
-    """A sample of exactly ``length`` tokens: cut, or filled up with ends of text."""
+    """Return a sample of exactly ``length`` tokens: cut, or filled up with ends of text."""
     import numpy as np
 
     if len(tokens) == length:
@@ -97,8 +97,8 @@ def fitted(tokens: NDArray[Any], length: int, end_of_text: int) -> NDArray[Any]:
     return np.concatenate([tokens[:length], np.full(max(0, length - len(tokens)), end_of_text, tokens.dtype)])
 
 
-def _column(indexes: list[Index], place: str) -> tuple[str, encodings.Encoding]:
-    """The column of tokens, which all shards must have. Its encoding has a shape only if all have the same."""
+def _column(indexes: list[MDSIndex], place: str) -> tuple[str, encodings.Encoding]:
+    """Find the column of tokens, which all shards must have. Its encoding has a shape only if all have the same."""
     found: set[tuple[str, str]] = set()
     for shard in (shard for index in indexes for shard in index.shards):
         columns = dict(shard.columns)
@@ -118,7 +118,7 @@ def _column(indexes: list[Index], place: str) -> tuple[str, encodings.Encoding]:
 
 
 def _tokenizer(path: Path, ours: Sequence[Manifest], place: str) -> tuple[int, int, str | None]:
-    """Size of the vocabulary, end of text, fingerprint."""
+    """Return the size of the vocabulary, the end of text and the fingerprint."""
     if path.is_file():
         from udfs.tokens.tokenizer import load
 
@@ -127,11 +127,11 @@ def _tokenizer(path: Path, ours: Sequence[Manifest], place: str) -> tuple[int, i
     for manifest in ours:
         if manifest.vocab_size:
             return manifest.vocab_size, manifest.end_of_text or 0, manifest.tokenizer_fingerprint
-    raise UsageError(f"nothing says what the tokens in {place} mean", hint=f"put their {FILE} beside the shards")
+    raise UsageError(f"nothing says what the tokens in {place} mean", hint=f"put their {FILE} next to the shards")
 
 
-def _longest(index: Index, column: str, place: str, root: Path) -> int:
-    """Tokens in the longest sample of the first shard."""
+def _longest(index: MDSIndex, column: str, place: str, root: Path) -> int:
+    """Count the tokens in the longest sample of the first shard."""
     import pyarrow.compute as pc
 
     shard = index.shards[0]
@@ -142,7 +142,7 @@ def _longest(index: Index, column: str, place: str, root: Path) -> int:
     return max(int(pc.max(pc.list_value_length(batch[column])).as_py()) for batch in read_shard(shard))
 
 
-def _streams(indexes: list[Index], root: Path, length: int) -> Iterator[Stream]:
+def _streams(indexes: list[MDSIndex], root: Path, length: int) -> Iterator[Stream]:
     paths = [index.folder.relative_to(root).parts for index in indexes]
     common = 0
     while len({path[: common + 1] for path in paths}) == 1 and len(paths[0]) > common + 1:

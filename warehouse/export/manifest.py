@@ -22,7 +22,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from udfs.errors import CuveeError, Location, UsageError, did_you_mean
+from udfs.errors import ExportError, Location, UsageError, did_you_mean
 
 FILE = "manifest.json"
 SAMPLES = "samples.parquet"
@@ -32,7 +32,7 @@ STREAMS = "streams.yaml"
 VERSION = 1
 
 
-class ManifestError(CuveeError):
+class ManifestError(ExportError):
     """A manifest that cannot be read, or does not say what it must."""
 
 
@@ -57,7 +57,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class ExportComponent:
     """What the mixture gave one component. ``copies`` and ``tokens`` count repeats; ``share`` is of all tokens.
 
     ``tokens`` are counted as the mixture counts them; ``exported_tokens`` are those in samples, ends of documents
@@ -74,7 +74,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """An export.
+    """The manifest of an export.
 
     ``fingerprint`` identifies the mixture (documents and copies), ``export_id`` also how it was written (format,
     tokenizer, sequence length, seed). ``sql`` is the mixture's compiled query, where the lake knows it.
@@ -98,7 +98,7 @@ class Manifest:
     end_of_text: int | None
     sequence_length: int | None
     seed: int
-    components: Mapping[str, Component]
+    components: Mapping[str, ExportComponent]
     streams: tuple[Stream, ...]
     sql: str | None
     samples_checksum: str
@@ -120,7 +120,7 @@ class Manifest:
         return sum(stream.tokens * stream.repeat for stream in self.streams)
 
     def padding(self, nodes: int = 1, ranks_per_node: int = 1) -> int:
-        """How many samples Streaming yields a second time in an epoch, so that every rank gets as many.
+        """Count the samples that Streaming yields a second time in an epoch, so that every rank gets as many.
 
         Holds for both of Streaming's partition algorithms at the start of an epoch, whatever the batch size and the
         number of workers are, for datasets of more samples than canonical nodes. Raises UsageError where neither the
@@ -148,7 +148,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: object, *, where: str = FILE) -> Manifest:
-        """A manifest from its JSON value. Raises ManifestError that names the field that is missing or wrong."""
+        """Parse a JSON value. Raises ManifestError that names the field that is missing or wrong."""
         if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
             raise ManifestError(
                 f"made by a newer Cuvée (layout {content['version']}, this one reads {VERSION})", where=Location(where)
@@ -173,7 +173,7 @@ class Manifest:
         return manifest
 
     def to_json(self) -> str:
-        """The manifest as JSON, keys in the order of the fields."""
+        """Return the manifest as JSON, keys in the order of the fields."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
     def write(self, folder: Path) -> None:
@@ -182,17 +182,17 @@ class Manifest:
 
 
 def _rounded(number: int, unit: int) -> int:
-    """The next multiple of ``unit``."""
+    """Round up to a multiple of ``unit``."""
     return -(-number // unit) * unit
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 in hex."""
+    """Return the SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -22,7 +22,7 @@ LENGTHS = "lengths"
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedSamples:
     """Samples and which documents they hold.
 
     ``documents`` has a row per document in a sample: sample (from 0), doc_id, n_tokens (how many of the sample's tokens
@@ -36,7 +36,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextSamples:
     """One sample per document, with its id, its component, and ``labels``: further columns and their encodings.
 
     Tokens are those that the mixture counts.
@@ -55,10 +55,10 @@ class Text:
         return {"format": "text", "columns": self.columns}
 
     def prepare(self, texts: pa.Array) -> pa.Array:
-        """What is kept of each document until its samples are made."""
+        """Return what is kept of each document until its samples are made."""
         return texts
 
-    def pack(self, documents: pa.RecordBatch, component: str) -> Packed:
+    def pack(self, documents: pa.RecordBatch, component: str) -> PackedSamples:
         """Make samples of documents (doc_id, n_tokens, payload, and a column per label), in their order."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -68,11 +68,11 @@ class Text:
         samples = pa.record_batch(columns | {name: documents[name] for name, _ in self.labels})
         sample = pa.array(range(count), pa.int64())
         held = pa.record_batch([sample, documents["doc_id"], documents["n_tokens"]], ["sample", "doc_id", "n_tokens"])
-        return Packed(samples, held, pc.sum(documents["n_tokens"]).as_py() or 0, 0)
+        return PackedSamples(samples, held, pc.sum(documents["n_tokens"]).as_py() or 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenSequences:
     """Token sequences of at most ``sequence_length``, documents in their order.
 
     ``bos`` and ``eos`` are ids put before and after each document, or None; ``eos`` is the tokenizer's end of text
@@ -99,14 +99,14 @@ class Tokens:
     min_length: int = 1
 
     def __post_init__(self) -> None:
-        """Raise UsageError where a sequence has no room for text beside BOS and EOS."""
+        """Raise UsageError where a sequence has no room for text besides BOS and EOS."""
         if self.eos == -1:
             object.__setattr__(self, "eos", self.tokenizer.end_of_text)
         if self.eos is None and self.method != "documents":
             object.__setattr__(self, "lengths", True)
         if self._body < max(1, self.min_length):
             raise UsageError(
-                f"{self.sequence_length} tokens have no room for {max(1, self.min_length)} of text beside BOS and EOS"
+                f"{self.sequence_length} tokens have no room for {max(1, self.min_length)} of text besides BOS and EOS"
             )
 
     @property
@@ -142,7 +142,7 @@ class Tokens:
         return {"format": "tokens", "tokenizer": self.tokenizer.fingerprint, "columns": self.columns, **own}
 
     def prepare(self, texts: pa.Array) -> pa.Array:
-        """Token ids of each document as bytes; BOS and EOS are among them unless samples get their own."""
+        """Return each document's token ids as bytes, with BOS and EOS unless samples get their own."""
         import numpy as np
         import pyarrow as pa
 
@@ -153,7 +153,7 @@ class Tokens:
         buffers = [None, pa.py_buffer(np.concatenate([[0], ends]) * flat.itemsize), pa.py_buffer(flat)]
         return pa.Array.from_buffers(pa.large_binary(), len(ids), buffers)
 
-    def pack(self, documents: pa.RecordBatch, component: str) -> Packed:
+    def pack(self, documents: pa.RecordBatch, component: str) -> PackedSamples:
         """Make sequences of documents (doc_id, n_tokens, payload), in their order."""
         import numpy as np
         import pyarrow as pa
@@ -174,10 +174,10 @@ class Tokens:
             [pa.array(pieces.sample), documents["doc_id"].take(pa.array(pieces.document)), pa.array(pieces.tokens)],
             ["sample", "doc_id", "n_tokens"],
         )
-        return Packed(self._samples(data, pieces, held["doc_id"], count), held, len(data), dropped)
+        return PackedSamples(self._samples(data, pieces, held["doc_id"], count), held, len(data), dropped)
 
     def _samples(self, data: NDArray[Any], pieces: Pieces, ids: pa.Array, count: int) -> pa.RecordBatch:
-        """The columns of samples whose tokens stand one after the other in ``data``."""
+        """Make the columns of samples whose tokens follow one another in ``data``."""
         import numpy as np
         import pyarrow as pa
 
@@ -196,7 +196,7 @@ class Tokens:
         return pa.record_batch(columns)
 
     def _chunks(self, data: NDArray[Any], offsets: NDArray[Any]) -> tuple[NDArray[Any], Pieces, int]:
-        """Samples of one document each."""
+        """Make samples of one document each."""
         import numpy as np
 
         sizes, document, begins = _cut(np.diff(offsets), self._body, empty=self._body < self.sequence_length)
@@ -221,7 +221,7 @@ class Pieces:
 def _between(
     ids: NDArray[Any], sizes: NDArray[Any], bos: int | None, eos: int | None, dtype: str
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Runs of tokens with BOS and EOS around each, one after the other, and where each ends."""
+    """Join runs of tokens, with BOS and EOS around each. Return them and where each ends."""
     import numpy as np
 
     ends = np.cumsum(sizes + (bos is not None) + (eos is not None))
@@ -237,7 +237,7 @@ def _between(
 
 
 def _taken(data: NDArray[Any], sizes: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
-    """Some of the stretches of these ``sizes`` that ``data`` consists of, joined. Arrow moves the bytes."""
+    """Join some of the stretches that ``data`` consists of, by their ``sizes``. Arrow moves the bytes."""
     import numpy as np
     import pyarrow as pa
 
@@ -249,7 +249,7 @@ def _taken(data: NDArray[Any], sizes: NDArray[Any], which: NDArray[Any]) -> NDAr
 
 
 def _cut(lengths: NDArray[Any], size: int, *, empty: bool = False) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Documents cut every ``size`` tokens: lengths of the pieces, whose they are, and where in the document they begin.
+    """Cut documents every ``size`` tokens. Return the pieces' lengths, documents, and where in those they begin.
 
     ``empty`` gives documents without a token one piece too.
     """
@@ -262,7 +262,7 @@ def _cut(lengths: NDArray[Any], size: int, *, empty: bool = False) -> tuple[NDAr
 
 
 def _concatenated(data: NDArray[Any], offsets: NDArray[Any], length: int) -> tuple[NDArray[Any], Pieces, int]:
-    """Sequences of exactly ``length`` tokens, and how many tokens are left over.
+    """Make sequences of exactly ``length`` tokens. Return them and how many tokens are left over.
 
     Every boundary of a document or of a sequence begins a new piece, and a piece is of one document and one sequence.
     """
@@ -309,4 +309,4 @@ def _best_fit(data: NDArray[Any], offsets: NDArray[Any], length: int) -> tuple[N
     return _taken(data, sizes, order), pieces
 
 
-Packing = Text | Tokens
+Packing = TextSamples | TokenSequences

@@ -1,8 +1,8 @@
 """Which documents form which unit, and which units are still to be written.
 
 A level's documents are ordered by md5(seed:doc_id), as mixtures order them. That order is halved, and halves are halved
-again, until each has at most ``BUCKET`` bytes of samples: these are the buckets. A range that lies below the cut of a
-share has the same documents and so the same buckets whatever the share is; only the bucket in which the cut lies
+again, until each has at most ``BUCKET`` bytes of samples: these are the buckets. A range below the cut of a
+share has the same documents and so the same buckets whatever the share is; only the bucket with the cut
 changes. So two mixtures, or `all` and `more` of one mixture, share every unit but that one. A bucket drops at most one
 sequence less a token, under 0.02 % of it at 2,048 tokens.
 """
@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from warehouse.export.packing import Packing, Text, Tokens
-from warehouse.export.store import Options, ShardStore, Unit, unit_key
+from warehouse.export.packing import Packing, TextSamples, TokenSequences
+from warehouse.export.store import ShardOptions, ShardStore, ShardTask, ShardUnit, unit_key
 from warehouse.lake.quoting import quote
-from warehouse.mixtures.mixture import Level, Mixture
+from warehouse.mixtures.mixture import Mixture
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BUCKET = 48 << 20
 #: The order is halved this often at most.
 BITS = 20
-#: The small range of the order in which a document stands.
+#: The small range of the order in which a document is.
 _RANGE = f"('0x' || left(documents.place, 15))::bigint >> {60 - BITS}"
 #: Documents with the buckets that they are in.
 _PLACED = f"""temp.mixture_documents as documents
@@ -36,39 +36,29 @@ _PLACED = f"""temp.mixture_documents as documents
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A unit of the plan, in its level. ``number`` names it in the temporary tables."""
+class ExportPlan:
+    """What an export consists of: all tasks in its order, and the units that the store has. The others are missing."""
 
-    number: int
-    level: Level
-    bucket: int
-    key: str
-    documents: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All parts in the order of the export, the units that the store has, and those to be written."""
-
-    parts: tuple[Part, ...]
-    done: Mapping[str, Unit]
+    packing: Packing
+    options: ShardOptions
+    tasks: tuple[ShardTask, ...]
+    done: Mapping[str, ShardUnit]
 
     @property
-    def missing(self) -> dict[str, Part]:
-        """One part per unit that is not in the store, by key."""
-        return {part.key: part for part in reversed(self.parts) if part.key not in self.done}
+    def missing(self) -> dict[str, ShardTask]:
+        """One task per unit that is not in the store, by key."""
+        return {task.key: task for task in reversed(self.tasks) if task.key not in self.done}
 
 
 def make_plan(
     cursor: duckdb.DuckDBPyConnection,
     mixture: Mixture,
     packing: Packing,
-    options: Options,
+    options: ShardOptions,
     store: ShardStore,
     seed: int,
-) -> Plan:
-    """Cut a frozen mixture into parts, and look up which the store has."""
+) -> ExportPlan:
+    """Cut a frozen mixture into tasks, and look up which units the store has."""
     cursor.execute("create temp table levels (level int, component varchar, copies bigint)")
     for number, level in enumerate(mixture.levels):
         cursor.execute("insert into temp.levels values (?, ?, ?)", [number, level.component, level.copies])
@@ -95,18 +85,18 @@ def make_plan(
         )
         """
     )
-    parts = []
+    tasks = []
     query = "select part, level, bucket, digest, documents, n_tokens, n_chars from temp.parts order by part"
     for number, index, bucket, digest, documents, tokens, chars in cursor.execute(query).fetchall():
         level = mixture.levels[index]
         key = unit_key(packing, options, level.component, seed, digest)
-        parts.append(Part(number, level, bucket, key, documents, _size(packing, tokens + documents, chars)))
-    done = {key: unit for key in {part.key for part in parts} if (unit := store.get(key))}
-    return Plan(tuple(parts), done)
+        tasks.append(ShardTask(number, level, bucket, key, documents, _size(packing, tokens + documents, chars)))
+    done = {key: unit for key in {task.key for task in tasks} if (unit := store.get(key))}
+    return ExportPlan(packing, options, tuple(tasks), done)
 
 
 def _buckets(cursor: duckdb.DuckDBPyConnection, packing: Packing) -> pa.Table:
-    """Which bucket each small range of the order belongs to: level, range, bucket (the number of its first range)."""
+    """Return the bucket of each small range of the order: level, range, bucket (the number of its first range)."""
     import numpy as np
     import pyarrow as pa
 
@@ -132,7 +122,7 @@ def _buckets(cursor: duckdb.DuckDBPyConnection, packing: Packing) -> pa.Table:
 
 
 def _halved(ranges: NDArray[Any], ends: NDArray[Any], first: int, last: int) -> Iterator[int]:
-    """Where the buckets of the ranges first <= range < last begin. ``ends`` are bytes up to each of ``ranges``."""
+    """Yield where the buckets of first <= range < last begin. ``ends`` are bytes up to each of ``ranges``."""
     begin, end = ranges.searchsorted([first, last])
     if ends[end] - ends[begin] <= BUCKET or last - first == 1:
         yield first
@@ -146,27 +136,27 @@ T = TypeVar("T", int, "NDArray[Any]")
 
 
 def _size(packing: Packing, tokens: T, chars: T) -> T:
-    """About how many bytes of samples these make."""
-    if isinstance(packing, Tokens):
+    """Estimate how many bytes of samples these make."""
+    if isinstance(packing, TokenSequences):
         return tokens * (2 if packing.dtype == "uint16" else 4)
     return chars
 
 
 def _values(packing: Packing) -> list[str]:
-    """The label columns of samples, as text."""
-    names = [name for name, _ in packing.labels] if isinstance(packing, Text) else []
+    """Return SQL for the label columns of samples, as text."""
+    names = [name for name, _ in packing.labels] if isinstance(packing, TextSamples) else []
     return [f"documents.{quote(name)}::varchar" for name in names]
 
 
-def place_documents(cursor: duckdb.DuckDBPyConnection, plan: Plan, labels: Sequence[str]) -> list[str]:
-    """Make the temporary table ``needed``: where the texts of missing units lie. Gives the files, in their order.
+def place_documents(cursor: duckdb.DuckDBPyConnection, plan: ExportPlan, labels: Sequence[str]) -> list[str]:
+    """Make the temporary table ``needed``: where the texts of missing units are. Return the files in their order.
 
     A row per document and unit: file (its index in the list), row (in the file), part, rank (in the unit), n_tokens,
     and ``labels``.
     """
     import pyarrow as pa
 
-    numbers = pa.table({"part": pa.array([part.number for part in plan.missing.values()], pa.int32())})
+    numbers = pa.table({"part": pa.array([task.number for task in plan.missing.values()], pa.int32())})
     cursor.register("missing_parts", numbers)
     cursor.execute(
         "create temp table files as select row_number() over (order by file)::int - 1 as number, file"

@@ -9,6 +9,9 @@
 A unit is the documents of one component, stream and hash bucket. It is written elsewhere and renamed into place, so a
 unit that is there is complete, and an interrupted export keeps the units it finished. Units never change; exports link
 their shards.
+
+``cuvee export gc`` removes units that no export links and that no manifest names of an export that is still there:
+exports at URLs and on other file systems hold copies.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse.export.packing import Packing
+from warehouse.mixtures.mixture import Level
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +39,7 @@ COUNTS = "unit.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ShardOptions:
     """How shards are written; part of their identity."""
 
     compression: str | None = None
@@ -44,7 +48,19 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class ShardTask:
+    """A unit to be written or linked, in its level. ``number`` names it in the temporary tables."""
+
+    number: int
+    level: Level
+    bucket: int
+    key: str
+    documents: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardUnit:
     """A finished unit. ``tokens`` and ``dropped_tokens`` count it once."""
 
     folder: Path
@@ -54,12 +70,12 @@ class Unit:
     documents: int
 
     def shards(self) -> list[dict[str, Any]]:
-        """The entries of its index."""
+        """Return the entries of its index."""
         entries: list[dict[str, Any]] = json.loads((self.folder / "index.json").read_bytes())["shards"]
         return entries
 
     def file(self, entry: Mapping[str, Any]) -> Path:
-        """The file of an entry."""
+        """Return the file of an entry."""
         return self.folder / str(stored(entry)["basename"])
 
     @property
@@ -94,14 +110,14 @@ class ShardStore:
         finally:
             lock.release()
 
-    def get(self, key: str) -> Unit | None:
-        """The unit, if it is there and its files have the sizes that its index says.
+    def get(self, key: str) -> ShardUnit | None:
+        """Return the unit, if it is there and its files have the sizes that its index says.
 
         A damaged unit (files cut short by a power failure) is removed: it will be written again.
         """
         folder = self._folder(key)
         try:
-            unit = Unit(folder, **json.loads((folder / COUNTS).read_bytes()))
+            unit = ShardUnit(folder, **json.loads((folder / COUNTS).read_bytes()))
             if all(unit.file(entry).stat().st_size == stored(entry)["bytes"] for entry in unit.shards()):
                 return unit
         except (OSError, ValueError, TypeError, KeyError):
@@ -110,18 +126,18 @@ class ShardStore:
         return None
 
     def write(
-        self, key: str, draft: Path, packing: Packing, options: Options, component: str, documents: pa.RecordBatch
-    ) -> Unit:
+        self, task: ShardTask, draft: Path, packing: Packing, options: ShardOptions, documents: pa.RecordBatch
+    ) -> ShardUnit:
         """Encode a unit into the folder ``draft`` and move it into the store.
 
         ``documents`` (doc_id, n_tokens, payload) are in the unit's order.
         """
         import pyarrow.parquet as pq
 
-        from warehouse.mds.writer import Writer
+        from warehouse.mds.writer import ShardWriter
 
-        packed = packing.pack(documents, component)
-        with Writer(
+        packed = packing.pack(documents, task.level.component)
+        with ShardWriter(
             draft,
             packing.columns,
             compression=options.compression,
@@ -130,8 +146,8 @@ class ShardStore:
         ) as writer:
             writer.write(packed.samples)
         pq.write_table(_table(packed.documents), draft / DOCUMENTS, compression="zstd")
-        folder = self._folder(key)
-        unit = Unit(folder, packed.samples.num_rows, packed.tokens, packed.dropped_tokens, documents.num_rows)
+        folder = self._folder(task.key)
+        unit = ShardUnit(folder, packed.samples.num_rows, packed.tokens, packed.dropped_tokens, documents.num_rows)
         counts = {name: value for name, value in asdict(unit).items() if name != "folder"}
         (draft / COUNTS).write_text(json.dumps(counts))
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -156,8 +172,8 @@ class ShardStore:
         return self.root / key[:2] / key
 
 
-def unit_key(packing: Packing, options: Options, component: str, seed: int, digest: str) -> str:
-    """The name of a unit: 32 hex digits over its documents (``digest``, with ``seed`` for their order) and options.
+def unit_key(packing: Packing, options: ShardOptions, component: str, seed: int, digest: str) -> str:
+    """Name a unit: 32 hex digits over its documents (``digest``, with ``seed`` for their order) and options.
 
     A text sample carries its component, a token sequence does not: there components share equal units.
     """
@@ -173,7 +189,7 @@ def unit_key(packing: Packing, options: Options, component: str, seed: int, dige
 
 
 def link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the file system cannot link. A target that is there has the same bytes."""
+    """Link a file, or copy it where the file system cannot link. A target that is there has the same bytes."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -183,7 +199,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def stored(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The file of an index entry that is on disk: the compressed one if there is one."""
+    """Return the file of an index entry that is on disk: the compressed one if there is one."""
     file: Mapping[str, Any] = entry["zip_data"] or entry["raw_data"]
     return file
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from warehouse.export.destinations import Place, Reader, place_of
+from warehouse.export.destinations import Destination, ExportReader, parse_destination
 from warehouse.export.manifest import SAMPLES, Manifest, Stream, checksum
 from warehouse.export.packing import LENGTHS
-from warehouse.mds.index import Index, Shard
+from warehouse.mds.index import MDSIndex, Shard
 from warehouse.mds.reader import read_shard
+from warehouse.mds.shared_memory import exclusive_start
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """What was read, each stream once, and what was wrong with it.
+class Verification:
+    """The result of reading an export back, each stream once, and its faults.
 
     ``official`` tells whether StreamingDataset read every sample too, and the same; it does if Streaming is installed.
     """
@@ -37,20 +38,20 @@ class Verified:
     faults: tuple[str, ...]
 
 
-def verify(export: Path | str, advance: Callable[[int], None] = lambda samples: None) -> Verified:
+def verify(export: Path | str, advance: Callable[[int], None] = lambda samples: None) -> Verification:
     """Read every sample of an export, in a folder or at a URL, and compare it with the manifest.
 
     ``advance`` hears of samples read. Raises UsageError if there is no export.
     """
-    place = place_of(export)
-    manifest = place.manifest()
+    destination = parse_destination(export)
+    manifest = destination.manifest()
     first = samples = tokens = 0
     faults: list[str] = []
-    with place.reading() as reader, tempfile.TemporaryDirectory() as scratch:
+    with destination.reading() as reader, tempfile.TemporaryDirectory() as scratch:
         theirs = None
         official = importlib.util.find_spec("streaming") is not None
         try:
-            theirs = _Official(manifest, place, Path(scratch)) if official else None
+            theirs = _StreamingReader(manifest, destination, Path(scratch)) if official else None
         except CuveeError as error:
             faults.append(str(error))
         for number, stream in enumerate(manifest.streams):
@@ -59,7 +60,7 @@ def verify(export: Path | str, advance: Callable[[int], None] = lambda samples: 
             try:
                 if checksum(reader.get(folder / "index.json")) != stream.checksum:
                     faults.append(f"{stream.path}/index.json is not the one that was written")
-                for shard in Index.read(folder).shards:
+                for shard in MDSIndex.read(folder).shards:
                     reader.get(shard.path)
                     for batch in read_shard(shard):
                         ids = range(first + rows, first + rows + batch.num_rows)
@@ -84,11 +85,11 @@ def verify(export: Path | str, advance: Callable[[int], None] = lambda samples: 
             tokens += n_tokens if manifest.sequence_length else stream.tokens
         faults += _merged(reader, manifest)
         faults += _documents(reader, manifest)
-    return Verified(manifest, samples, tokens, official, tuple(faults))
+    return Verification(manifest, samples, tokens, official, tuple(faults))
 
 
 def _lengths(batch: pa.RecordBatch, manifest: Manifest) -> NDArray[Any]:
-    """Tokens of each sample, int64; 0 in an export of text."""
+    """Count the tokens of each sample, int64; 0 in an export of text."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -101,7 +102,7 @@ def _lengths(batch: pa.RecordBatch, manifest: Manifest) -> NDArray[Any]:
 def _samples(
     batch: pa.RecordBatch, manifest: Manifest, stream: Stream, path: Path, theirs: Iterator[dict[str, Any]] | None
 ) -> Iterator[str]:
-    """Faults of the samples that our reader gives, and where Streaming gives something else."""
+    """Yield faults of the samples that our reader gives, and where Streaming gives something else."""
     import numpy as np
 
     missing = {manifest.column, *([] if manifest.sequence_length else ["component"])} - set(batch.schema.names)
@@ -134,10 +135,10 @@ def _samples(
             yield f"{path}: Streaming reads other texts"
 
 
-class _Official:
+class _StreamingReader:
     """The samples of an export as StreamingDataset gives them, by sample id, from copies that it makes."""
 
-    def __init__(self, manifest: Manifest, place: Place, scratch: Path) -> None:
+    def __init__(self, manifest: Manifest, destination: Destination, scratch: Path) -> None:
         from streaming import Stream as Official
         from streaming import StreamingDataset
 
@@ -145,14 +146,15 @@ class _Official:
         if "S3_ENDPOINT_URL" not in os.environ and (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
             os.environ["S3_ENDPOINT_URL"] = endpoint  # Streaming knows it by this name only
         streams = [
-            Official(remote=next(iter(place.stream(stream.path).values())), local=str(folder))
+            Official(remote=next(iter(destination.stream(stream.path).values())), local=str(folder))
             for stream, folder in zip(manifest.streams, self._folders, strict=True)
         ]
         try:
-            self._dataset: Any = StreamingDataset(streams=streams, batch_size=1, validate_hash="sha256")
+            with exclusive_start():
+                self._dataset: Any = StreamingDataset(streams=streams, batch_size=1, validate_hash="sha256")
         except FileExistsError as error:
             clean = "streaming.base.util.clean_stale_shared_memory() removes it while nothing else reads"
-            raise CuveeError("Streaming's shared memory of a killed process is in the way", hint=clean) from error
+            raise CuveeError("Streaming's shared memory of another process is in the way", hint=clean) from error
         except Exception as error:  # of many kinds, one per way to fetch an index
             raise CuveeError(f"StreamingDataset cannot open it: {str(error).partition(chr(10))[0]}") from error
 
@@ -170,8 +172,8 @@ class _Official:
                 (self._folders[stream] / file.basename).unlink(missing_ok=True)
 
 
-def _merged(reader: Reader, manifest: Manifest) -> Iterator[str]:
-    """Faults of the indexes over several streams."""
+def _merged(reader: ExportReader, manifest: Manifest) -> Iterator[str]:
+    """Yield faults of the indexes over several streams."""
     for above in ["", *dict.fromkeys(stream.path.partition("/")[0] for stream in manifest.streams)]:
         prefix = f"{above}/" if above else ""
         below = [stream.path for stream in manifest.streams if stream.path.startswith(prefix)]
@@ -183,14 +185,14 @@ def _merged(reader: Reader, manifest: Manifest) -> Iterator[str]:
             yield str(error)
 
 
-def _listed(reader: Reader, folders: list[str]) -> set[tuple[Path, int]]:
-    """The shards that indexes list, and the samples in each."""
-    indexes = [Index.read(reader.folder / folder) for folder in folders]
+def _listed(reader: ExportReader, folders: list[str]) -> set[tuple[Path, int]]:
+    """Return the shards that indexes list, and the samples in each."""
+    indexes = [MDSIndex.read(reader.folder / folder) for folder in folders]
     return {(shard.folder / shard.raw.basename, shard.samples) for index in indexes for shard in index.shards}
 
 
-def _documents(reader: Reader, manifest: Manifest) -> Iterator[str]:
-    """Faults of the table that says which documents a sample holds."""
+def _documents(reader: ExportReader, manifest: Manifest) -> Iterator[str]:
+    """Yield faults of the table that says which documents a sample holds."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,22 +1,28 @@
-"""Where documents have left traces: in rows of the lake's tables, in data files of any snapshot, in the shard store.
+"""Find what refers to documents: rows of the lake's tables, data files of any snapshot, units of the shard store.
 
-A row holds a document if a column called ``doc_id``, or with that in its name, says so. In tables without such a
-column, in answers (whose key may be that of a part of a text) and in rejected records, it does if one of its texts
-begins with the document's first ``HEAD`` characters or, where few documents are looked for, holds them or is itself a
-part of the document. Shorter texts than that identify nobody and are not looked for in other values.
+A row holds a document if a column called ``doc_id``, or with that in its name, says so. Three places are searched for
+the texts as well: tables without such a column, answers (whose key may be that of a part of a text) and rejected
+records. There a row holds a document if one of its texts begins with the document's first ``HEAD`` characters. Where
+few documents are searched for, a text that holds these characters, or is a part of the document, counts too. Shorter
+texts than ``HEAD`` do not identify a document, so they are not searched for.
+
+A text that a model changed (``upper(text)``) and keeps without ``doc_id`` is not found. It leaves with the next
+``cuvee build`` and ``cuvee lake expire``. Readers in other processes may fail once, as their files are removed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
+import pyarrow.parquet as pq
 
-from warehouse.lake.data_files import DataFile, data_files
+from warehouse.export.store import DOCUMENTS
+from warehouse.lake.data_files import DataFile, Execute, data_files
 from warehouse.lake.quoting import literal, quote
 
 if TYPE_CHECKING:
@@ -26,15 +32,12 @@ HEAD = 32
 #: Of more documents than this, or more characters, only beginnings are compared: each value with each text costs both.
 FEW, FEW_CHARACTERS = 200, 32 << 20
 
-#: Runs a statement; what it returns has ``fetchall`` (a cursor's ``execute``, a commit's ``sql``).
-Ask = Callable[..., Any]
-
 #: Tables that hold ids at most, and must tell afterwards who held what.
 _KEPT = ("cuvee", "exports", "runs")
 
 
-class Texts:
-    """Texts that are looked for in other values."""
+class TextMatcher:
+    """Texts that are searched for in other values."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         known = [text for text in texts if len(text) >= HEAD]
@@ -47,8 +50,8 @@ class Texts:
     def __bool__(self) -> bool:
         return bool(self._heads)
 
-    def within(self, value: object) -> bool:
-        """Whether a value, or one inside it, holds one of the texts or a part of one."""
+    def is_in(self, value: object) -> bool:
+        """Tell whether a value, or one inside it, holds one of the texts or a part of one."""
         if isinstance(value, str):
             return len(value) >= HEAD and (
                 value[:HEAD] in self._heads
@@ -56,10 +59,10 @@ class Texts:
                 or any(value in text for text in self._whole)
             )
         if isinstance(value, bytes):
-            return self.within(_decoded(value)) or self.within(value.decode("utf-8", "replace"))
+            return self.is_in(_decoded(value)) or self.is_in(value.decode("utf-8", "replace"))
         if isinstance(value, dict):
-            return any(map(self.within, value.values()))
-        return isinstance(value, list) and any(map(self.within, value))
+            return any(map(self.is_in, value.values()))
+        return isinstance(value, list) and any(map(self.is_in, value))
 
 
 def _decoded(raw: bytes) -> object:
@@ -70,8 +73,8 @@ def _decoded(raw: bytes) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
-    """What is looked for: Parquet files with ``doc_id``, and with ``doc_id, file_id, position`` of occurrences.
+class DocumentKeys:
+    """The documents to find: Parquet files with ``doc_id``, and with ``doc_id, file_id, position`` of occurrences.
 
     Of the latter, a NULL ``position`` means everything that was rejected in the file.
     """
@@ -85,8 +88,8 @@ class Sought:
         return f"{{column}} in (from read_parquet({literal(self.ids)}))"
 
     def condition(self, table: str, columns: Iterable[str]) -> str | None:
-        """The condition that a row of a table goes, as far as ids say; None if they say nothing."""
-        named = [f'"{column}"' for column in columns if "doc_id" in column.lower()]
+        """Return the condition for the rows of a table that go, as far as ids tell; None if they tell nothing."""
+        named = [quote(column) for column in columns if "doc_id" in column.lower()]
         places = f"(from read_parquet({literal(self.occurrences)}))"
         if table == "raw.occurrences":
             return f"{self.is_document.format(column='doc_id')} or (doc_id, file_id, position) in {places}"
@@ -95,71 +98,71 @@ class Sought:
         return " or ".join(self.is_document.format(column=f"{column}::varchar") for column in named) or None
 
 
-def rows(ask: Ask, sought: Sought, texts: Texts) -> dict[str, tuple[str, int]]:
-    """Per table of the current snapshot, the condition of the rows that hold something, and how many they are."""
+def find_rows(execute: Execute, keys: DocumentKeys, texts: TextMatcher) -> dict[str, tuple[str, int]]:
+    """Return, by table of the current snapshot, the condition of the rows that hold something, and their number."""
     found: dict[str, tuple[str, int]] = {}
-    for table, columns in _tables(ask).items():
-        condition = sought.condition(table, columns)
+    for table, columns in _tables(execute).items():
+        condition = keys.condition(table, columns)
         conditions = [condition] if condition else []
-        if texts and _is_read(table, columns) and (hits := _rowids(ask, table, columns, texts)):
+        if texts and _is_read(table, columns) and (hits := _rowids(execute, table, columns, texts)):
             conditions.append(f"rowid in ({', '.join(map(str, hits))})")
         if conditions:
             where = " or ".join(f"({each})" for each in conditions)
-            count = ask(f"select count(*) from {_quoted(table)} where {where}").fetchone()[0]
+            count = execute(f"select count(*) from {_quoted(table)} where {where}").fetchone()[0]
             if count:
                 found[table] = (where, count)
     return found
 
 
-def files(lake: Lake, ask: Ask, sought: Sought, texts: Texts) -> list[DataFile]:
-    """Every data file, of any snapshot there is, that holds something; deleted rows count, for they are still in it."""
+def find_files(lake: Lake, execute: Execute, keys: DocumentKeys, texts: TextMatcher) -> list[DataFile]:
+    """List the data files of all snapshots that hold something. Deleted rows count: they are still in the file."""
     by_table: dict[str, list[DataFile]] = {}
-    for held in _data_files(lake, ask):
+    for held in _data_files(lake, execute):
         if held.path.exists():
             by_table.setdefault(held.table, []).append(held)
     found: list[DataFile] = []
     for table, held_files in by_table.items():
         names = [str(held.path) for held in held_files]
         read = "read_parquet(?, union_by_name => true, filename => true, hive_partitioning => false)"
-        columns = {name: kind for name, kind, *_ in ask(f"describe from {read}", [names]).fetchall()}
+        columns = {name: kind for name, kind, *_ in execute(f"describe from {read}", [names]).fetchall()}
         holding: set[str] = set()
-        if condition := sought.condition(table, columns):
+        if condition := keys.condition(table, columns):
             query = f"select distinct filename from {read} where {condition}"
-            holding = {name for (name,) in ask(query, [names]).fetchall()}
+            holding = {name for (name,) in execute(query, [names]).fetchall()}
         if texts and _is_read(table, columns):
             holding |= {name for name in names if name not in holding and _file_holds(Path(name), texts)}
         found += [held for held in held_files if str(held.path) in holding]
     return found
 
 
-def texts_of(lake: Lake, ask: Ask, sought: Sought) -> Texts:
-    """The documents' texts, from wherever a data file still has them."""
-    names = [str(held.path) for held in _data_files(lake, ask) if held.table == "raw.documents" and held.path.exists()]
+def load_texts(lake: Lake, execute: Execute, keys: DocumentKeys) -> TextMatcher:
+    """Load the documents' texts from all data files that still have them."""
+    names = [
+        str(held.path) for held in _data_files(lake, execute) if held.table == "raw.documents" and held.path.exists()
+    ]
     if not names:
-        return Texts([])
-    of = f"from read_parquet(?, hive_partitioning => false) where {sought.is_document.format(column='doc_id')}"
-    count, characters = ask(f"select count(distinct doc_id), coalesce(sum(n_chars), 0) {of}", [names]).fetchone()
+        return TextMatcher([])
+    of = f"from read_parquet(?, hive_partitioning => false) where {keys.is_document.format(column='doc_id')}"
+    count, characters = execute(f"select count(distinct doc_id), coalesce(sum(n_chars), 0) {of}", [names]).fetchone()
     text = "text" if count <= FEW and characters <= FEW_CHARACTERS else f"left(text, {HEAD})"
-    found = ask(f"select distinct {text} {of}", [names])
-    return Texts(value for (value,) in found.fetchall())
+    found = execute(f"select distinct {text} {of}", [names])
+    return TextMatcher(value for (value,) in found.fetchall())
 
 
-def units(lake: Lake, ask: Ask, sought: Sought) -> list[Path]:
-    """The folders of the shard store's units that hold documents."""
-    from warehouse.export.store import DOCUMENTS
-
+def find_units(lake: Lake, execute: Execute, keys: DocumentKeys) -> list[Path]:
+    """List the folders of the shard store's units that hold documents."""
     names = [str(path) for path in (lake.root / "shards").glob(f"*/*/{DOCUMENTS}")]
     if not names:
         return []
     query = "select distinct filename from read_parquet(?, filename => true, hive_partitioning => false) where "
-    found = ask(query + sought.is_document.format(column="doc_id"), [names])
+    found = execute(query + keys.is_document.format(column="doc_id"), [names])
     return sorted(Path(name).parent for (name,) in found.fetchall())
 
 
-def _tables(ask: Ask) -> dict[str, dict[str, str]]:
-    """The tables that may hold documents, with their columns and types."""
+def _tables(execute: Execute) -> dict[str, dict[str, str]]:
+    """Return the tables that may hold documents, with their columns and types."""
     found: dict[str, dict[str, str]] = {}
-    for schema, table, column, kind in ask(
+    for schema, table, column, kind in execute(
         "select c.schema_name, c.table_name, c.column_name, c.data_type from duckdb_columns() as c"
         " semi join duckdb_tables() as t on t.database_name = 'lake' and t.table_oid = c.table_oid"
         " where c.database_name = 'lake' order by c.schema_name, c.table_name, c.column_index"
@@ -170,31 +173,29 @@ def _tables(ask: Ask) -> dict[str, dict[str, str]]:
 
 
 def _is_read(table: str, columns: dict[str, str]) -> bool:
-    """Whether the texts in a table's rows are looked at."""
+    """Tell whether the texts in a table's rows are searched."""
     textual = any("VARCHAR" in kind or "BLOB" in kind or "JSON" in kind for kind in columns.values())
     named = any("doc_id" in column.lower() for column in columns)
     return textual and (not named or table == "raw.rejects" or "labelled_at" in columns)
 
 
-def _rowids(ask: Ask, table: str, columns: dict[str, str], texts: Texts) -> list[int]:
-    listed = ", ".join(f'"{column}"' for column, kind in columns.items() if "doc_id" not in column.lower())
-    reader = ask(f"select rowid, {listed} from {_quoted(table)}")
+def _rowids(execute: Execute, table: str, columns: dict[str, str], texts: TextMatcher) -> list[int]:
+    listed = ", ".join(quote(column) for column in columns if "doc_id" not in column.lower())
+    reader = execute(f"select rowid, {listed} from {_quoted(table)}")
     found: list[int] = []
     while portion := reader.fetchmany(4096):
-        found += [row[0] for row in portion if any(map(texts.within, row[1:]))]
+        found += [row[0] for row in portion if any(map(texts.is_in, row[1:]))]
     return found
 
 
-def _file_holds(path: Path, texts: Texts) -> bool:
-    import pyarrow.parquet as pq
-
+def _file_holds(path: Path, texts: TextMatcher) -> bool:
     file = pq.ParquetFile(path)
-    return any(any(map(texts.within, row.values())) for batch in file.iter_batches(4096) for row in batch.to_pylist())
+    return any(any(map(texts.is_in, row.values())) for batch in file.iter_batches(4096) for row in batch.to_pylist())
 
 
-def _data_files(lake: Lake, ask: Ask) -> Iterator[DataFile]:
-    """The data files of tables that have to do with documents."""
-    for file in data_files(lake, ask):
+def _data_files(lake: Lake, execute: Execute) -> Iterator[DataFile]:
+    """Yield the data files of tables that have to do with documents."""
+    for file in data_files(lake, execute):
         if file.table.partition(".")[0] not in _KEPT and file.table != "raw.files":
             yield file
 

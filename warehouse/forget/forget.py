@@ -1,14 +1,14 @@
-"""Forgetting documents: out of the lake, its snapshots, its stores and its shards, for good.
+"""Forget documents: remove them from the lake, its snapshots, its stores and its shards, for good.
 
     remove     rows go, and a line in cuvee.forgotten keeps the texts out: one commit
     rewrite    data files that had such rows are written without them
     expire     snapshots to which the old files belong are expired, and their pins released
     clean      files that no snapshot needs are removed from disk
     shards     units of the shard store that hold the documents are removed
-    scrub      the catalog is written anew, without the smallest and largest texts it remembers of columns
+    scrub      the catalog is rewritten, without the smallest and largest texts it remembers of columns
 
-Each step finds out by itself what is left to do, from what is forgotten and from what lies on disk. So after a crash
-the same command, or any other ``cuvee forget``, finishes the work. What lies outside the lake stays, and is listed:
+Each step finds out by itself what is left to do, from what is forgotten and from what is on disk. So after a crash
+the same command, or any other ``cuvee forget``, finishes the work. What is outside the lake stays, and is listed:
 exports hold links of their own to shards.
 """
 
@@ -24,13 +24,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from udfs.errors import CuveeError, UsageError, did_you_mean
-from warehouse.forget.document_references import Ask, Sought, Texts, files, rows, texts_of, units
-from warehouse.lake.data_files import DataFile
-from warehouse.lake.lake import Lake, Staging
+from warehouse.export.store import ShardStore
+from warehouse.forget.document_references import (
+    DocumentKeys,
+    TextMatcher,
+    find_files,
+    find_rows,
+    find_units,
+    load_texts,
+)
+from warehouse.lake.commit import Staging
+from warehouse.lake.data_files import DataFile, Execute
+from warehouse.lake.forgotten import FORGOTTEN, forgotten
+from warehouse.lake.lake import Lake
 from warehouse.lake.quoting import literal, quote
-
-#: One row is a text that stays out (doc_id alone), an occurrence (all three), or a file whose rejected records went.
-FORGOTTEN = "cuvee.forgotten"
 
 AUTHOR = "cuvee forget"
 
@@ -50,16 +57,16 @@ with sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None) as catalog:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be forgotten: documents by id, occurrences by URL or source."""
+class ForgetRequest:
+    """The request to forget documents by id, and occurrences by URL or source."""
 
     doc_ids: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, names: Sequence[str], sources: Sequence[str]) -> Request:
-        """Names of 32 hex digits are doc_ids, others URLs."""
+    def of(cls, names: Sequence[str], sources: Sequence[str]) -> ForgetRequest:
+        """Make a request from names: those of 32 hex digits are doc_ids, others are URLs."""
         ids = tuple(name for name in names if _DOC_ID.fullmatch(name))
         return cls(ids, tuple(name for name in names if name not in ids), tuple(sources))
 
@@ -77,7 +84,7 @@ class HoldingExport:
 
 @dataclass(frozen=True, slots=True)
 class HoldingRun:
-    """A training run that saw documents, in so many of its batches."""
+    """A training run that saw documents, in ``batches`` of its batches."""
 
     run_id: str
     recipe: str
@@ -87,13 +94,13 @@ class HoldingRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What forgetting would do.
+class ForgetPlan:
+    """The effects of a request, before anything changes.
 
-    ``kept`` documents lose occurrences and stay, for they were found elsewhere too. ``rows`` are by table; ``files``
-    are the data files that hold such rows in any snapshot, ``snapshots`` those that go with them, ``pins`` who holds
-    which of these, ``units`` folders of the shard store. Exports and runs are told, not changed. ``unfinished`` tells
-    whether an earlier ``forget`` was broken off.
+    ``kept`` documents lose occurrences and stay, for they were found elsewhere too. ``rows`` are by table. ``files``
+    are the data files that hold such rows in any snapshot, and ``snapshots`` are those that go with them. ``pins`` says
+    who holds which of these; ``units`` are folders of the shard store. Exports and runs are listed, not changed.
+    ``unfinished`` tells whether an earlier ``forget`` was interrupted.
     """
 
     documents: tuple[str, ...]
@@ -114,40 +121,40 @@ class Plan:
         return not (self.rows or self.files or self.units or self.unfinished)
 
 
-def plan(lake: Lake, request: Request) -> Plan:
-    """What ``forget`` would do; nothing changes. Raises UsageError for what the lake does not have."""
+def plan(lake: Lake, request: ForgetRequest) -> ForgetPlan:
+    """Find out what ``forget`` would do, without a change. Raises UsageError for what the lake does not have."""
     with contextlib.closing(lake.cursor()) as cursor, lake.staging() as staging:
         cursor.execute("begin transaction")
-        ask: Ask = cursor.execute
-        sought, new, kept = _select(ask, request, staging)
-        texts = texts_of(lake, ask, sought)
-        found = rows(ask, sought, texts)
-        held = files(lake, ask, sought, texts)
-        folders = units(lake, ask, sought)
+        execute: Execute = cursor.execute
+        keys, new, kept = _select(execute, request, staging)
+        texts = load_texts(lake, execute, keys)
+        found = find_rows(execute, keys, texts)
+        held = find_files(lake, execute, keys, texts)
+        folders = find_units(lake, execute, keys)
         unfinished = _mark(lake).exists()
         if not unfinished:
-            _check(ask, request)
-        snapshots = sorted(_snapshots(ask, held))
-        return Plan(
+            _check(execute, request)
+        snapshots = sorted(_snapshots(execute, held))
+        return ForgetPlan(
             documents=tuple(new),
             kept=kept,
             occurrences=found.get("raw.occurrences", ("", 0))[1],
             rows={table: count for table, (_, count) in found.items()},
             files=len(held),
             snapshots=tuple(snapshots),
-            pins={snapshot: holder for snapshot, holder in _pins(ask).items() if snapshot in snapshots},
+            pins={snapshot: holder for snapshot, holder in _pins(execute).items() if snapshot in snapshots},
             units=len(folders),
-            exports=tuple(_exports(ask, sought)),
-            runs=tuple(_runs(ask, sought)),
+            exports=tuple(_exports(execute, keys)),
+            runs=tuple(_runs(execute, keys)),
             unfinished=unfinished,
         )
 
 
-def forget(lake: Lake, request: Request, note: Callable[[str], None] = lambda line: None) -> None:
-    """Forget; what is gone when this returns is gone from disk. Finishes what an earlier call left, too.
+def forget(lake: Lake, request: ForgetRequest, note: Callable[[str], None] = lambda line: None) -> None:
+    """Forget documents: when this returns, they are gone from disk. Finishes what an earlier call left, too.
 
-    ``note`` hears of each step. Raises CuveeError where a reader in another process keeps the catalog from being
-    written anew; then the same command finishes.
+    ``note`` receives the name of each step. Raises CuveeError if a reader in another process keeps the catalog from
+    being rewritten; then the same command finishes later.
     """
     _mark(lake).touch()
     with lake.staging() as staging:
@@ -155,37 +162,28 @@ def forget(lake: Lake, request: Request, note: Callable[[str], None] = lambda li
         _remove(lake, request, staging)
     with lake.staging() as staging:
         with contextlib.closing(lake.cursor()) as cursor:
-            sought = _forgotten(cursor.execute, staging)
-            texts = texts_of(lake, cursor.execute, sought)
+            keys = _all_keys(cursor.execute, staging)
+            texts = load_texts(lake, cursor.execute, keys)
         note("rewriting data files")
-        _rewrite(lake, sought, texts)
+        _rewrite(lake, keys, texts)
         note("expiring snapshots")
-        _expire(lake, sought, texts)
+        _expire(lake, keys, texts)
         note("removing files")
         _clean(lake)
-        _drop_units(lake, sought, note)
+        _drop_units(lake, keys, note)
     note("rewriting the catalog")
     _scrub(lake)
     _mark(lake).unlink()
 
 
 def _mark(lake: Lake) -> Path:
-    """A file that is there while something is being forgotten."""
+    """Return the path of a file that is there while something is being forgotten."""
     return lake.root / "forgetting"
 
 
-def forgotten(ask: Ask) -> str | None:
-    """A query for the doc_ids that are kept out, or None if there are none."""
-    schema, name = FORGOTTEN.split(".")
-    there = "select 1 from duckdb_tables() where database_name = 'lake' and schema_name = ? and table_name = ?"
-    return (
-        f"select doc_id from lake.{FORGOTTEN} where file_id is null" if ask(there, [schema, name]).fetchone() else None
-    )
-
-
-def _select(ask: Ask, request: Request, staging: Staging) -> tuple[Sought, list[str], int]:
-    """What is to go, as files: all that was forgotten before too. Gives the new documents and how many lose places."""
-    ask(
+def _select(execute: Execute, request: ForgetRequest, staging: Staging) -> tuple[DocumentKeys, list[str], int]:
+    """Write the keys of all that goes, forgotten before or now. Also returns the new documents and the number kept."""
+    execute(
         """
         create or replace temp table gone_places as
         select doc_id, file_id, position from raw.occurrences
@@ -193,7 +191,7 @@ def _select(ask: Ask, request: Request, staging: Staging) -> tuple[Sought, list[
         """,
         [list(request.urls), list(request.sources), list(request.doc_ids)],
     )
-    ask(
+    execute(
         """
         create or replace temp table gone as
         select doc_id from raw.documents where doc_id in (select unnest(?))
@@ -204,9 +202,9 @@ def _select(ask: Ask, request: Request, staging: Staging) -> tuple[Sought, list[
         """,
         [list(request.doc_ids)],
     )
-    new = [doc_id for (doc_id,) in ask("select doc_id from gone order by doc_id").fetchall()]
-    kept = ask("select count(distinct doc_id) from gone_places anti join gone using (doc_id)").fetchone()[0]
-    ask(
+    new = [doc_id for (doc_id,) in execute("select doc_id from gone order by doc_id").fetchall()]
+    kept = execute("select count(distinct doc_id) from gone_places anti join gone using (doc_id)").fetchone()[0]
+    execute(
         """
         insert into gone_places
         select distinct null, file_id, null from raw.files semi join raw.rejects using (file_id)
@@ -214,79 +212,79 @@ def _select(ask: Ask, request: Request, staging: Staging) -> tuple[Sought, list[
         """,
         [list(request.sources)],
     )
-    if forgotten(ask):
-        ask(f"insert into gone select doc_id from {FORGOTTEN} where file_id is null and doc_id not in (from gone)")
-        ask(f"insert into gone_places select doc_id, file_id, position from {FORGOTTEN} where file_id is not null")
-    return _written(ask, staging), new, kept
+    if forgotten(execute):
+        execute(f"insert into gone select doc_id from {FORGOTTEN} where file_id is null and doc_id not in (from gone)")
+        execute(f"insert into gone_places select doc_id, file_id, position from {FORGOTTEN} where file_id is not null")
+    return _write_keys(execute, staging), new, kept
 
 
-def _forgotten(ask: Ask, staging: Staging) -> Sought:
-    """All that was ever forgotten, as files."""
-    ask(f"create or replace temp table gone as select doc_id from {FORGOTTEN} where file_id is null")
-    ask(
+def _all_keys(execute: Execute, staging: Staging) -> DocumentKeys:
+    """Write the keys of all that was ever forgotten."""
+    execute(f"create or replace temp table gone as select doc_id from {FORGOTTEN} where file_id is null")
+    execute(
         "create or replace temp table gone_places as"
         f" select doc_id, file_id, position from {FORGOTTEN} where file_id is not null"
     )
-    return _written(ask, staging)
+    return _write_keys(execute, staging)
 
 
-def _written(ask: Ask, staging: Staging) -> Sought:
-    sought = Sought(staging.folder / "ids.parquet", staging.folder / "places.parquet")
-    for table, path in (("gone", sought.ids), ("gone_places", sought.occurrences)):
-        ask(f"copy (select distinct * from {table}) to {literal(path)} (format parquet)")
-    return sought
+def _write_keys(execute: Execute, staging: Staging) -> DocumentKeys:
+    keys = DocumentKeys(staging.folder / "ids.parquet", staging.folder / "places.parquet")
+    for table, path in (("gone", keys.ids), ("gone_places", keys.occurrences)):
+        execute(f"copy (select distinct * from {table}) to {literal(path)} (format parquet)")
+    return keys
 
 
-def _check(ask: Ask, request: Request) -> None:
-    """Raises UsageError for what the lake does not have, and has not forgotten."""
-    before = forgotten(ask) or "select null"
+def _check(execute: Execute, request: ForgetRequest) -> None:
+    """Raise UsageError for what the lake does not have, and has not forgotten."""
+    before = forgotten(execute) or "select null"
     for doc_id in request.doc_ids:
-        if not ask(f"select 1 from raw.documents where doc_id = $1 or $1 in ({before})", [doc_id]).fetchall():
+        if not execute(f"select 1 from raw.documents where doc_id = $1 or $1 in ({before})", [doc_id]).fetchall():
             raise UsageError(f"no document {doc_id} in the lake")
     for url in request.urls:
-        if not ask("select 1 from raw.occurrences where url = ?", [url]).fetchall():
+        if not execute("select 1 from raw.occurrences where url = ?", [url]).fetchall():
             hint = "URLs are compared letter by letter; a doc_id has 32 hex digits"
             raise UsageError(f"no document in the lake has the URL {url!r}", hint=hint)
-    known = (
-        [name for (name,) in ask("select distinct source from raw.occurrences").fetchall()] if request.sources else []
-    )
+    if not request.sources:
+        return
+    known = [name for (name,) in execute("select distinct source from raw.occurrences").fetchall()]
     for source in request.sources:
         if source not in known:
             raise UsageError(f"no documents of the source {source!r}", hint=did_you_mean(source, known))
 
 
-def _remove(lake: Lake, request: Request, staging: Staging) -> None:
-    """Delete rows and note what is forgotten, in one commit that holds the lock all the while.
+def _remove(lake: Lake, request: ForgetRequest, staging: Staging) -> None:
+    """Delete rows and record what is forgotten, in one commit that holds the lock all the time.
 
-    Nobody can add an answer, or the text again, between the look and the deletion.
+    No other process can add an answer, or the text again, between the search and the deletion.
     """
     with lake.commit("forget documents", author=AUTHOR) as commit:
-        ask: Ask = commit.sql
-        ask(
+        execute: Execute = commit.sql
+        execute(
             f"create table if not exists {FORGOTTEN}"
             " (doc_id varchar, file_id varchar, position bigint, forgotten_at timestamptz not null)"
         )
-        sought, _, _ = _select(ask, request, staging)
-        for table, (condition, _) in rows(ask, sought, texts_of(lake, ask, sought)).items():
+        keys, _, _ = _select(execute, request, staging)
+        for table, (condition, _) in find_rows(execute, keys, load_texts(lake, execute, keys)).items():
             schema, name = table.split(".", 1)
-            ask(f"delete from lake.{quote(schema)}.{quote(name)} where {condition}")
+            execute(f"delete from lake.{quote(schema)}.{quote(name)} where {condition}")
         fresh = "select doc_id, file_id, position, now() from {table} as g where not exists (select 1 from {known})"
         known = f"{FORGOTTEN} as f where f.doc_id is not distinct from g.doc_id"
         same = " and f.file_id is not distinct from g.file_id and f.position is not distinct from g.position"
-        ask(
+        execute(
             f"insert into {FORGOTTEN} "
             + fresh.format(
                 table="(select doc_id, null::varchar as file_id, null::bigint as position from gone)",
                 known=f"{known} and f.file_id is null",
             )
         )
-        ask(f"insert into {FORGOTTEN} " + fresh.format(table="gone_places", known=known + same))
+        execute(f"insert into {FORGOTTEN} " + fresh.format(table="gone_places", known=known + same))
 
 
-def _rewrite(lake: Lake, sought: Sought, texts: Texts) -> None:
-    """Write data files that live and hold something anew, without the rows that were deleted."""
+def _rewrite(lake: Lake, keys: DocumentKeys, texts: TextMatcher) -> None:
+    """Rewrite current data files that hold something, without the rows that were deleted."""
     with lake.commit("rewrite files without forgotten documents", author=AUTHOR) as commit:
-        live = {held.table for held in files(lake, commit.sql, sought, texts) if held.end is None}
+        live = {held.table for held in find_files(lake, commit.sql, keys, texts) if held.end is None}
         for table in sorted(live):
             schema, name = table.split(".", 1)
             commit.sql(
@@ -294,10 +292,10 @@ def _rewrite(lake: Lake, sought: Sought, texts: Texts) -> None:
             ).fetchall()
 
 
-def _expire(lake: Lake, sought: Sought, texts: Texts) -> None:
-    """Expire the snapshots to which files that hold something belong; release the pins that are on them."""
+def _expire(lake: Lake, keys: DocumentKeys, texts: TextMatcher) -> None:
+    """Expire the snapshots that need files which hold something; release their pins."""
     with lake.commit("expire snapshots with forgotten documents", author=AUTHOR) as commit:
-        held = files(lake, commit.sql, sought, texts)
+        held = find_files(lake, commit.sql, keys, texts)
         if live := [each for each in held if each.end is None]:
             raise CuveeError(
                 f"{live[0].table} still holds what was forgotten ({len(live)} files)",
@@ -315,14 +313,12 @@ def _clean(lake: Lake) -> None:
             cursor.execute(f"call {function}('lake', cleanup_all => true)").fetchall()
 
 
-def _drop_units(lake: Lake, sought: Sought, note: Callable[[str], None]) -> None:
-    from warehouse.export.store import ShardStore
-
+def _drop_units(lake: Lake, keys: DocumentKeys, note: Callable[[str], None]) -> None:
     if not (lake.root / "shards").is_dir():
         return
     held = ShardStore(lake.root / "shards").lock(lambda: note("an export is running; waiting for it"))
     with held, contextlib.closing(lake.cursor()) as cursor:
-        for folder in units(lake, cursor.execute, sought):
+        for folder in find_units(lake, cursor.execute, keys):
             shutil.rmtree(folder)
 
 
@@ -331,42 +327,42 @@ def _scrub(lake: Lake) -> None:
         done = subprocess.run([sys.executable, "-c", _SCRUB, str(lake.catalog)], capture_output=True, text=True)
     if done.returncode:
         raise CuveeError(
-            "the rows are gone, but the catalog could not be written anew: someone reads the lake",
-            hint=done.stderr.strip().rpartition("\n")[2] or "run the same command again when nobody does",
+            "the rows are gone, but the catalog could not be rewritten: another process reads the lake",
+            hint=done.stderr.strip().rpartition("\n")[2] or "run the same command again when no process does",
         )
 
 
-def _snapshots(ask: Ask, held: Sequence[DataFile]) -> Iterator[int]:
-    """The snapshots that need one of the files."""
-    for (snapshot,) in ask("select snapshot_id from lake.snapshots()").fetchall():
+def _snapshots(execute: Execute, held: Sequence[DataFile]) -> Iterator[int]:
+    """Yield the snapshots that need one of the files."""
+    for (snapshot,) in execute("select snapshot_id from lake.snapshots()").fetchall():
         if any(each.begin <= snapshot and (each.end is None or snapshot < each.end) for each in held):
             yield snapshot
 
 
-def _pins(ask: Ask) -> dict[int, str]:
+def _pins(execute: Execute) -> dict[int, str]:
     return dict(
-        ask(
+        execute(
             "select snapshot_id, string_agg(distinct holder, ', ' order by holder) from cuvee.pins group by 1"
         ).fetchall()
     )
 
 
-def _exports(ask: Ask, sought: Sought) -> Iterator[HoldingExport]:
-    for row in ask(
+def _exports(execute: Execute, keys: DocumentKeys) -> Iterator[HoldingExport]:
+    for row in execute(
         f"""
         select e.export_id, max_by(e.mixture, e.exported_at), max_by(e.path, e.exported_at),
             any_value(s.documents), any_value(s.samples)
         from exports.exports as e join (
             select export_id, count(distinct doc_id) as documents, count(distinct sample_id) as samples
-            from exports.samples where {sought.is_document.format(column="doc_id")} group by 1
+            from exports.samples where {keys.is_document.format(column="doc_id")} group by 1
         ) as s using (export_id) group by 1 order by 2, 1
         """
     ).fetchall():
         yield HoldingExport(*row)
 
 
-def _runs(ask: Ask, sought: Sought) -> Iterator[HoldingRun]:
-    for row in ask(
+def _runs(execute: Execute, keys: DocumentKeys) -> Iterator[HoldingRun]:
+    for row in execute(
         f"""
         with read as (
             select run_id, recipe, arm, batch, unnest(sample_ids) as sample_id, coalesce(
@@ -380,7 +376,7 @@ def _runs(ask: Ask, sought: Sought) -> Iterator[HoldingRun]:
         from read as b
         join (
             select distinct export_id, sample_id from exports.samples
-            where {sought.is_document.format(column="doc_id")}
+            where {keys.is_document.format(column="doc_id")}
         ) as s on s.export_id = b.export_id and s.sample_id = b.sample_id
         group by all order by 2, 3, 1
         """

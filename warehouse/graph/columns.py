@@ -1,7 +1,7 @@
-"""Lineage by column over a whole project: where a column's values come from, and what is made of them.
+"""Column lineage over a whole project: the columns that a column is computed from, and those computed from it.
 
 Within one query sqlglot follows a column through CTEs, stars, unnest, unions and functions; here queries are joined by
-the tables they read. A column that only filters, joins or counts rows is no source of another one.
+the tables they read. A column that only filters, joins or counts rows is not a source of another one.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, UsageError, did_you_mean
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.lineage import lineage
+
+from udfs.errors import UsageError, did_you_mean
 from warehouse.graph.lineage import named_sources
+from warehouse.graph.parsing import SqlError
 
 if TYPE_CHECKING:
     import duckdb
-    from sqlglot import exp
 
-    from warehouse.graph.graph import Graph, Step
+    from warehouse.graph.graph import Graph
+    from warehouse.graph.step import Step
 
 
-class LineageError(CuveeError):
+class LineageError(SqlError):
     """The columns of a query cannot be followed."""
 
 
@@ -37,18 +42,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A column, and behind it those that it comes from (or those that come from it)."""
+    """A column with the columns that it comes from (or those that come from it) as branches."""
 
     column: Column
     next: tuple[Branch, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The branch as plain values."""
+        """Return the branch as plain values."""
         return {**self.of(self.column), "next": [branch.as_dict() for branch in self.next]}
 
     @staticmethod
     def of(column: Column) -> dict[str, str]:
-        """A column as plain values."""
+        """Return a column as plain values."""
         return {"relation": column.relation, "column": column.name}
 
 
@@ -66,7 +71,7 @@ class Lineage:
         self._known: dict[Column, tuple[Column, ...]] = {}
 
     def find(self, text: str) -> Column:
-        """The column that ``model.column`` or ``schema.table.column`` names. Raises UsageError with near names."""
+        """Find the column ``model.column`` or ``schema.table.column``. Raises UsageError with near names."""
         table, _, name = text.rpartition(".")
         if not table:
             raise UsageError(f"{text!r} names no column", hint=f"write model.column, for example {text}.doc_id")
@@ -84,17 +89,17 @@ class Lineage:
         return Column(relation, name.lower())
 
     def upstream(self, column: Column) -> Branch:
-        """Where a column's values come from, back to tables that no query made."""
+        """Follow a column's values back to tables that no query made."""
         return Branch(column, tuple(self.upstream(each) for each in self.sources(column) if each != column))
 
     def downstream(self, column: Column) -> Branch:
-        """What is made of a column's values."""
+        """Follow a column's values to the columns that are computed from them."""
         step = self._steps.get(column.relation)
         readers = self._graph.descendants(step.id) if step else self._graph.steps.keys()
         return Branch(column, tuple(self.downstream(each) for each in sorted(self._readers(column, readers))))
 
     def sources(self, column: Column) -> tuple[Column, ...]:
-        """The columns of other tables that stand in a column's expression. Raises LineageError."""
+        """Return the columns of other tables in a column's expression. Raises LineageError."""
         if column not in self._known:
             step = self._steps.get(column.relation)
             self._known[column] = self._found(step, column.name) if step and step.tree is not None else ()
@@ -121,10 +126,6 @@ class Lineage:
             raise
 
     def _follow(self, step: Step, name: str) -> tuple[Column, ...]:
-        from sqlglot import exp
-        from sqlglot.errors import SqlglotError
-        from sqlglot.lineage import lineage
-
         assert step.tree is not None
         found: dict[Column, None] = {}
         queries: list[tuple[str, exp.Expr]] = [(name, step.tree.copy())]
@@ -151,9 +152,7 @@ class Lineage:
 
 
 def _correlated(value: exp.Expr, select: exp.Expr, whole: exp.Expr) -> Iterator[exp.Select]:
-    """Queries for columns of ``select`` that subqueries in its expression ``value`` read: sqlglot leaves them out."""
-    from sqlglot import exp
-
+    """Yield queries for columns of ``select`` read by subqueries in its ``value``: sqlglot leaves them out."""
     if not isinstance(select, exp.Select):
         return
     outer = named_sources(select)
@@ -172,7 +171,7 @@ def _correlated(value: exp.Expr, select: exp.Expr, whole: exp.Expr) -> Iterator[
 
 
 def lake_columns(cursor: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    """The columns of every table and view of the lake, in lower case."""
+    """Return the columns of every table and view of the lake, in lower case."""
     rows = cursor.execute(
         "select lower(schema_name || '.' || table_name), list(lower(column_name) order by column_index)"
         " from duckdb_columns() where database_name = 'lake' group by all"

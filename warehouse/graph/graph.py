@@ -1,4 +1,4 @@
-"""What depends on what: the nodes of a project with their parsed SQL, in an order that can be built.
+"""The graph of a project: its nodes with their parsed SQL, in an order in which they can be built.
 
 Edges come from ``ref`` and ``source``, and from the SQL itself: a model that names another model's table depends on
 it, whether it said ``ref`` or not.
@@ -6,66 +6,24 @@ it, whether it said ``ref`` or not.
 
 from __future__ import annotations
 
+import graphlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from udfs.errors import CuveeError, Location
-from warehouse.graph.parsing import SqlError, digest, flat_digest, parse, table_names, with_ctes
-from warehouse.project import references
-from warehouse.project.outcome import TESTS
+from udfs.errors import CuveeError, ProjectError
+from warehouse.graph import references
+from warehouse.graph.digests import query_digest, text_digest
+from warehouse.graph.parsing import SqlError, parse, table_names, with_ctes
+from warehouse.graph.step import Step
 from warehouse.project.project import Node, Project, ProjectErrors, with_config
-from warehouse.project.relation import Relation
-from warehouse.render.renderer import Rendered, Renderer
-from warehouse.render.templates import excerpt
+from warehouse.project.results import TESTS
+from warehouse.render.rendered import Rendered
+from warehouse.render.renderer import Renderer
 
 if TYPE_CHECKING:
-    from sqlglot import exp
-
-
-class CycleError(CuveeError):
-    """Models depend on each other in a circle."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A node of the graph. ``sql`` is complete: the ephemeral models it refers to stand in its WITH."""
-
-    id: str
-    node: Node
-    rendered: Rendered | None  # None for sources
-    relation: Relation | None
-    sql: str
-    lines: tuple[int, ...]
-    digest: str  # of the normalised SQL: comments and layout do not matter
-    parents: tuple[str, ...]
-    external: tuple[str, ...]  # lake tables that belong to no node, as ``schema.name``
-    tree: exp.Expr | None = None
-
-    @property
-    def kind(self) -> str:
-        """seed, source, test, unit_test, or a model's materialization."""
-        if self.node.kind != "model" or self.rendered is None:
-            return self.node.kind
-        return self.rendered.materialized
-
-    @property
-    def name(self) -> str:
-        return self.node.name
-
-    def locate(self, line: int | None, column: int | None = None) -> Location:
-        """Where a line of ``sql`` stands in the node's own file."""
-        if self.node.test:
-            return self.node.where
-        source = self.lines[line - 1] if line and 0 < line <= len(self.lines) else None
-        text = self.node.text.splitlines()
-        same = source and 0 < source <= len(text) and line and text[source - 1] == self.sql.splitlines()[line - 1]
-        return Location(self.node.path, source or None, column if same else None)
-
-    def excerpt(self, where: Location) -> str | None:
-        """The source line that ``where`` names."""
-        return None if self.node.test else excerpt(self.node.text, where.line, where.column)
+    pass
 
 
 @dataclass(slots=True)
@@ -84,11 +42,11 @@ class Graph:
                 self.children[parent].append(step.id)
 
     def ancestors(self, key: str) -> set[str]:
-        """Everything that ``key`` depends on."""
+        """Return everything that ``key`` depends on."""
         return self._reach(self.steps[key].parents, lambda each: self.steps[each].parents)
 
     def descendants(self, key: str) -> set[str]:
-        """Everything that depends on ``key``."""
+        """Return everything that depends on ``key``."""
         return self._reach(self.children[key], lambda each: self.children[each])
 
     @staticmethod
@@ -103,41 +61,31 @@ class Graph:
         return found
 
     def order(self) -> list[str]:
-        """All ids, each after what it depends on; among equals by id. Raises CycleError with the loop."""
-        waiting = {key: len(set(step.parents)) for key, step in self.steps.items()}
-        ready = sorted((key for key, count in waiting.items() if not count), reverse=True)
-        done: list[str] = []
-        while ready:
-            key = ready.pop()
-            done.append(key)
-            freed = []
-            for child in dict.fromkeys(self.children[key]):
-                waiting[child] -= 1
-                if not waiting[child]:
-                    freed.append(child)
-            ready.extend(sorted(freed, reverse=True))
-        if len(done) < len(self.steps):
-            loop = self._loop({key for key, count in waiting.items() if count})
+        """Return all ids, each after what it depends on; among equals by id. Raises ProjectError with the loop."""
+        sorter = graphlib.TopologicalSorter({key: step.parents for key, step in self.steps.items()})
+        try:
+            sorter.prepare()
+        except graphlib.CycleError as error:
+            loop: list[str] = error.args[1][1:]
+            last = loop.index(min(loop)) + 1
+            loop = [*loop[last:], *loop[:last]]
             names = [self.steps[key].name for key in loop]
-            raise CycleError(
+            raise ProjectError(
                 f"models depend on each other in a circle: {' → '.join([names[-1], *names])}",
                 where=self.steps[loop[0]].node.where,
                 hint="one of them must read something else",
-            )
+            ) from error
+        done: list[str] = []
+        ready = sorted(sorter.get_ready(), reverse=True)
+        while ready:
+            key = ready.pop()
+            done.append(key)
+            sorter.done(key)
+            ready.extend(sorted(sorter.get_ready(), reverse=True))
         return done
 
-    def _loop(self, among: Collection[str]) -> list[str]:
-        path: list[str] = []
-        key = min(among)
-        while key not in path:
-            path.append(key)
-            key = min(parent for parent in self.steps[key].parents if parent in among)
-        loop = path[path.index(key) :]
-        first = loop.index(min(loop))
-        return [*loop[first:], *loop[:first]][::-1]
-
     def closure(self) -> dict[str, set[str]]:
-        """Everything that each node depends on."""
+        """Return everything that each node depends on."""
         above: dict[str, set[str]] = {}
         for key in self.order():
             parents = self.steps[key].parents
@@ -145,7 +93,7 @@ class Graph:
         return above
 
     def generations(self, selected: Collection[str]) -> list[list[str]]:
-        """The selected ids in groups: each group depends only on groups before it, tests in between (see guards)."""
+        """Return the selected ids in groups. Each depends only on groups before it, tests in between (see guards)."""
         above, guards = self.closure(), self.guards(selected)
         wanted = set(selected)
         depth: dict[str, int] = {}
@@ -173,17 +121,17 @@ class Graph:
         return depth[key]
 
     def before(self, key: str) -> tuple[str, ...]:
-        """What has to be there before a node's turn: its parents; before a unit test, those of its model."""
+        """Return the nodes that must be built before a node: its parents; before a unit test, those of its model."""
         step = self.steps[key]
         return self.steps[step.parents[0]].parents if step.kind == "unit_test" else step.parents
 
     def _above(self, key: str, above: Mapping[str, set[str]]) -> set[str]:
-        """Everything that comes before a node; a unit test comes before the model that it depends on."""
+        """Return everything that comes before a node. A unit test comes before the model that it depends on."""
         step = self.steps[key]
         return above[step.parents[0]] if step.kind == "unit_test" else above[key]
 
     def guards(self, selected: Collection[str]) -> dict[str, set[str]]:
-        """For each selected node that is no test, the selected tests whose failure keeps it from being built.
+        """Return, for each selected node but tests, the selected tests whose failure keeps it from being built.
 
         A test guards what depends on everything that the test depends on; so no circle can arise. A unit test guards
         its model, and what guards the model guards the unit test. An ephemeral model is not built: there the unit
@@ -206,7 +154,7 @@ class Graph:
 
 
 def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
-    """The graph of everything that is enabled. Raises ProjectErrors with all mistakes in all files.
+    """Make the graph of all enabled nodes. Raises ProjectErrors with all mistakes in all files.
 
     ``functions`` are the names of expensive functions: a test that calls one needs its SQL parsed.
     """
@@ -242,12 +190,12 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
             errors.append(error)
     units = list(renderer.project.of_kind("unit_test"))
     if units:
-        from warehouse.build.tests import unit_tests
+        from warehouse.graph.unit_test_step import unit_test_step
 
         for node in units:
             try:
                 if node.attached in steps and renderer.enabled(with_config(node, renderer.settings(node))):
-                    steps[node.id] = unit_tests.step(renderer, with_config(node, renderer.settings(node)))
+                    steps[node.id] = unit_test_step(renderer, with_config(node, renderer.settings(node)))
             except CuveeError as error:
                 errors.append(error)
     exposures: dict[str, Step] = {}
@@ -274,7 +222,7 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
 
 
 def _exposure(node: Node, known: Collection[str], project: Project) -> Step:
-    """An exposure as a node that depends on what it names. Raises CuveeError for what there is not, or is disabled."""
+    """Return the step of an exposure. Raises CuveeError for a dependency that does not exist or is disabled."""
     assert node.exposure is not None
     parents: dict[str, None] = {}
     for text in node.exposure.depends_on:
@@ -299,7 +247,7 @@ def _step(
     sql, lines = compose(value, nodes)
     parents = [ref for ref in value.refs if ref not in nodes or not _is_ephemeral(nodes[ref])]
     parents += [ref for ref in value.refs if ref in nodes and _is_ephemeral(nodes[ref])]
-    step = Step(node.id, node, value, value.relation, sql, lines, flat_digest(sql), tuple(parents), ())
+    step = Step(node.id, node, value, value.relation, sql, lines, text_digest(sql), tuple(parents), ())
     # The SQL of a generic test comes from a macro: what it reads is known from its arguments.
     if node.test and not (calls and calls.search(sql)):
         sources = [renderer.project.nodes[ref] for ref in value.refs if ref.startswith("source.")]
@@ -308,7 +256,7 @@ def _step(
     try:
         tree = parse(step)
     except SqlError:
-        if not asks(value, nodes):
+        if not needs_database(value, nodes):
             raise
         return step  # what it is made of, only the database knows: it is parsed when it is built
     if tree is None:
@@ -329,7 +277,7 @@ def _step(
         value.relation,
         sql,
         lines,
-        digest(tree),
+        query_digest(tree),
         tuple(dict.fromkeys(parents)),
         tuple(dict.fromkeys(external)),
         tree,
@@ -341,7 +289,7 @@ def _is_ephemeral(value: Rendered) -> bool:
 
 
 def ephemerals(value: Rendered, nodes: Mapping[str, Rendered]) -> dict[str, Rendered]:
-    """The ephemeral models that stand in a node's SQL, each after those it uses itself."""
+    """Return the ephemeral models in a node's SQL, each after those it uses itself."""
     needed: dict[str, Rendered] = {}
 
     def collect(each: Rendered, path: tuple[str, ...]) -> None:
@@ -354,13 +302,13 @@ def ephemerals(value: Rendered, nodes: Mapping[str, Rendered]) -> dict[str, Rend
     return needed
 
 
-def asks(value: Rendered, nodes: Mapping[str, Rendered]) -> bool:
-    """Whether only the database knows the node's SQL: its own template asks it, or that of a model inside it."""
+def needs_database(value: Rendered, nodes: Mapping[str, Rendered]) -> bool:
+    """Return whether the node's SQL needs the database: its own template queries it, or that of a model inside it."""
     return value.live or any(each.live for each in ephemerals(value, nodes).values())
 
 
 def compose(value: Rendered, nodes: Mapping[str, Rendered]) -> tuple[str, tuple[int, ...]]:
-    """The SQL of a node with the ephemeral models it uses put into its WITH; and the line map to go with it."""
+    """Return the SQL of a node with its ephemeral models put into its WITH, and the line map of that SQL."""
     needed = ephemerals(value, nodes)
     if not needed:
         return value.sql, value.lines

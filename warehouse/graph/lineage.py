@@ -1,21 +1,19 @@
-"""Where a column comes from, as far as it is passed on unchanged.
+"""Find the lake table of a column that a query passes on unchanged.
 
-``origin`` follows a plain column through subqueries, CTEs, unions and the project's models to the lake table it
-stands in. Two columns with equal origins' ``row`` come from one row of that table: so a text found beside a
-``doc_id`` of the same row is known to be that document's text.
+``origin`` follows a plain column through subqueries, CTEs, unions and the project's models to its lake
+table. Two columns with equal origins' ``row`` come from one row of that table: a text and a ``doc_id`` of the same row
+are known to belong to one document.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sqlglot import exp
+from sqlglot import exp
 
 #: Gives the syntax tree of the model that is built as ``schema.name``, or None for any other table.
-Models = Callable[[str], "exp.Expr | None"]
+Models = Callable[[str], exp.Expr | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Origin:
 
 
 def origin(column: exp.Column, select: exp.Select, models: Models, schema: str) -> Origin | None:
-    """Where a column used in ``select`` comes from; None if it is computed or cannot be told."""
+    """Return the origin of a column used in ``select``; None if it is computed or not known."""
     if column.args.get("db"):
         return None
     sources = named_sources(select)
@@ -42,7 +40,7 @@ def origin(column: exp.Column, select: exp.Select, models: Models, schema: str) 
 
 
 def named_sources(select: exp.Select) -> dict[str, exp.Expr]:
-    """The relations of a FROM by the name under which the query knows them, in lower case."""
+    """Return the relations of a FROM by the names that the query has for them, in lower case."""
     found = {}
     clause = select.args.get("from_")
     for source in [clause.this if clause else None, *(join.this for join in select.args.get("joins") or ())]:
@@ -52,9 +50,7 @@ def named_sources(select: exp.Select) -> dict[str, exp.Expr]:
 
 
 def source_column(source: exp.Expr, name: str, models: Models, schema: str) -> Origin | None:
-    """Where column ``name`` of a relation in a FROM comes from."""
-    from sqlglot import exp
-
+    """Return the origin of column ``name`` of a relation in a FROM."""
     alias = source.args.get("alias")
     if alias is not None and alias.args.get("columns"):
         return None
@@ -76,9 +72,7 @@ def source_column(source: exp.Expr, name: str, models: Models, schema: str) -> O
 
 
 def output(query: exp.Expr, name: str, models: Models, schema: str) -> Origin | None:
-    """Where the column that ``query`` puts out as ``name`` comes from."""
-    from sqlglot import exp
-
+    """Return the origin of the column that ``query`` returns as ``name``."""
     if isinstance(query, exp.Subquery):
         return output(query.this, name, models, schema)
     if isinstance(query, exp.SetOperation):
@@ -110,9 +104,7 @@ def output(query: exp.Expr, name: str, models: Models, schema: str) -> Origin | 
 
 
 def definition(node: exp.Expr, name: str) -> exp.Expr | None:
-    """The query of the CTE that ``name`` means at ``node``; None if it means a table, or a CTE with column names."""
-    from sqlglot import exp
-
+    """Return the query of the CTE ``name`` as seen at ``node``; None for a table, or a CTE with column names."""
     inside: exp.Expr | None = None
     here: exp.Expr | None = node
     while here is not None:

@@ -1,38 +1,34 @@
-"""A project beside the lake it is built into: read, rendered, parsed."""
+"""A project that was read, rendered and parsed, with the lake that it is built into."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, UsageError
-from warehouse.artifacts.comparison import comparison
+from udfs.errors import CuveeError
 from warehouse.graph import graph as graphs
-from warehouse.graph import selectors
-from warehouse.graph.graph import Graph, Step
+from warehouse.graph.graph import Graph
 from warehouse.graph.parsing import parse
-from warehouse.graph.selection import select
+from warehouse.graph.step import Step
 from warehouse.lake.versions import versions
 from warehouse.project import project_files
-from warehouse.project.outcome import DEFAULTS, Options
+from warehouse.project.options import DEFAULTS, Options
 from warehouse.project.relation import Relation, readable
-from warehouse.project.target import target_of
-from warehouse.render.input_sample import part_of
 from warehouse.render.renderer import Renderer
 
 if TYPE_CHECKING:
     import duckdb
 
     from udfs.expensive import ExpensiveFunction
-    from warehouse.build.materialize.microbatch import Batch
     from warehouse.lake.lake import Lake
+    from warehouse.project.batches import Batch
 
 
 class LakeDatabase:
-    """What templates may ask the lake. The lake is opened (0.2 s) in a thread, while the project is read."""
+    """The database of templates. The lake is opened (0.2 s) in a thread, while the project is read."""
 
     def __init__(self, lake: Lake) -> None:
         pool = ThreadPoolExecutor(1)
@@ -46,13 +42,13 @@ class LakeDatabase:
 
     @property
     def relations(self) -> dict[str, tuple[str, str]]:
-        """Every table and view with its kind and version, as of the last ``refresh``."""
+        """Return every table and view with its kind and version, as of the last ``refresh``."""
         if self._relations is None:
             self._relations = versions(self.cursor)
         return self._relations
 
     def refresh(self) -> None:
-        """Look at the lake again when the next question comes."""
+        """Query the lake again when the next question comes."""
         self._relations = None
 
     def relation_type(self, schema: str, identifier: str) -> str | None:
@@ -73,8 +69,8 @@ class LakeDatabase:
 
 
 @dataclass(slots=True)
-class Opened:
-    """A project read, rendered and parsed, beside the lake it is built into."""
+class LoadedProject:
+    """A project that was read, rendered and parsed, with the lake that it is built into."""
 
     lake: Lake
     root: Path
@@ -84,28 +80,13 @@ class Opened:
     database: LakeDatabase
     options: Options
 
-    def select(self, chosen: Sequence[str], excluded: Sequence[str] = ()) -> set[str]:
-        """Ids of the nodes that ``chosen`` names without those that ``excluded`` names. Raises SelectionError.
-
-        Where neither names any, it is the selector that the options name, else the project's default one.
-        """
-        name = self.options.selector
-        if name is not None and (chosen or excluded):
-            raise UsageError("--selector excludes --select and --exclude", hint="put them into the selector")
-        if not chosen and not excluded:
-            known = selectors.load(self.root)
-            name = name or selectors.default(known)
-            if name is not None:
-                return selectors.select(self.graph, known, name, comparison(self))
-        return select(self.graph, chosen, excluded, comparison(self))
-
-    def asked(self, step: Step, batch: Batch | None = None) -> Step:
-        """The step with the SQL that its template, and those inside it, give now that they may ask the database.
+    def compile_with_database(self, step: Step, batch: Batch | None = None) -> Step:
+        """Return the step with its SQL rendered again, now that its templates may query the database.
 
         ``batch`` is one of a microbatch model.
         """
         nodes = self.graph.rendered
-        if step.rendered is None or not graphs.asks(step.rendered, nodes):
+        if step.rendered is None or not graphs.needs_database(step.rendered, nodes):
             return step
         rendered = (
             self.renderer.render_live(step.rendered)
@@ -119,9 +100,9 @@ class Opened:
         return replace(now, tree=parse(now))
 
     def in_full(self, step: Step) -> Step:
-        """The step with the SQL by which it would be built from nothing now."""
-        self.renderer.anew.add(step.id)
-        return self.asked(step)
+        """Return the step with the SQL that would build it from scratch now."""
+        self.renderer.from_scratch.add(step.id)
+        return self.compile_with_database(step)
 
 
 def open_project(
@@ -132,8 +113,8 @@ def open_project(
     functions: Mapping[str, ExpensiveFunction] | None = None,
     say: Callable[[str], None] = lambda line: None,
     deferred: Mapping[str, Relation] | None = None,
-) -> Opened:
-    """Read the project in ``root``. Raises ProjectErrors with everything that is wrong with it.
+) -> LoadedProject:
+    """Read the project in ``root``. Raises ProjectErrors with all its mistakes.
 
     ``functions`` are the expensive functions that SQL may call; by default those of ``udfs.registry``. ``deferred``
     names nodes that are read elsewhere than they would be built (see ``warehouse.build.deferral``).
@@ -144,23 +125,13 @@ def open_project(
         functions = _registered(lake, root)
     else:
         functions = {name.lower(): function for name, function in functions.items()}
-    renderer = Renderer(
-        read,
-        target_of(read, options.target),
-        options.variables,
-        database,
-        full_refresh=options.full_refresh,
-        store_failures=options.store_failures,
-        say=say,
-        part=part_of(options),
-        deferred=deferred,
-    )
-    return Opened(lake, root, renderer, graphs.build(renderer, functions), functions, database, options)
+    renderer = Renderer(read, options, database, say=say, deferred=deferred)
+    return LoadedProject(lake, root, renderer, graphs.build(renderer, functions), functions, database, options)
 
 
 def _registered(lake: Lake, root: Path) -> Mapping[str, ExpensiveFunction]:
     from udfs.registry import Resources, expensive_functions
-    from warehouse.answers import benchmarks
+    from warehouse.lake import benchmarks
 
     return expensive_functions(
         Resources(

@@ -1,4 +1,4 @@
-"""The query of a node: its syntax tree, the tables it reads, its digest, and where an error in it stands."""
+"""The query of a node: its syntax tree, the tables it reads, and the places of errors in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import duckdb
     from sqlglot import exp
 
-    from warehouse.graph.graph import Step
+    from warehouse.graph.step import Step
 
 _OPENING = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(with\s+(?:recursive\s)?)?", re.IGNORECASE | re.DOTALL)
 
@@ -27,7 +26,7 @@ class SqlError(CuveeError):
 
 
 def parse(step: Step) -> exp.Expr | None:
-    """The syntax tree of a step's SQL; None if only DuckDB understands it. Raises SqlError with the place."""
+    """Return the syntax tree of a step's SQL; None if only DuckDB understands it. Raises SqlError, located."""
     import duckdb
     import sqlglot
     from sqlglot.errors import SqlglotError
@@ -60,7 +59,7 @@ def parse(step: Step) -> exp.Expr | None:
 
 @cache
 def _judge() -> duckdb.DuckDBPyConnection:
-    """A connection that parses, and is asked nothing else."""
+    """Return a connection that is used for parsing only."""
     import duckdb
 
     return duckdb.connect()
@@ -71,7 +70,7 @@ _DUCKDB_LINE = re.compile(r"LINE (\d+): (.*)\n( *)\^")
 
 
 def located(step: Step, error: Exception) -> SqlError:
-    """A DuckDB error as one that shows the line in the model's own file."""
+    """Return a DuckDB error as a SqlError that shows the line in the model's own file."""
     text = str(error)
     found = _DUCKDB_LINE.search(text)
     message = text[: found.start()].strip() if found else text.strip()
@@ -82,7 +81,7 @@ def located(step: Step, error: Exception) -> SqlError:
 
 
 def unknown_function(message: str) -> str | None:
-    """Which expensive function may be meant, where DuckDB says that it does not know one."""
+    """Return a hint with the nearest expensive function, if DuckDB does not know the one that is called."""
     found = _UNKNOWN_FUNCTION.search(message)
     if found is None:
         return None
@@ -93,7 +92,7 @@ def unknown_function(message: str) -> str | None:
 
 
 def table_names(tree: exp.Expr, schema: str) -> Iterator[str]:
-    """The lake tables that a query reads, as ``schema.name`` in lower case.
+    """Return the lake tables that a query reads, as ``schema.name`` in lower case.
 
     Names of its own CTEs are left out, and what ephemeral models read: the edge goes through them.
     """
@@ -108,7 +107,7 @@ def table_names(tree: exp.Expr, schema: str) -> Iterator[str]:
 
 
 def tables(tree: exp.Expr, schema: str) -> Iterator[tuple[exp.Table, str]]:
-    """Where a query names a table that is no CTE of its own, and the table as ``schema.name`` in lower case."""
+    """Yield each place where a query names a table, not a CTE, and the table as ``schema.name`` in lower case."""
     from sqlglot import exp
 
     for table in tree.find_all(exp.Table):
@@ -120,10 +119,10 @@ def tables(tree: exp.Expr, schema: str) -> Iterator[tuple[exp.Table, str]]:
 
 
 def _is_cte(table: exp.Expr, name: str) -> bool:
-    """Whether a WITH around ``table`` defines ``name``. A CTE sees those before it, and itself if it is recursive."""
+    """Return whether a WITH around ``table`` defines ``name``. A CTE sees those before it; if recursive, itself too."""
     from sqlglot import exp
 
-    inside: exp.Expr | None = None  # the CTE in which the table stands
+    inside: exp.Expr | None = None  # the CTE around the table
     here: exp.Expr | None = table
     while here is not None:
         clause = here.args.get("with_")
@@ -142,21 +141,8 @@ def _is_cte(table: exp.Expr, name: str) -> bool:
     return False
 
 
-def digest(tree: exp.Expr) -> str:
-    """A digest of a query that comments, layout, letter case of keywords and of unquoted names do not change."""
-    from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
-
-    normal = normalize_identifiers(tree.copy(), dialect="duckdb")
-    return sha256(normal.sql("duckdb", comments=False, identify=True).encode()).hexdigest()[:32]
-
-
-def flat_digest(sql: str) -> str:
-    """A digest of SQL that is not parsed, which line breaks and spaces do not change."""
-    return sha256(" ".join(sql.split()).encode()).hexdigest()[:32]
-
-
 def with_ctes(sql: str, lines: tuple[int, ...], queries: Mapping[str, str]) -> tuple[str, tuple[int, ...]]:
-    """A query with others put into its WITH, by name and before its own; and the line map to go with it."""
+    """Put other queries into a query's WITH, by name and before its own. Returns the SQL and its line map."""
     if not queries:
         return sql, lines
     opening = _OPENING.match(sql)

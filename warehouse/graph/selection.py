@@ -1,10 +1,10 @@
-"""dbt's selection syntax: which nodes a command is about.
+"""dbt's selection syntax, which chooses the nodes of a command.
 
-orders              a name, a path, or the start of a dotted path of folders; * and ? stand for anything
+orders              a name, a path, or the start of a dotted path of folders; * and ? match anything
 tag:nightly  path:models/marts  resource_type:seed  source:raw  config.materialized:view  test_type:generic
 exposure:board  unit_test:upper_names  group:finance  access:public  version:latest
-state:modified  state:new  result:fail     beside an older state of the project (--state)
-+orders  orders+  2+orders+1  @orders     with what is above, below, so many steps, below and all its parents
+state:modified  state:new  result:fail     compared with an older state of the project (--state)
++orders  orders+  2+orders+1  @orders     with ancestors, descendants, N steps up, descendants and all their ancestors
 a b                 union            a,b  intersection
 """
 
@@ -16,10 +16,11 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from udfs.errors import UsageError, did_you_mean
-from warehouse.graph.graph import Graph, Step
+from warehouse.graph.graph import Graph
+from warehouse.graph.step import Step
 from warehouse.project.model_versions import order
-from warehouse.project.outcome import TESTS
 from warehouse.project.project import Node
+from warehouse.project.results import TESTS
 from warehouse.render.node_view import versioned
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
@@ -34,19 +35,19 @@ class SelectionError(UsageError):
 
 
 class OlderState(Protocol):
-    """What the nodes of a graph are beside an older state of the project."""
+    """Compares the nodes of a graph with an older state of the project."""
 
     def state(self, value: str) -> set[str]:
-        """The ids that ``state:value`` means."""
+        """Return the ids that ``state:value`` selects."""
 
     def result(self, value: str) -> set[str]:
-        """The ids that ``result:value`` means."""
+        """Return the ids that ``result:value`` selects."""
 
 
 def select(
     graph: Graph, chosen: Sequence[str], excluded: Sequence[str] = (), older: OlderState | None = None
 ) -> set[str]:
-    """Ids of the nodes that ``chosen`` names, all if it is empty, without those that ``excluded`` names.
+    """Return the ids of the nodes that ``chosen`` names, all if it is empty, without those that ``excluded`` names.
 
     A test comes with any of the nodes it tests. Raises SelectionError for an unknown method, and for a name that
     no node has, or for ``state:`` and ``result:`` without an ``older`` state.
@@ -66,7 +67,7 @@ def _terms(graph: Graph, terms: Iterable[str], older: OlderState | None) -> set[
 
 
 def criterion(graph: Graph, term: str, older: OlderState | None) -> set[str]:
-    """What one term means, with the tests of any of these nodes. Raises SelectionError."""
+    """Return the nodes of one term, with the tests of any of them. Raises SelectionError."""
     nodes = _term(graph, term, older)
     tests = {key for key, step in graph.steps.items() if step.kind in TESTS and nodes.intersection(step.parents)}
     return nodes | tests
@@ -96,7 +97,7 @@ def _term(graph: Graph, term: str, older: OlderState | None) -> set[str]:
 
 
 def _steps(start: set[str], onward: Callable[[str], Iterable[str]], limit: str) -> set[str]:
-    """Everything within ``limit`` steps of ``start`` (all if it is empty)."""
+    """Return everything within ``limit`` steps of ``start`` (all if it is empty)."""
     found, frontier = set(start), set(start)
     left = int(limit) if limit else -1
     while frontier and left:
@@ -148,7 +149,7 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
 
 
 def _version(node: Node) -> str:
-    """What ``version:`` calls a version of a model: latest, prerelease (a later one), old."""
+    """Return the value of ``version:`` for a version of a model: latest, prerelease (a later one), old."""
     if node.version is None:
         return "none"
     if str(node.version) == str(node.latest_version):

@@ -1,7 +1,7 @@
-"""Selections with names: ``selectors.yml`` beside dbt_project.yml, and ``--selector``.
+"""Selections with names: ``selectors.yml`` next to dbt_project.yml, and ``--selector``.
 
 A definition is a term as on the command line, a method with its value, or the union or the intersection of others, each
-without what stands in an ``exclude`` beside them. Tests come with what they test, unless they are excluded.
+without the nodes of an ``exclude`` next to them. Tests come with the nodes they test, unless they are excluded.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from udfs import yamlfile
 from udfs.errors import Location, did_you_mean
 from warehouse.graph.graph import Graph
 from warehouse.graph.selection import OlderState, SelectionError, criterion
-from warehouse.project import yamlfile
 
 FILE = "selectors.yml"
 _METHOD = (
@@ -25,7 +25,7 @@ _METHOD = (
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A named selection, as it is written."""
+    """A named selection, as it is written in the file."""
 
     name: str
     definition: Any
@@ -34,7 +34,7 @@ class Selector:
 
 
 def load(root: Path) -> dict[str, Selector]:
-    """The selectors of the project in ``root``, in their order. Raises SelectionError, located."""
+    """Return the selectors of the project in ``root``, in their order. Raises SelectionError, located."""
     path = root / FILE
     if not path.is_file():
         return {}
@@ -57,14 +57,14 @@ def load(root: Path) -> dict[str, Selector]:
 
 
 def default(selectors: Mapping[str, Selector]) -> str | None:
-    """The selector that counts where nothing is selected."""
+    """Return the selector that is used where nothing is selected."""
     return next((each.name for each in selectors.values() if each.default), None)
 
 
 def select(graph: Graph, selectors: Mapping[str, Selector], name: str, older: OlderState | None = None) -> set[str]:
-    """Ids of the nodes that a selector chooses. Raises SelectionError for an unknown one, and for what it says."""
+    """Return the ids of the nodes that a selector chooses. Raises SelectionError if it is unknown or not valid."""
     if name not in selectors:
-        hint = did_you_mean(name, selectors) or f"define it in {FILE}, beside dbt_project.yml"
+        hint = did_you_mean(name, selectors) or f"define it in {FILE}, next to dbt_project.yml"
         raise SelectionError(f"no selector is named {name!r}", hint=hint)
     selector = selectors[name]
     return _Evaluation(graph, selectors, older).definition(selector.definition, selector.where, (name,))
@@ -85,7 +85,7 @@ class _Evaluation:
         for key in ("union", "intersection"):
             if key in said:
                 if len(said) > 1:
-                    raise SelectionError(f"{key} stands alone", where=where, hint="put exclude into its list")
+                    raise SelectionError(f"{key} must be the only key", where=where, hint="put exclude into its list")
                 return self._combined(said[key], key, where, open_)
         if len(said) == 1:
             ((method, value),) = said.items()

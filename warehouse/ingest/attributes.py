@@ -1,40 +1,43 @@
-"""Dolma's attribute files: scores of spans of documents, in files beside those of the documents.
+"""Read and write Dolma's attribute files: scores of spans of documents, in files next to those of the documents.
 
     documents/0000.jsonl.gz                {"id": …, "text": …}
     attributes/<name>/0000.jsonl.gz        {"id": …, "attributes": {attribute: [[start, end, value], …]}}
 
-Lines of one name stand in the order of the documents' lines; a document without an id has its doc_id. Read, they are
-rows of raw.attributes, joined to documents by id; written, they are made of any relation with ``doc_id``, for the files
-that documents were ingested from.
+Lines of one name are in the order of the documents' lines; a document without an id has its doc_id. Reading makes rows
+of raw.attributes, joined to documents by id. Writing takes any relation with ``doc_id``, for the files that documents
+were ingested from.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from udfs.atomic_files import open_atomically
 from udfs.errors import CuveeError, UsageError
+from warehouse.ingest.bytestream import BlockFile, blocks, compress
 from warehouse.ingest.commit import FILES
 from warehouse.ingest.inputs import Input
-from warehouse.ingest.known_files import Stamp, checksum, file_id
-from warehouse.ingest.records import Options, Rejects
+from warehouse.ingest.known_files import FileStamp, checksum, file_id
+from warehouse.ingest.records import IngestOptions, RejectCollector
 from warehouse.ingest.unit import REJECT_FILE
 from warehouse.lake.documents import reading, relation_of
+from warehouse.lake.quoting import literal, quote
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.lake.lake import Lake, Staging
+    from warehouse.lake.commit import Staging
+    from warehouse.lake.lake import Lake
 
 TABLE = "raw.attributes"
 LONG = ("attribute", "start_char", "end_char", "value")
@@ -50,13 +53,13 @@ _SPANS = pa.schema(
     ]
 )
 
-#: Spans that are held at a time.
+#: Spans that are held in memory at a time.
 _PORTION = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class ReadReport:
-    """What became of one file. ``rejected`` records are not in form, or their id names no document or several."""
+class AttributesReport:
+    """The result of one file. ``rejected`` records are not well-formed, or their id names no document or several."""
 
     path: str
     unchanged: bool
@@ -66,7 +69,7 @@ class ReadReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class AttributeFile:
     """An attribute file that was written: its lines, and how many of them have an attribute."""
 
     path: Path
@@ -74,28 +77,29 @@ class Written:
     filled: int
 
 
-def read(lake: Lake, inputs: Sequence[Input], options: Options) -> list[ReadReport]:
+def read(lake: Lake, inputs: Sequence[Input], options: IngestOptions) -> list[AttributesReport]:
     """Read attribute files into raw.attributes: doc_id, attribute, start_char, end_char, value, file_id.
 
-    A file that was read before is left alone, a changed one replaces its rows. ``options.source`` says whose ids they
-    are. Raises CuveeError for a file that cannot be opened.
+    A file that was read before is skipped, a changed one replaces its rows. ``options.source`` is the source of the
+    ids. Raises CuveeError for a file that cannot be opened.
     """
     return [_read(lake, entry, options) for entry in inputs]
 
 
-def _read(lake: Lake, entry: Input, options: Options) -> ReadReport:
+def _read(lake: Lake, entry: Input, options: IngestOptions) -> AttributesReport:
     try:
-        stamp, digest = Stamp.of(entry), checksum(entry)
+        stamp, digest = FileStamp.of(entry), checksum(entry)
     except OSError as error:
         raise CuveeError(f"cannot read {entry.place}: {error.strerror}") from error
     key = file_id(entry.place, f"attributes {options.source or ''} {digest}", options)
     with lake.staging() as staging, contextlib.closing(lake.cursor()) as cursor:
         if cursor.execute("select 1 from raw.files where file_id = ?", [key]).fetchall():
-            return ReadReport(entry.place, unchanged=True)
-        rejects = Rejects(entry.path, options.strict)
+            return AttributesReport(entry.place, unchanged=True)
+        rejects = RejectCollector(entry.path, options.strict)
         spans = _stage(entry.path, staging.folder / "spans.parquet", rejects)
         found = staging.file(TABLE)
-        documents, rows = _join(cursor, spans, found, key, options.source, rejects)
+        _name_documents(cursor, spans, options.source, rejects)
+        documents, rows = _write_rows(cursor, spans, found, key)
         rejected = _stage_rejects(staging, key, rejects)
         entry_row = {
             "file_id": key, "path": entry.place, "bytes": stamp.bytes, "checksum": digest, "format": "attributes",
@@ -117,31 +121,33 @@ def _read(lake: Lake, entry: Input, options: Options) -> ReadReport:
             commit.add(TABLE, [found])
             commit.add("raw.rejects", rejected)
             commit.add("raw.files", [files])
-        return ReadReport(entry.place, False, documents, rows, len(rejects.rows))
+        return AttributesReport(
+            path=entry.place, unchanged=False, documents=documents, spans=rows, rejected=len(rejects.rows)
+        )
 
 
-def _stage(path: Path, target: Path, rejects: Rejects) -> Path:
-    """The spans of a file as Parquet. A record without any has one row without an attribute."""
+def _stage(path: Path, target: Path, rejects: RejectCollector) -> Path:
+    """Write the spans of a file as Parquet. A record without any has one row without an attribute."""
     rows: list[tuple[object, ...]] = []
-    with _open(path) as lines, pq.ParquetWriter(target, _SPANS) as writer:
-        try:
-            for position, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    rows += _spans(orjson.loads(line), position)
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
-                    rejects.add(position, f"no attributes of a document: {error}", line)
-                if len(rows) >= _PORTION:
-                    _write(writer, rows)
-            _write(writer, rows)
-        except (OSError, EOFError, gzip.BadGzipFile) as error:
-            raise CuveeError(f"cannot read {path}: {error}") from error
+    with contextlib.closing(blocks(path)) as stream, pq.ParquetWriter(target, _SPANS) as writer:
+        file = BlockFile(stream)
+        for position, line in enumerate(io.BufferedReader(file, 1 << 20), 1):
+            if not line.strip():
+                continue
+            try:
+                rows += _spans(orjson.loads(line), position)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                rejects.add(position, f"no attributes of a document: {error}", line)
+            if len(rows) >= _PORTION:
+                _write(writer, rows)
+        if file.damage is not None:
+            raise CuveeError(f"cannot read {path}: {file.damage.message}") from file.damage
+        _write(writer, rows)
     return target
 
 
 def _spans(record: Any, position: int) -> Iterator[tuple[object, ...]]:
-    """The rows of one record. Raises ValueError, TypeError, KeyError or AttributeError where it is not in form."""
+    """Yield the rows of one record. Raises ValueError, TypeError, KeyError or AttributeError for a malformed one."""
     key = str(record["id"])
     rows: list[tuple[object, ...]] = []
     for attribute, spans in record["attributes"].items():
@@ -158,10 +164,10 @@ def _write(writer: pq.ParquetWriter, rows: list[tuple[object, ...]]) -> None:
     rows.clear()
 
 
-def _join(
-    cursor: duckdb.DuckDBPyConnection, spans: Path, target: Path, key: str, source: str | None, rejects: Rejects
-) -> tuple[int, int]:
-    """Find the documents of the spans, and write the rows of raw.attributes. Gives documents and rows."""
+def _name_documents(
+    cursor: duckdb.DuckDBPyConnection, spans: Path, source: str | None, rejects: RejectCollector
+) -> None:
+    """Fill the table ``named`` with the documents of the spans' ids; reject ids of no document or of several."""
     cursor.execute(
         """
         create or replace temp table named as
@@ -180,18 +186,21 @@ def _join(
         [str(spans)],
     ).fetchall():
         rejects.add(position, f"{count or 'no'} documents have this id", name.encode())
-    written = str(target).replace("'", "''")
+
+
+def _write_rows(cursor: duckdb.DuckDBPyConnection, spans: Path, target: Path, key: str) -> tuple[int, int]:
+    """Write the rows of raw.attributes. Returns the numbers of documents and of rows."""
     cursor.execute(
         "copy (select doc_id, attribute, start_char, end_char, value, ? as file_id from read_parquet(?)"
         " join named using (id) where n = 1 and attribute is not null order by position)"
-        f" to '{written}' (format parquet, compression zstd)",
+        f" to {literal(target)} (format parquet, compression zstd)",
         [key, str(spans)],
     )
     (counts,) = cursor.execute("select count(distinct doc_id), count(*) from read_parquet(?)", [str(target)]).fetchall()
     return counts
 
 
-def _stage_rejects(staging: Staging, key: str, rejects: Rejects) -> list[Path]:
+def _stage_rejects(staging: Staging, key: str, rejects: RejectCollector) -> list[Path]:
     if not rejects.rows:
         return []
     path = staging.file("raw.rejects")
@@ -202,8 +211,8 @@ def _stage_rejects(staging: Staging, key: str, rejects: Rejects) -> list[Path]:
     return [path]
 
 
-def write(lake: Lake, source: str, name: str, out: Path | None = None) -> list[Written]:
-    """Write attribute files beside the documents' files, one line for each of their records that was ingested.
+def write(lake: Lake, source: str, name: str, out: Path | None = None) -> list[AttributeFile]:
+    """Write attribute files next to the documents' files, one line for each of their records that was ingested.
 
     ``source`` is a model, or SQL, with ``doc_id`` and either the columns of ``LONG`` or columns of numbers: each is
     an attribute ``<name>__<column>`` of the whole document. Files go where ``documents`` in a path is
@@ -221,7 +230,7 @@ def write(lake: Lake, source: str, name: str, out: Path | None = None) -> list[W
 
 
 def _given(source: str, name: str, columns: dict[str, str]) -> str:
-    """A query for doc_id and its attributes as a JSON object."""
+    """Return a query for doc_id and its attributes as a JSON object."""
     if "doc_id" not in columns:
         raise UsageError(f"{source!r} has no column doc_id", hint=f"it has {', '.join(columns)}")
     if set(LONG) <= columns.keys():
@@ -239,11 +248,11 @@ def _given(source: str, name: str, columns: dict[str, str]) -> str:
         raise UsageError(f"{source!r} has no attributes: {', '.join(columns)}", hint=hint)
     parts = []
     for column in scores:
-        quoted = 'scored."' + column.replace('"', '""') + '"'
+        quoted = f"scored.{quote(column)}"
         value = f"{quoted}::int" if columns[column] == "BOOLEAN" else f"{quoted}::double"
-        key = f"{name}__{column}".replace("'", "''")
+        key = literal(f"{name}__{column}")
         spans = f"json_array(json_array(0, document.n_chars, {value}))"
-        parts.append(f"'{key}', case when {quoted} is null then json_array() else {spans} end")
+        parts.append(f"{key}, case when {quoted} is null then json_array() else {spans} end")
     return f"""
         select document.doc_id, json_object({", ".join(parts)}) as attributes from {relation_of(source)} as scored
         join raw.documents as document on document.doc_id = scored.doc_id
@@ -251,7 +260,7 @@ def _given(source: str, name: str, columns: dict[str, str]) -> str:
 
 
 def _targets(reader: duckdb.DuckDBPyConnection, name: str, out: Path | None) -> dict[str, Path]:
-    """The file to write for each ingested JSONL file that has documents among those given, by its id."""
+    """Return the file to write for each ingested JSONL file that has documents among those given, by its id."""
     rows = reader.execute(
         "select file_id, path from raw.files where format = 'jsonl' and file_id in"
         " (select file_id from raw.occurrences semi join given using (doc_id)) order by path, ingested_at"
@@ -270,13 +279,12 @@ def _targets(reader: duckdb.DuckDBPyConnection, name: str, out: Path | None) -> 
         )
     if len(set(targets.values())) < len(targets):
         raise UsageError(f"several files of documents are called alike: {', '.join(path for _, path in rows)}",
-                         hint="without --out each is written beside its own")  # fmt: skip
+                         hint="without --out each is written next to its own")  # fmt: skip
     return targets
 
 
-def _write_file(reader: duckdb.DuckDBPyConnection, key: str, target: Path) -> Written:
+def _write_file(reader: duckdb.DuckDBPyConnection, key: str, target: Path) -> AttributeFile:
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}")
     found = reader.execute(
         "select json_object('id', coalesce(source_id, doc_id), 'attributes', coalesce(attributes, '{}'::json)),"
         " attributes is not null from raw.occurrences left join given using (doc_id)"
@@ -284,34 +292,9 @@ def _write_file(reader: duckdb.DuckDBPyConnection, key: str, target: Path) -> Wr
         [key],
     )
     lines = filled = 0
-    with _create(draft, target.suffix) as file:
+    with open_atomically(target) as raw, compress(raw, target.suffix) as file:
         while portion := found.fetchmany(10_000):
             file.write("".join(f"{line}\n" for line, _ in portion).encode())
             lines += len(portion)
             filled += sum(has for _, has in portion)
-    draft.replace(target)
-    return Written(target, lines, filled)
-
-
-def _open(path: Path) -> Any:
-    """The lines of a plain, gzip or zstd file, by its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head[:2] == b"\x1f\x8b":
-        return gzip.open(path)
-    if head == b"\x28\xb5\x2f\xfd":
-        import zstandard
-
-        return io.BufferedReader(zstandard.open(path, "rb"))
-    return path.open("rb")
-
-
-def _create(path: Path, suffix: str) -> IO[bytes]:
-    import zstandard
-
-    makers: dict[str, Callable[[], Any]] = {
-        ".gz": lambda: gzip.GzipFile(path, "wb", mtime=0),
-        ".zst": lambda: zstandard.open(path, "wb"),
-    }
-    made: IO[bytes] = makers.get(suffix, lambda: path.open("wb"))()
-    return made
+    return AttributeFile(target, lines, filled)

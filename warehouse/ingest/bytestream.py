@@ -1,19 +1,22 @@
-"""A file's bytes in blocks, decompressed.
+"""Read a file's bytes in blocks, decompressed.
 
-gzip (several members, as Common Crawl and Dolma write it) and Zstandard (several frames) are told by their first
+gzip (several members, as Common Crawl and Dolma write it) and Zstandard (several frames) are recognised by their first
 bytes. A damaged stream gives everything before the damage, then raises DamagedStreamError.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
+import zstandard
 from isal import isal_zlib
 
-from udfs.errors import CuveeError
+from udfs.errors import LakeError
 
 BLOCK = 8 << 20
 GZIP = b"\x1f\x8b"
@@ -27,7 +30,7 @@ _ZSTD_INPUT = 8 << 10
 _ZSTD_WINDOW = 128 << 20
 
 
-class DamagedStreamError(CuveeError):
+class DamagedStreamError(LakeError):
     """A compressed file is cut off or corrupt; what came before the damage was read.
 
     ``unfinished`` is the beginning of the record that the damage cut.
@@ -37,7 +40,7 @@ class DamagedStreamError(CuveeError):
 
 
 def compression(head: bytes) -> str | None:
-    """``gzip``, ``zstd`` or None, by a file's first bytes."""
+    """Return ``gzip``, ``zstd`` or None, by a file's first bytes."""
     if head.startswith(GZIP):
         return "gzip"
     skippable = len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
@@ -45,7 +48,7 @@ def compression(head: bytes) -> str | None:
 
 
 def blocks(path: Path) -> Generator[bytes, None, None]:
-    """The decompressed bytes of a file, in blocks of up to 8 MiB (a bomb may exceed it, see above).
+    """Yield the decompressed bytes of a file, in blocks of up to 8 MiB (a bomb may exceed it, see above).
 
     Raises DamagedStreamError after the last readable block, OSError if the file cannot be opened.
     """
@@ -62,7 +65,7 @@ def blocks(path: Path) -> Generator[bytes, None, None]:
 
 
 def head(path: Path, size: int) -> tuple[bytes, DamagedStreamError | None]:
-    """The first ``size`` decompressed bytes; fewer if the file ends or, with the error, if it is damaged before."""
+    """Return the first ``size`` decompressed bytes: fewer if the file ends, or is damaged (with the error) before."""
     collected = b""
     with closing(blocks(path)) as stream:
         try:
@@ -73,6 +76,49 @@ def head(path: Path, size: int) -> tuple[bytes, DamagedStreamError | None]:
         except DamagedStreamError as error:
             return collected, error
     return collected, None
+
+
+class BlockFile(io.RawIOBase):
+    """Blocks as a file. Where the stream is damaged the file ends, and ``damage`` says why."""
+
+    def __init__(self, stream: Iterator[bytes]) -> None:
+        self._stream = stream
+        self._block = memoryview(b"")
+        self.size = 0
+        self.ended = False
+        self.damage: DamagedStreamError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.size - len(self._block)
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._block:
+            try:
+                self._block = memoryview(next(self._stream))
+                self.size += len(self._block)
+            except StopIteration:
+                self.ended = True
+                return 0
+            except DamagedStreamError as error:
+                self.damage, self.ended = error, True
+                return 0
+        n = min(len(buffer), len(self._block))
+        buffer[:n] = self._block[:n]
+        self._block = self._block[n:]
+        return n
+
+
+def compress(file: BinaryIO, suffix: str) -> AbstractContextManager[BinaryIO]:
+    """Wrap a file to write, so that it is compressed as the suffix of its name says. The file stays open."""
+    if suffix == ".gz":
+        # Without name and time: equal contents give equal files.
+        return cast("AbstractContextManager[BinaryIO]", gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+    if suffix == ".zst":
+        return cast("AbstractContextManager[BinaryIO]", zstandard.ZstdCompressor().stream_writer(file, closefd=False))
+    return nullcontext(file)
 
 
 def _gunzip(handle: BinaryIO) -> Iterator[bytes]:
@@ -104,8 +150,6 @@ def _gunzip(handle: BinaryIO) -> Iterator[bytes]:
 
 
 def _unzstd(handle: BinaryIO) -> Iterator[bytes]:
-    import zstandard
-
     factory = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     decoder, fresh = factory.decompressobj(), True
     collected: list[bytes] = []

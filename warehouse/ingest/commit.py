@@ -1,7 +1,7 @@
-"""Commits a unit: drops what the lake already has, then registers the unit's files in one transaction.
+"""Commit a unit: drop what the lake already has, then register the unit's files in one transaction.
 
-Which texts are new is decided against a known snapshot, outside the lock. If someone else has committed by the time
-the lock is held, it is decided again; the third time while holding the lock, so that this ends. The join runs in DuckDB
+Which texts are new is decided against a known snapshot, outside the lock. If another process has committed before the
+lock is held, it is decided again; the third time while holding the lock, so that this ends. The join runs in DuckDB
 on the doc_ids alone and spills to disk: no set of all doc_ids is ever in memory.
 """
 
@@ -20,14 +20,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from warehouse.answers import store
-from warehouse.forget.forget import forgotten
 from warehouse.ingest.formats import essential_web
-from warehouse.ingest.unit import FileEntry, Unit, open_writer
+from warehouse.ingest.unit import CommitUnit, FileEntry, open_writer
+from warehouse.lake.forgotten import forgotten
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.lake.lake import Commit, Lake
+    from warehouse.lake.commit import Commit
+    from warehouse.lake.lake import Lake
 
 #: Memory for DuckDB's joins; more than that is spilled to the lake's staging folder.
 MEMORY = "300MB"
@@ -50,35 +51,31 @@ FILES = pa.schema(
 
 
 class _OvertakenError(Exception):
-    """Someone else committed between the decision and the lock."""
+    """Another process committed between the decision and the lock."""
 
 
-def commit_unit(lake: Lake, unit: Unit, message: str, author: str) -> list[FileEntry]:
-    """Commit a closed unit. Returns the entries of files that another process committed in the meantime."""
+def commit_unit(lake: Lake, unit: CommitUnit, message: str, author: str) -> list[FileEntry]:
+    """Commit a closed unit. Return the entries of files that another process committed in the meantime."""
     parts = _Parts(lake, unit)
     for patient in (True, True, False):
         snapshot = lake.snapshot()
         parts.settle()
         try:
-            _register(lake, parts, message, author, snapshot, patient)
+            with lake.commit(message, author=author) as commit:
+                if lake.snapshot() != snapshot:
+                    if patient:
+                        raise _OvertakenError
+                    parts.settle()
+                parts.register(commit)
             break
         except _OvertakenError:
             continue
     return parts.taken
 
 
-def _register(lake: Lake, parts: _Parts, message: str, author: str, snapshot: int, patient: bool) -> None:
-    with lake.commit(message, author=author) as commit:
-        if lake.snapshot() != snapshot:
-            if patient:
-                raise _OvertakenError
-            parts.settle()
-        parts.register(commit)
-
-
 @contextmanager
 def bounded_memory(lake: Lake) -> Iterator[None]:
-    """DuckDB joins within MEMORY for as long as this lasts."""
+    """Limit DuckDB's joins to MEMORY inside the context."""
     cursor = lake.cursor()
     cursor.execute(f"set memory_limit = '{MEMORY}'")
     try:
@@ -91,7 +88,7 @@ def bounded_memory(lake: Lake) -> Iterator[None]:
 class _Parts:
     """The staged files of a unit. ``settle`` may run again and again: it drops what has become known since."""
 
-    def __init__(self, lake: Lake, unit: Unit) -> None:
+    def __init__(self, lake: Lake, unit: CommitUnit) -> None:
         self._lake = lake
         self._staging = unit.staging
         self._entries = {entry.file_id: entry for entry in unit.entries}
@@ -156,7 +153,7 @@ class _Parts:
         self._documents = self._without(self._documents, "first_file_id", gone)
 
     def _drop_forgotten(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Leave out what is to be kept out. Of a text's records the first was a document, the others duplicates."""
+        """Leave out what was forgotten. Of a text's records the first was a document, the others duplicates."""
         gone = forgotten(cursor.execute)
         if gone is None:
             return
@@ -192,7 +189,7 @@ class _Parts:
     def _drop_known(
         self, cursor: duckdb.DuckDBPyConnection, files: list[Path], known: str | None, *, count: bool = False
     ) -> list[Path]:
-        """Staged files without rows whose doc_id stands in ``known`` or in an earlier staged row."""
+        """Remove rows whose doc_id is in ``known`` or in an earlier staged row; return the staged files."""
         owner = "first_file_id" if count else "null"
         names = [str(path) for path in files]
         cursor.execute(
@@ -223,7 +220,7 @@ class _Parts:
         return kept
 
     def _keep(self, path: Path, keep: NDArray[Any], **partition: str) -> list[Path]:
-        """The file with only the rows to keep: itself, a shorter copy, or none."""
+        """Return the file with only the rows to keep: itself, a shorter copy, or none."""
         if keep.all():
             return [path]
         if not keep.any():

@@ -1,7 +1,7 @@
-"""Which files a request means: paths, globs and folders to a list of inputs.
+"""Find the files that a request names: paths, globs, folders and URLs become a list of inputs.
 
 A folder is searched with all its subfolders, without hidden files and folders (``.git``), ``__pycache__`` and lakes.
-An MDS folder is one input; the shards in it are none of their own. Symbolic links to files are followed, those to
+An MDS folder is one input; its shards are not inputs of their own. Symbolic links to files are followed, those to
 folders are not.
 """
 
@@ -27,9 +27,9 @@ _SHARD = re.compile(r"-\d+-of-\d+$")
 class Input:
     """A file or an MDS folder to read.
 
-    ``source`` is the source of its documents unless the caller or the record names another; ``folder_source`` that of a
-    text file found in a folder, which shares one with its neighbours. ``name`` is the path below what was asked for.
-    ``url`` is where a file was downloaded from.
+    ``source`` is the source of its documents unless the caller or the record names another. ``folder_source`` is that
+    of a text file found in a folder, which shares one with its neighbours. ``name`` is the path below what the caller
+    named. ``url`` is where a file was downloaded from.
     """
 
     path: Path
@@ -42,14 +42,14 @@ class Input:
 
     @property
     def place(self) -> str:
-        """What raw.files calls it."""
+        """Its path in raw.files."""
         return self.url or path_text(self.path)
 
 
 def find_inputs(paths: Sequence[str], downloads: Path | None = None) -> list[Input]:
-    """All inputs that paths, folders, globs and URLs name, each once, in the order of their paths.
+    """Find all inputs that paths, folders, globs and URLs name, each once, in the order of their paths.
 
-    What is at URLs is downloaded into folders in ``downloads``; without one, a URL is a path. Raises UsageError for a
+    Files at URLs are downloaded into folders in ``downloads``; without one, a URL is a path. Raises UsageError for a
     path that does not exist and for a glob that matches nothing, CuveeError for a URL that cannot be read.
     """
     found: dict[Path, Input] = {}
@@ -67,7 +67,7 @@ def find_inputs(paths: Sequence[str], downloads: Path | None = None) -> list[Inp
 
 
 def _downloaded(entry: Input, url: str, folder: Path) -> Input:
-    """An input below a URL. A file at the URL itself was downloaded under its own name."""
+    """Make an input below a URL. A file at the URL itself was downloaded under its own name."""
     below = entry.path.relative_to(folder).as_posix()
     name = url.rpartition("/")[2]
     source = name if entry.path == folder else entry.source
@@ -80,7 +80,7 @@ def _downloaded(entry: Input, url: str, folder: Path) -> Input:
 
 
 def environment_inputs(limit_bytes: int | None) -> list[Input]:
-    """The documents of the installed Python environment."""
+    """List the documents of the installed Python environment."""
     return [
         Input(Path(os.path.abspath(file.file)), SOURCE, SOURCE, file.path, package=file)  # noqa: PTH100
         for file in package_files(limit_bytes)
@@ -88,7 +88,7 @@ def environment_inputs(limit_bytes: int | None) -> list[Input]:
 
 
 def path_text(path: Path) -> str:
-    """A path as text for a table: bytes that are not UTF-8 are written as escapes."""
+    """Write a path as text for a table: bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -112,7 +112,7 @@ def _absolute(text: str) -> Path:
 
 
 def _near(path: Path) -> str | None:
-    """Names like the missing one, where its folder exists."""
+    """Suggest names like the missing one, where its folder exists."""
     folder = path.parent
     while not folder.is_dir():
         path, folder = folder, folder.parent
@@ -138,7 +138,7 @@ def _walk(root: Path) -> Iterator[Input]:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
         for name in sorted(files):
             path = here / name
-            # An index above folders of shards merges theirs; it is no document of its own.
+            # An index above folders of shards merges theirs; it is not a document.
             part = here in shard_folders and ".mds" in name
             index = name == "index.json" and (here in shard_folders or here in above)
             if not (part or index or name.startswith(".")) and path.is_file():
@@ -150,7 +150,7 @@ def _mds(folder: Path) -> Input:
 
 
 def _stem(path: Path) -> str:
-    """A file's name up to its first dot; the numbers of a shard are left out, or each would be a source."""
+    """Return a file's name up to its first dot, without the numbers of a shard, or each would be a source."""
     name = path_text(Path(path.name))
     stem = (name[0] + name[1:].split(".")[0]) if name else "root"
     return _SHARD.sub("", stem) or stem

@@ -1,11 +1,11 @@
-"""Which files the lake has already.
+"""Find out which files the lake has already.
 
-A file is known by its path and its content (SHA-256), and by the fields that were asked for: other fields give other
-documents. Size and time of change are looked at first; only where they differ is the content read. So
+A file is known by its path and its content (SHA-256), and by the fields to read: other fields give other documents.
+Size and time of change are compared first; only where they differ is the content read. So
 
     unchanged    same path, size and time: not even opened
     touched      same path and content, another time: nothing is added, the new time is noted
-    changed      same path, other content: a new file beside the old one
+    changed      same path, other content: a new file next to the old one
     copy         another path, same content: nothing is added, unless another source is asked for. Only for files that
                  hold many documents: a text file is one document, and each place where it is found is an occurrence
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from udfs.errors import Location
 from warehouse.ingest.formats import mds
 from warehouse.ingest.inputs import Input
-from warehouse.ingest.records import Options, StrictError
+from warehouse.ingest.records import IngestOptions, StrictError
 
 if TYPE_CHECKING:
     from warehouse.lake.lake import Lake
@@ -31,15 +31,15 @@ _QUERY = "select path, bytes, modified_ns, checksum, file_id, source, rejected f
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
-    """What a file looks like from outside: its size, and when it changed."""
+class FileStamp:
+    """The size of a file, and when it changed."""
 
     bytes: int
     modified_ns: int
 
     @classmethod
-    def of(cls, entry: Input) -> Stamp:
-        """Raises OSError."""
+    def of(cls, entry: Input) -> FileStamp:
+        """Take the stamp of an input. Raises OSError."""
         stats = [path.stat() for path in content_files(entry)]
         return cls(sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats))
 
@@ -58,7 +58,7 @@ class _Row:
 class KnownFiles:
     """The rows of raw.files that matter to one run."""
 
-    def __init__(self, lake: Lake, inputs: Sequence[Input], options: Options) -> None:
+    def __init__(self, lake: Lake, inputs: Sequence[Input], options: IngestOptions) -> None:
         self._lake, self._options = lake, options
         self._paths: defaultdict[str, list[_Row]] = defaultdict(list)
         self._fresh: dict[str, _Row] = {}
@@ -73,8 +73,8 @@ class KnownFiles:
         finally:
             cursor.close()
 
-    def unchanged(self, entry: Input, stamp: Stamp) -> bool:
-        """Whether this very file was read before, by its path, size and time.
+    def unchanged(self, entry: Input, stamp: FileStamp) -> bool:
+        """Tell whether this very file was read before, by its path, size and time.
 
         Raises StrictError under --strict if records of it were rejected then.
         """
@@ -87,7 +87,7 @@ class KnownFiles:
         return False
 
     def touched(self, path: str, file: str) -> bool:
-        """Whether the file with this id was read before, at another time of change."""
+        """Tell whether the file with this id was read before, at another time of change."""
         for row in self._paths.get(path, ()):
             if row.file_id == file:
                 self._check(row)
@@ -103,7 +103,7 @@ class KnownFiles:
             )
 
     def copy_of(self, checksum: str) -> str | None:
-        """The path of a file with the same content that was read the same way; None if there is none."""
+        """Return the path of a file with the same content that was read the same way; None if there is none."""
         rows = self._rows(f"{_QUERY} where checksum in (select unnest(?))", [checksum])
         rows += [self._fresh[checksum]] if checksum in self._fresh else []
         for row in rows:
@@ -113,17 +113,19 @@ class KnownFiles:
         return None
 
     def remember(self, path: str, checksum: str, file: str, source: str) -> None:
-        """A file of this run, which may not be committed yet."""
-        self._fresh[checksum] = _Row(path, 0, 0, checksum, file, source, 0)
+        """Remember a file of this run, which may not be committed yet."""
+        self._fresh[checksum] = _Row(
+            path=path, bytes=0, modified_ns=0, checksum=checksum, file_id=file, source=source, rejected=0
+        )
 
 
 def content_files(entry: Input) -> list[Path]:
-    """The files whose bytes are the content of an input."""
+    """List the files whose bytes are the content of an input."""
     return mds.files(entry.path) if entry.is_mds else [entry.path]
 
 
 def checksum(entry: Input) -> str:
-    """SHA-256 of a file, as sha256sum prints it; of an MDS folder, over its files' names and checksums.
+    """Compute a file's SHA-256, as sha256sum prints it; an MDS folder's, over its files' names and checksums.
 
     Raises OSError.
     """
@@ -136,7 +138,7 @@ def checksum(entry: Input) -> str:
     return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sums).encode()).hexdigest()
 
 
-def file_id(path: str, checksum: str, options: Options) -> str:
-    """The id of a file: the first 32 hex digits of the SHA-256 of its path, its checksum and the fields asked for."""
+def file_id(path: str, checksum: str, options: IngestOptions) -> str:
+    """Compute a file's id: the first 32 hex digits of the SHA-256 of its path, its checksum and the fields to read."""
     parts = (path, checksum, options.fields) if options.fields else (path, checksum)
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

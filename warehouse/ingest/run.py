@@ -1,7 +1,8 @@
-"""Ingest: inputs to committed files.
+"""Ingest inputs: read files, and commit their documents.
 
-Each file is told by its content, read batch by batch and staged; a file is committed whole. Files that fit into memory
-share a unit of commit, a larger one has its own. Nothing is in the lake before its unit's commit, everything after.
+The format of a file is detected by its content. The file is read batch by batch, staged, and committed whole. Files
+that fit into memory share a unit of commit, a larger one has its own. Nothing of a unit is in the lake before its
+commit, everything after.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from udfs.errors import CuveeError
 from warehouse.ingest import known_files
 from warehouse.ingest.commit import bounded_memory, commit_unit
 from warehouse.ingest.formats.arc import read_arc
-from warehouse.ingest.formats.detection import Detected, detect
+from warehouse.ingest.formats.detection import DetectedFormat, detect
 from warehouse.ingest.formats.environment import read_package_file
 from warehouse.ingest.formats.jsonl import read_json, read_jsonl
 from warehouse.ingest.formats.mds import read_mds
@@ -28,12 +29,13 @@ from warehouse.ingest.formats.parquet import empty, read_parquet
 from warehouse.ingest.formats.text import read_text
 from warehouse.ingest.formats.warc import read_warc
 from warehouse.ingest.inputs import Input
-from warehouse.ingest.known_files import KnownFiles, Stamp
-from warehouse.ingest.records import Batch, Options, Rejects
-from warehouse.ingest.unit import FileEntry, Unit
+from warehouse.ingest.known_files import FileStamp, KnownFiles
+from warehouse.ingest.records import DocumentBatch, IngestOptions, RejectCollector
+from warehouse.ingest.unit import CommitUnit, FileEntry
 
 if TYPE_CHECKING:
-    from warehouse.lake.lake import Lake, Staging
+    from warehouse.lake.commit import Staging
+    from warehouse.lake.lake import Lake
 
 #: A file whose rows take more than this is a unit of its own.
 SMALL = 32 << 20
@@ -43,7 +45,7 @@ UNIT_BYTES = 512 << 20
 UNIT_FILES = 20_000
 UNIT_SECONDS = 60.0
 
-#: As much of a file that is no document is kept with its rejection.
+#: This much of a file that is not a document is kept with its rejection.
 _HEAD = 4 << 10
 
 AUTHOR = "cuvee ingest"
@@ -60,7 +62,7 @@ _READERS = {
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What became of one input.
+    """The result of one input.
 
     ``outcome`` is ingested, unchanged, touched, copy (of ``note``), elsewhere (another process ingested it meanwhile),
     or unreadable (for the reason in ``note``; it is not in the lake, and the next run tries again).
@@ -77,40 +79,40 @@ class FileReport:
 
 
 @dataclass(slots=True)
-class Report:
-    """What became of all inputs, in the order in which they were done."""
+class IngestReport:
+    """The results of all inputs, in the order in which they were done."""
 
     files: list[FileReport] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
     def count(self, *outcomes: str) -> int:
-        """Number of files with one of these outcomes."""
+        """Count the files with one of these outcomes."""
         return sum(file.outcome in outcomes for file in self.files)
 
     @property
     def rows(self) -> int:
-        """Occurrences that were added."""
+        """The number of occurrences that were added."""
         return sum(file.rows for file in self.files)
 
     @property
     def documents(self) -> int:
-        """Documents that were added."""
+        """The number of documents that were added."""
         return sum(file.rows - file.duplicates for file in self.files)
 
     @property
     def rejected(self) -> int:
-        """Records that went to raw.rejects."""
+        """The number of records that went to raw.rejects."""
         return sum(file.rejected for file in self.files)
 
     @property
     def forgotten(self) -> int:
-        """Records left out because their text was forgotten (see ``warehouse.forget.forget``)."""
+        """The number of records left out because their text was forgotten."""
         return sum(file.forgotten for file in self.files)
 
 
 def ingest(
-    lake: Lake, inputs: Sequence[Input], options: Options, advance: Callable[[float, str], None] = lambda *_: None
-) -> Report:
+    lake: Lake, inputs: Sequence[Input], options: IngestOptions, advance: Callable[[float, str], None] = lambda *_: None
+) -> IngestReport:
     """Read every input that the lake does not have and commit it.
 
     ``advance`` is told the bytes of each finished input and its name. Under ``options.strict`` the first record that
@@ -142,18 +144,18 @@ def _without_cycles() -> Iterator[None]:
 
 
 class _Run:
-    def __init__(self, lake: Lake, staging: Staging, options: Options, known: KnownFiles) -> None:
+    def __init__(self, lake: Lake, staging: Staging, options: IngestOptions, known: KnownFiles) -> None:
         self._lake, self._staging, self._options, self._known = lake, staging, options, known
-        self._shared = Unit(staging)
+        self._shared = CommitUnit(staging)
         self._pool = ThreadPoolExecutor(1)
         self._touched: list[tuple[int, str]] = []
-        self.report = Report()
+        self.report = IngestReport()
 
     def take(self, entry: Input) -> int:
-        """Ingest one input unless it is known; returns its size in bytes."""
+        """Ingest one input unless it is known; return its size in bytes."""
         path = entry.place
         try:
-            stamp = Stamp.of(entry)
+            stamp = FileStamp.of(entry)
             if self._known.unchanged(entry, stamp):
                 self.report.files.append(FileReport(path, "unchanged"))
                 return stamp.bytes
@@ -164,10 +166,13 @@ class _Run:
             start = _Start(_open(entry, kind, source, self._options))
             checksum = waiting.result()
             file_id = known_files.file_id(path, checksum, self._options)
-            if (known := self._is_known(path, kind, stamp, checksum, file_id)) is not None:
+            if (known := self._is_known(path, kind, stamp, checksum=checksum, file_id=file_id)) is not None:
                 self.report.files.append(known)
                 return stamp.bytes
-            row = FileEntry(file_id, path, stamp.bytes, checksum, kind.format, source, stamp.modified_ns)
+            row = FileEntry(
+                file_id=file_id, path=path, bytes=stamp.bytes, checksum=checksum, format=kind.format, source=source,
+                modified_ns=stamp.modified_ns,
+            )  # fmt: skip
             self._add(entry, row, start, stamp)
         except OSError as error:
             self.report.files.append(FileReport(path, "unreadable", note=error.strerror or str(error)))
@@ -175,7 +180,9 @@ class _Run:
         self._known.remember(path, checksum, file_id, source)
         return stamp.bytes
 
-    def _is_known(self, path: str, kind: Detected, stamp: Stamp, checksum: str, file_id: str) -> FileReport | None:
+    def _is_known(
+        self, path: str, kind: DetectedFormat, stamp: FileStamp, checksum: str, file_id: str
+    ) -> FileReport | None:
         if self._known.touched(path, file_id):
             self._touched.append((stamp.modified_ns, file_id))
             return FileReport(path, "touched", kind.format)
@@ -193,11 +200,11 @@ class _Run:
                 for modified_ns, file_id in self._touched:
                     commit.sql("update raw.files set modified_ns = ? where file_id = ?", [modified_ns, file_id])
 
-    def _add(self, entry: Input, row: FileEntry, start: _Start, stamp: Stamp) -> None:
+    def _add(self, entry: Input, row: FileEntry, start: _Start, stamp: FileStamp) -> None:
         if start.error is not None:
             raise start.error
         if not start.whole:
-            unit = Unit(self._staging)
+            unit = CommitUnit(self._staging)
             try:
                 for part in itertools.chain(start.drain(), start.rest):
                     unit.add(row, part)
@@ -217,7 +224,7 @@ class _Run:
         except BaseException:
             # Rows of half a file must not be committed with the files before it: these are read again next time.
             self._shared.discard()
-            self._shared = Unit(self._staging)
+            self._shared = CommitUnit(self._staging)
             raise
         if (
             self._shared.size >= UNIT_BYTES
@@ -225,19 +232,19 @@ class _Run:
             or monotonic() - self._shared.started >= UNIT_SECONDS
         ):
             self._commit(self._shared)
-            self._shared = Unit(self._staging)
+            self._shared = CommitUnit(self._staging)
         return None
 
-    def _note(self, batch: Batch) -> None:
+    def _note(self, batch: DocumentBatch) -> None:
         self.report.reasons.update(_general(reject.reason) for reject in batch.rejects)
 
     @staticmethod
-    def _check(entry: Input, stamp: Stamp) -> None:
-        """The checksum was taken before the file was read: both must be of the same bytes."""
-        if Stamp.of(entry) != stamp:
+    def _check(entry: Input, stamp: FileStamp) -> None:
+        """Check that the file did not change: its checksum was taken before it was read."""
+        if FileStamp.of(entry) != stamp:
             raise OSError("it changed while it was read; run again")
 
-    def _commit(self, unit: Unit) -> None:
+    def _commit(self, unit: CommitUnit) -> None:
         unit.close()
         if not unit.entries:
             return
@@ -257,8 +264,8 @@ class _Run:
 class _Start:
     """The first batches of a file, up to SMALL bytes; all of them if ``whole``. An error is kept for later."""
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self.batches: list[Batch] = []
+    def __init__(self, batches: Iterator[DocumentBatch]) -> None:
+        self.batches: list[DocumentBatch] = []
         self.rest = batches
         self.whole = False
         self.error: Exception | None = None
@@ -273,30 +280,30 @@ class _Start:
             self.error = error
         self.whole = True
 
-    def drain(self) -> Iterator[Batch]:
-        """The batches, each released as it is taken."""
+    def drain(self) -> Iterator[DocumentBatch]:
+        """Yield the batches, each released as it is taken."""
         while self.batches:
             yield self.batches.pop(0)
 
 
-def _detect(entry: Input) -> Detected:
+def _detect(entry: Input) -> DetectedFormat:
     if entry.is_mds:
-        return Detected("mds")
-    return Detected("text") if entry.package is not None else detect(entry.path)
+        return DetectedFormat("mds")
+    return DetectedFormat("text") if entry.package is not None else detect(entry.path)
 
 
 def _source(entry: Input, kind: str) -> str:
     return entry.folder_source if kind in ("text", "empty", "unknown") else entry.source
 
 
-def _open(entry: Input, kind: Detected, source: str, options: Options) -> Iterator[Batch]:
+def _open(entry: Input, kind: DetectedFormat, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
     if entry.package is not None:
         return read_package_file(entry.package, options)
     if kind.format == "text":
         return read_text(entry.path, source, options, name=entry.name)
     if kind.format in _READERS:
         return _READERS[kind.format](entry.path, source, options)
-    rejects = Rejects(entry.path, options.strict)
+    rejects = RejectCollector(entry.path, options.strict)
     if kind.reason:
         with entry.path.open("rb") as handle:
             rejects.add(0, kind.reason, handle.read(_HEAD))
@@ -304,5 +311,5 @@ def _open(entry: Input, kind: Detected, source: str, options: Options) -> Iterat
 
 
 def _general(reason: str) -> str:
-    """A reason without what differs from record to record, for counting."""
+    """Remove from a reason what differs from record to record, for counting."""
     return reason.split(" at offset ")[0].split(" (the first ")[0].split(": byte 0x")[0]

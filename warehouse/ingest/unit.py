@@ -14,21 +14,22 @@ from time import monotonic
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from udfs.errors import CuveeError
 from warehouse.answers.store import store_schema
 from warehouse.ingest.formats import essential_web
-from warehouse.ingest.records import DOCUMENTS, OCCURRENCES, Batch, Reject
-from warehouse.lake.lake import Staging
+from warehouse.ingest.records import DOCUMENTS, OCCURRENCES, DocumentBatch, Reject
+from warehouse.lake.commit import Staging
 
-#: A row group of raw.documents has about this much text: DuckDB reads row groups in parallel, and one is what we hold.
+#: A row group of raw.documents has about this much text: DuckDB reads row groups in parallel, and one is held here.
 ROW_GROUP = 32 << 20
 
 #: A Parquet file of raw.documents is closed when it has this much text.
 FILE_BYTES = 1 << 30
 
-#: Occurrences are partitioned by source; at most so many partitions are open at once.
+#: Occurrences are partitioned by source; at most this many partitions are open at once.
 OPEN_PARTITIONS = 64
 
 #: 16-byte digests in a Python set take about 100 bytes each.
@@ -52,9 +53,9 @@ REJECT_FILE = pa.schema(
 
 @dataclass(slots=True)
 class FileEntry:
-    """A file as it will stand in raw.files. ``rows`` and ``duplicates`` are final only after the commit.
+    """The row of a file in raw.files. ``rows`` and ``duplicates`` are final only after the commit.
 
-    ``forgotten`` records had texts that are kept out; they are none of the rows.
+    ``forgotten`` records had texts that are kept out; they do not count as rows.
     """
 
     file_id: str
@@ -70,8 +71,8 @@ class FileEntry:
     forgotten: int = 0
 
 
-class Table:
-    """Parquet files of one table, written row group by row group."""
+class TableWriter:
+    """Writes the Parquet files of one table, row group by row group."""
 
     def __init__(self, staging: Staging, table: str, schema: pa.Schema, **partition: str) -> None:
         self._staging, self._table, self._schema, self._partition = staging, table, schema, partition
@@ -82,13 +83,13 @@ class Table:
         self.files: list[Path] = []
 
     def add(self, rows: pa.Table, size: int) -> pa.Table | None:
-        """Collect rows; returns a row group when there are enough."""
+        """Collect rows; return a row group when there are enough."""
         self._waiting.append(rows)
         self.bytes += size
         return self.take() if self.bytes >= ROW_GROUP else None
 
     def take(self) -> pa.Table | None:
-        """All rows that wait."""
+        """Return all rows that wait."""
         rows = pa.concat_tables(self._waiting) if self._waiting else None
         self._waiting, self.bytes = [], 0
         return rows
@@ -112,7 +113,7 @@ class Table:
 
 
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """A Parquet writer with the lake's settings. No statistics of texts: one may have 200 MB."""
+    """Open a Parquet writer with the lake's settings. No statistics of texts: one may have 200 MB."""
     plain = {"text", "raw", "metadata", "doc_id", "url", "source_id"}
     named = [name for name in schema.names if not pa.types.is_nested(schema.field(name).type)]
     return pq.ParquetWriter(
@@ -127,29 +128,29 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 @dataclass(slots=True)
-class Unit:
+class CommitUnit:
     """Collects the rows of whole files. ``close`` ends the writing; the files are then ready for ``commit``."""
 
     staging: Staging
     entries: list[FileEntry] = field(default_factory=list)
     started: float = field(default_factory=monotonic)
     size: int = 0
-    documents: Table = field(init=False)
-    occurrences: OrderedDict[str, Table] = field(default_factory=OrderedDict)
-    rejects: Table = field(init=False)
-    labels: Table = field(init=False)
+    documents: TableWriter = field(init=False)
+    occurrences: OrderedDict[str, TableWriter] = field(default_factory=OrderedDict)
+    rejects: TableWriter = field(init=False)
+    labels: TableWriter = field(init=False)
     finished: list[tuple[str, Path]] = field(default_factory=list)
     _seen: set[bytes] = field(default_factory=set)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _pending: list[Future[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.documents = Table(self.staging, "raw.documents", DOCUMENT_FILE)
-        self.rejects = Table(self.staging, "raw.rejects", REJECT_FILE)
-        self.labels = Table(self.staging, essential_web.STORE, store_schema(essential_web.ANSWERS))
+        self.documents = TableWriter(self.staging, "raw.documents", DOCUMENT_FILE)
+        self.rejects = TableWriter(self.staging, "raw.rejects", REJECT_FILE)
+        self.labels = TableWriter(self.staging, essential_web.STORE, store_schema(essential_web.ANSWERS))
 
-    def add(self, entry: FileEntry, batch: Batch) -> None:
-        """Take a batch of the file ``entry``."""
+    def add(self, entry: FileEntry, batch: DocumentBatch) -> None:
+        """Add a batch of the file ``entry``."""
         entry.rows += len(batch.digests)
         entry.rejected += len(batch.rejects)
         self.size += batch.size
@@ -183,8 +184,8 @@ class Unit:
         """Stop writing; what was written is removed with the staging folder."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _unseen(self, entry: FileEntry, batch: Batch) -> pa.Table:
-        """The documents whose text this unit has not seen, as far as it remembers."""
+    def _unseen(self, entry: FileEntry, batch: DocumentBatch) -> pa.Table:
+        """Return the documents whose text this unit has not seen, as far as it remembers."""
         seen, fresh = self._seen, []
         for row, digest in enumerate(batch.digests):
             if digest not in seen:
@@ -198,8 +199,6 @@ class Unit:
         )
 
     def _put_occurrences(self, entry: FileEntry, rows: pa.Table) -> None:
-        import pyarrow.compute as pc
-
         file_id = pa.repeat(entry.file_id, rows.num_rows)
         source = rows["source"]
         rows = rows.append_column(_FILE_ID, file_id).select(OCCURRENCE_FILE.names)
@@ -210,7 +209,7 @@ class Unit:
             if table is None:
                 if len(self.occurrences) >= OPEN_PARTITIONS:
                     self._finish_partition(next(iter(self.occurrences)))
-                table = Table(self.staging, "raw.occurrences", OCCURRENCE_FILE, source=value)
+                table = TableWriter(self.staging, "raw.occurrences", OCCURRENCE_FILE, source=value)
             self.occurrences[value] = table
             self.occurrences.move_to_end(value)
             self._put(table, part, part.nbytes)
@@ -229,12 +228,12 @@ class Unit:
         table.close()
         self.finished += [(source, path) for path in table.files]
 
-    def _put(self, table: Table, rows: pa.Table, size: int) -> None:
+    def _put(self, table: TableWriter, rows: pa.Table, size: int) -> None:
         group = table.add(rows, size)
         if group is not None:
             self._write(table, group)
 
-    def _write(self, table: Table, rows: pa.Table) -> None:
+    def _write(self, table: TableWriter, rows: pa.Table) -> None:
         """Write in the background: compression is half of the work, and it needs no interpreter lock."""
         self._drain(1)
         self._pending.append(self._pool.submit(table.write, rows))

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+#: Runs a statement; what it returns has ``fetchall`` (a cursor's ``execute``, a commit's ``sql``).
+Execute = Callable[..., Any]
+
 if TYPE_CHECKING:
     from warehouse.lake.lake import Lake
 
@@ -22,12 +25,9 @@ class DataFile:
     end: int | None
 
 
-def data_files(lake: Lake, ask: Callable[..., Any]) -> Iterator[DataFile]:
-    """Every file that some snapshot still names, of deleted tables and earlier versions too.
-
-    ``ask`` runs a statement: a cursor's ``execute``, a commit's ``sql``.
-    """
-    for table, path, relative, schema_path, table_path, count, begin, end in ask(
+def data_files(lake: Lake, execute: Execute) -> Iterator[DataFile]:
+    """Yield every file that some snapshot still names, of deleted tables and earlier versions too."""
+    for table, path, relative, schema_path, table_path, count, begin, end in execute(
         """
         select s.schema_name || '.' || t.table_name, f.path, f.path_is_relative, s.path, t.path,
             f.record_count, f.begin_snapshot, f.end_snapshot
@@ -42,4 +42,4 @@ def data_files(lake: Lake, ask: Callable[..., Any]) -> Iterator[DataFile]:
         """
     ).fetchall():
         place = lake.data / schema_path / table_path / path if relative else Path(path)
-        yield DataFile(table, place, int(count), begin, end)
+        yield DataFile(table=table, path=place, rows=int(count), begin=begin, end=end)

@@ -16,13 +16,13 @@ _RELATION = re.compile(r"\w+(\.\w+){0,2}")
 
 
 def relation_of(source: str) -> str:
-    """A model's name as it is; SQL as a subquery."""
+    """Return a model's name as it is, SQL as a subquery."""
     return source if _RELATION.fullmatch(source) else f"({source.strip().rstrip(';')}\n)"
 
 
 @contextmanager
 def reading(reader: duckdb.DuckDBPyConnection, source: str, purpose: str) -> Iterator[None]:
-    """Tell what is wrong with ``source`` where a query over it fails; ``purpose`` is what nothing is there for.
+    """Say what is wrong with ``source`` when a query over it fails; ``purpose`` completes "nothing in the lake to …".
 
     Raises UsageError, with the nearest models for one that is missing, or CuveeError.
     """

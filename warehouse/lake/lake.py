@@ -1,4 +1,4 @@
-"""The lake: DuckLake tables (Parquet under ``lake/data``, a SQLite catalog beside them) and the one way to commit.
+"""The lake: DuckLake tables (Parquet under ``lake/data``, a SQLite catalog next to it) and the one way to commit.
 
     lake/
         catalog.sqlite     snapshots, tables, files; SQLite in WAL mode, so readers in other processes never wait
@@ -9,38 +9,33 @@
 
 Work happens outside any lake transaction, into staged Parquet files. ``Lake.commit`` then takes the lock, begins,
 registers the files and commits. No lake transaction begins before the lock is held: SQLite cannot upgrade a stale
-read, so a transaction begun before someone else's commit fails with "database is locked" every time.
+read, so a transaction begun before another process's commit fails with "database is locked" every time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources, util
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from udfs.errors import CuveeError, UsageError
+from udfs.errors import LakeError, UsageError
+from warehouse.lake.commit import Commit, Staging
+from warehouse.lake.connection import load_extensions
 from warehouse.lake.quoting import literal
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 CATALOG = "catalog.sqlite"
-
-
-class LakeError(CuveeError):
-    """A lake cannot be created or used where it is."""
 
 
 class LakeNotFoundError(UsageError):
@@ -48,8 +43,8 @@ class LakeNotFoundError(UsageError):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Size of one table in the current snapshot."""
+class TableSize:
+    """The size of one table in the current snapshot."""
 
     name: str
     rows: int
@@ -68,8 +63,8 @@ class Snapshot:
 
 
 #: Catalogs that DuckDB has opened in this process. Python's own SQLite leaves them alone: as soon as it closes such a
-#: file, the process loses the locks that DuckDB's copy of SQLite has on it, and another process, thinking that nobody
-#: else is there, takes the log away ("disk I/O error").
+#: file, the process loses the locks that DuckDB's copy of SQLite has on it, and another process, thinking that it is
+#: alone, takes the log away ("disk I/O error").
 _ATTACHED: set[Path] = set()
 
 
@@ -125,22 +120,22 @@ class Lake:
 
     @property
     def attach_statement(self) -> str:
-        """What a plain DuckDB client types to read this lake, without Cuvée."""
+        """The statement with which a plain DuckDB client reads this lake, without Cuvée."""
         return f"ATTACH {literal(f'ducklake:sqlite:{self.catalog}')} AS lake (READ_ONLY)"
 
     @property
     def is_attached(self) -> bool:
-        """Whether this process has opened the catalog in DuckDB: then nothing else in it may."""
+        """Whether this process has opened the catalog in DuckDB: then it must not open it in any other way."""
         return self.catalog in _ATTACHED
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A new connection in which the lake is attached as ``lake`` and its schemas need no prefix."""
+        """Open a connection in which the lake is attached as ``lake`` and its schemas need no prefix."""
         cursor = self._database.cursor()
         cursor.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false")
         return cursor
 
     def reader(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own that can read the lake but change nothing in it."""
+        """Open a separate connection that can read the lake but change nothing in it."""
         connection = self._connect(read_only=True)
         connection.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false")
         return connection
@@ -161,7 +156,7 @@ class Lake:
             config={
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
-                "python_enable_replacements": False,  # a Python variable must never stand in for a missing table
+                "python_enable_replacements": False,  # a Python variable must never replace a missing table
                 "temp_directory": str(self.root / "staging" / "spill"),
             }
         )
@@ -175,7 +170,7 @@ class Lake:
         return database
 
     def _follow_move(self) -> None:
-        """Tell the catalog where its data lies now, if the lake was moved or copied. File paths are relative to it."""
+        """Tell the catalog where its data is now, if the lake was moved or copied. File paths are relative to it."""
         if self.is_attached:
             return
         here = f"{self.data}/"
@@ -187,7 +182,7 @@ class Lake:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Staging]:
-        """A private folder for files that a later commit registers. Removed at the end, whatever is left in it.
+        """Make a private folder for files that a later commit registers. Removed at the end, whatever is left in it.
 
         The folder of a process that was killed is removed by the next one that stages anything.
         """
@@ -213,13 +208,13 @@ class Lake:
     def commit(
         self, message: str, *, author: str = "cuvee", extra: Mapping[str, Any] | None = None
     ) -> Iterator[Commit]:
-        """One atomic change of the lake, across any number of tables; all of it happens or nothing does.
+        """Change the lake atomically, across any number of tables; all of it happens or nothing does.
 
         Waits for the process that is committing now. Keep the body short: compute before, register here.
         """
         with self.lock():
             cursor = self._committer
-            commit = Commit(self, cursor)
+            commit = Commit(self.data, cursor)
             cursor.execute("begin transaction")
             try:
                 yield commit
@@ -234,27 +229,27 @@ class Lake:
                 raise
 
     def lock(self) -> contextlib.AbstractContextManager[Any]:
-        """The lock that every process holds while it commits."""
+        """Return the lock that every process holds while it commits."""
         from filelock import FileLock
 
         return FileLock(self.root / "commit.lock")
 
     def snapshot(self) -> int:
-        """Id of the latest snapshot."""
+        """Return the id of the latest snapshot."""
         # All rows: one that is left unread keeps SQLite's log from being taken over, as long as this process lives.
         ((latest,),) = self._database.execute("select max(snapshot_id) from lake.snapshots()").fetchall()
         return int(latest)
 
     def snapshots(self) -> list[Snapshot]:
-        """All snapshots, oldest first."""
+        """List all snapshots, oldest first."""
         rows = self._database.execute(
             "select snapshot_id, strftime(snapshot_time, '%Y-%m-%d %H:%M:%S'), author, commit_message"
             " from lake.snapshots() order by 1"
         ).fetchall()
         return [Snapshot(*row) for row in rows]
 
-    def tables(self) -> list[Table]:
-        """All tables of the current snapshot with their sizes, by name. Rows are counted in the Parquet footers."""
+    def tables(self) -> list[TableSize]:
+        """List the current tables with their sizes, by name. Rows are counted in the Parquet footers."""
         rows = self._database.execute(
             """
             select s.schema_name || '.' || t.table_name as name,
@@ -272,82 +267,7 @@ class Lake:
             group by 1 order by 1
             """
         ).fetchall()
-        return [Table(*row) for row in rows]
-
-
-class Staging:
-    """A folder of Parquet files that are not yet part of the lake."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def file(self, table: str, **partition: str) -> Path:
-        """A new path for a Parquet file that will belong to ``table`` (``schema.name``).
-
-        ``partition`` gives the values of the columns by which the table is partitioned; such a file may leave
-        them out.
-        """
-        keys = [f"{column}={quote(value, safe='')}" for column, value in partition.items()]
-        path = self.folder.joinpath(table, *keys, f"{uuid.uuid4().hex}.parquet")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-
-class Commit:
-    """A transaction that holds the lake's lock."""
-
-    def __init__(self, lake: Lake, cursor: duckdb.DuckDBPyConnection) -> None:
-        self._lake = lake
-        self._cursor = cursor
-        self._moved: list[tuple[Path, Path]] = []
-
-    def sql(self, statement: str, parameters: Sequence[object] | None = None) -> duckdb.DuckDBPyConnection:
-        """Run one statement inside the transaction."""
-        return self._cursor.execute(statement, parameters)
-
-    def add(self, table: str, files: Sequence[Path]) -> None:
-        """Append staged Parquet files to ``table`` (``schema.name``). The files move; nothing is copied.
-
-        Raises CuveeError if their columns do not fit the table.
-        """
-        import duckdb
-
-        schema, name = table.split(".")
-        placed = [self._place(schema, name, file) for file in files]
-        if not placed:
-            return
-        try:
-            self._cursor.execute(
-                "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => ?)",
-                [name, [str(path) for path in placed], schema, bool(_partition(placed[0]))],
-            )
-        except duckdb.Error as error:
-            raise CuveeError(f"cannot add files to {table}: {error}") from error
-
-    def replace(self, table: str, columns: str, files: Sequence[Path]) -> None:
-        """Make ``table`` hold exactly ``files``. ``columns`` is a query that gives the table's columns and types."""
-        schema, name = (part.replace('"', '""') for part in table.split("."))
-        self._cursor.execute(f'create or replace table "{schema}"."{name}" as select * from ({columns}) where false')
-        self.add(table, files)
-
-    def pin(self, holder: str, snapshot_id: int) -> None:
-        """Keep a snapshot from expiring for as long as ``holder`` (an export, a run) cites it."""
-        self._cursor.execute("insert into cuvee.pins values (?, ?, now())", [snapshot_id, holder])
-
-    def _place(self, schema: str, name: str, file: Path) -> Path:
-        """Move a staged file to where the table's files lie, durably: what a commit names must survive a power cut."""
-        target = self._lake.data.joinpath(schema, name, *_partition(file), file.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-        file.rename(target)
-        self._moved.append((file, target))
-        return target
-
-    def undo(self) -> None:
-        """Put the files of a transaction that was rolled back where they were: another may be tried with them."""
-        for staged, placed in self._moved:
-            placed.rename(staged)
+        return [TableSize(*row) for row in rows]
 
 
 def _has_tables(commit: Commit) -> bool:
@@ -356,54 +276,6 @@ def _has_tables(commit: Commit) -> bool:
     return bool(row and row[0])
 
 
-def _partition(file: Path) -> list[str]:
-    """The ``column=value`` folders right above a file."""
-    folders = list(itertools.takewhile(lambda name: "=" in name, (parent.name for parent in file.parents)))
-    return folders[::-1]
-
-
 def _statements(script: str) -> list[str]:
     lines = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
     return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
-
-
-def texts(cursor: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
-    """The result of a query for long texts, as batches of about so many rows that are read as they are asked for.
-
-    DuckDB counts a string in the buffer of a result as 16 bytes, whatever its length: of texts with 5,700 characters
-    it kept 200 MB there instead of 1. So the buffer may hold no more than the 2,048 rows that are computed at once.
-    """
-    cursor.execute("set streaming_buffer_size = '1KB'")
-    return cursor.sql(query).to_arrow_reader(rows)
-
-
-def duckdb_error() -> type[Exception]:
-    """The root of DuckDB's errors, for modules that leave it to others to load DuckDB."""
-    import duckdb
-
-    return duckdb.Error
-
-
-def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load the extensions that a lake needs. Raises CuveeError if their packages are missing or of another version."""
-    import duckdb
-
-    for extension in ("ducklake", "sqlite_scanner"):
-        connection.execute(f"load {literal(_extension(extension, duckdb.__version__))}")
-
-
-def _extension(name: str, version: str) -> Path:
-    """Path of a DuckDB extension that came as a PyPI package, so that an air-gapped machine needs no download."""
-    package = util.find_spec(f"duckdb_extension_{name}")
-    if package is None or not package.submodule_search_locations:
-        raise CuveeError(
-            f"DuckDB's extension {name} is not installed",
-            hint=f"pip install duckdb-extension-{name.replace('_', '-')}=={version}",
-        )
-    path = Path(package.submodule_search_locations[0], "extensions", f"v{version}", f"{name}.duckdb_extension")
-    if not path.is_file():
-        raise CuveeError(
-            f"the installed extension {name} does not fit DuckDB {version}",
-            hint=f"pip install duckdb-extension-{name.replace('_', '-')}=={version}",
-        )
-    return path

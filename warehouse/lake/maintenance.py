@@ -1,4 +1,4 @@
-"""Keeping a lake healthy: check its files against the catalog, merge small files, expire old snapshots."""
+"""Keep a lake healthy: check its files against the catalog, merge small files, expire old snapshots."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from udfs.errors import CuveeError, UsageError
+from udfs.errors import LakeError, UsageError
 from warehouse.lake.data_files import data_files
 from warehouse.lake.lake import Lake
 
@@ -14,12 +14,12 @@ from warehouse.lake.lake import Lake
 GRACE_MINUTES = 60
 
 
-class PinnedSnapshotError(CuveeError):
+class PinnedSnapshotError(LakeError):
     """A snapshot that an export or a run cites was to be expired."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FileFault:
     """A data file that is not what the catalog says."""
 
     table: str
@@ -28,18 +28,18 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """What ``check`` found: every file of every snapshot that still exists was opened and its rows counted."""
+class LakeCheck:
+    """The result of ``check``: every file of every snapshot was opened and its rows were counted."""
 
     files: int
     rows: int
-    faults: tuple[Fault, ...]
+    faults: tuple[FileFault, ...]
     orphans: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What ``expire`` did: the snapshots that are gone, and those kept because someone cites them."""
+    """The result of ``expire``: the snapshots that are gone, and those kept because an export or a run cites them."""
 
     expired: tuple[int, ...]
     pinned: dict[int, str]
@@ -47,14 +47,14 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What ``compact`` did, in files."""
+    """The result of ``compact``: numbers of files."""
 
     before: int
     after: int
     removed: int
 
 
-def check(lake: Lake) -> Check:
+def check(lake: Lake) -> LakeCheck:
     """Verify that every data file in the catalog exists, is readable Parquet and has the catalog's row count.
 
     Also lists orphans: files under ``data/`` that no snapshot names. They are harmless (a killed process left them)
@@ -64,22 +64,22 @@ def check(lake: Lake) -> Check:
     import pyarrow.parquet as pq
 
     rows = 0
-    faults: list[Fault] = []
+    faults: list[FileFault] = []
     files = list(data_files(lake, lake.cursor().execute))
     for file in files:
         try:
             found = pq.ParquetFile(file.path).metadata.num_rows
         except FileNotFoundError:
-            faults.append(Fault(file.table, str(file.path), "missing"))
+            faults.append(FileFault(file.table, str(file.path), "missing"))
         except (OSError, pa.ArrowException) as error:
-            faults.append(Fault(file.table, str(file.path), f"unreadable: {error}"))
+            faults.append(FileFault(file.table, str(file.path), f"unreadable: {error}"))
         else:
             rows += found
             if found != file.rows:
-                faults.append(Fault(file.table, str(file.path), f"{found} rows, the catalog says {file.rows}"))
+                faults.append(FileFault(file.table, str(file.path), f"{found} rows, the catalog says {file.rows}"))
     known = {file.path for file in files} | set(_scheduled(lake))
     orphans = sorted(str(path) for path in lake.data.rglob("*.parquet") if path not in known)
-    return Check(len(files), rows, tuple(faults), tuple(orphans))
+    return LakeCheck(len(files), rows, tuple(faults), tuple(orphans))
 
 
 def compact(lake: Lake, *, grace_minutes: int = GRACE_MINUTES) -> Compaction:
@@ -153,7 +153,7 @@ def _live_files(lake: Lake) -> int:
 
 
 def _scheduled(lake: Lake) -> list[Path]:
-    """Files that wait for their removal."""
+    """List the files that wait for their removal."""
     rows = (
         lake.cursor()
         .execute("select path, path_is_relative from __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def quote(name: str) -> str:
-    """An SQL identifier."""
+    """Write a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(value: object) -> str:
-    """An SQL string."""
+    """Write a value as an SQL string."""
     return "'" + str(value).replace("'", "''") + "'"

@@ -15,7 +15,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://.")
 
 
 def is_url(text: str) -> bool:
-    """Whether this is a URL and no path."""
+    """Tell whether this is a URL, not a path."""
     return _URL.match(text) is not None
 
 

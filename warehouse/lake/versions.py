@@ -33,11 +33,11 @@ where v.end_snapshot is null
 
 
 def versions(cursor: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
-    """Every table and view of the lake as ``schema.name`` → (``table`` or ``view``, version)."""
+    """Return every table and view of the lake as ``schema.name`` → (``table`` or ``view``, version)."""
     rows = cursor.execute(QUERY.format(catalog="__ducklake_metadata_lake.")).fetchall()
     return {name: (kind, version) for name, kind, version in rows}
 
 
 def rows(version: str) -> int:
-    """How many rows a table of this version has."""
+    """Return how many rows a table of this version has."""
     return int(version.rpartition(":")[2])

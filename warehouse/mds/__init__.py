@@ -10,4 +10,5 @@ A shard (all numbers little-endian)::
 A sample is a u32 size for every column of variable size, then the payloads; columns are sorted by name. Neither
 reading nor writing loops over samples in Python: sizes and offsets are numpy arrays, payloads are moved by Arrow.
 This package is the only place that knows the layout, and it needs neither streaming nor torch.
+``shared_memory`` is for those who read with StreamingDataset instead.
 """

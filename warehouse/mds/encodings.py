@@ -1,4 +1,4 @@
-"""Column encodings: an Arrow column to payloads and back.
+"""Encode Arrow columns as payloads, and decode them.
 
 ======================================  =============================================================
 encoding                                Arrow type when read; what may be written
@@ -59,7 +59,7 @@ class Encoding:
 
     @property
     def size(self) -> int | None:
-        """Bytes of a payload."""
+        """The bytes of a payload."""
         if self.dtype is None or (self.is_array and self.shape is None):
             return None
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape or (1,), dtype=np.int64))
@@ -67,7 +67,7 @@ class Encoding:
 
 @lru_cache(maxsize=256)
 def parse(name: str) -> Encoding:
-    """An encoding from its name in index.json. Raises UsageError for one that is unknown, or unsafe."""
+    """Parse an encoding's name in index.json. Raises UsageError for one that is unknown, or unsafe."""
     if name in _PLAIN:
         return Encoding(name)
     if name == "int":
@@ -92,13 +92,13 @@ Payload: TypeAlias = NDArray[Any] | pa.LargeBinaryArray
 
 
 def binary(data: Any, offsets: NDArray[Any]) -> pa.LargeBinaryArray:
-    """A large_binary column over a buffer; ``offsets`` is int64[n + 1]."""
+    """Make a large_binary column over a buffer; ``offsets`` is int64[n + 1]."""
     buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets, np.int64)), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
 def as_binary(payload: Payload) -> pa.LargeBinaryArray:
-    """A payload of either form as a large_binary column."""
+    """Return a payload of either form as a large_binary column."""
     if isinstance(payload, np.ndarray):
         count, size = payload.shape
         return binary(np.ascontiguousarray(payload).reshape(-1), np.arange(count + 1, dtype=np.int64) * size)
@@ -113,7 +113,7 @@ def join(parts: list[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
 
 
 def lengths(payload: pa.LargeBinaryArray) -> NDArray[Any]:
-    """Bytes of each payload, int64. Raises MDSError for one of 4 GiB or more: sizes are 32 bits."""
+    """Return the bytes of each payload, int64. Raises MDSError for one of 4 GiB or more: sizes are 32 bits."""
     sizes: NDArray[Any] = pc.binary_length(payload).to_numpy(zero_copy_only=False)
     if (large := np.flatnonzero(sizes >= 1 << 32)).size:
         raise MDSError(f"a value of {sizes[large[0]]:,} bytes; MDS holds less than 4 GiB", sample=int(large[0]))
@@ -124,7 +124,7 @@ def lengths(payload: pa.LargeBinaryArray) -> NDArray[Any]:
 
 
 def encode(column: pa.Array, name: str, encoding: Encoding) -> Payload:
-    """Payloads of one column. Raises MDSError that names column and row for NULLs and values that do not fit."""
+    """Encode one column. Raises MDSError that names column and row for NULLs and values that do not fit."""
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
         raise MDSError(f"column {name!r} is NULL; MDS has no NULL", sample=row)
@@ -146,7 +146,7 @@ def encode(column: pa.Array, name: str, encoding: Encoding) -> Payload:
 
 
 def _stored(column: pa.LargeBinaryArray, name: str, encoding: Encoding) -> Payload:
-    """Bytes stand for the payload itself, whatever the encoding."""
+    """Take bytes as the payload itself, whatever the encoding."""
     if encoding.size is None:
         return column
     lengths = pc.binary_length(column).to_numpy(zero_copy_only=False)
@@ -164,7 +164,7 @@ def _none(size: int) -> NDArray[Any]:
 
 
 def _encode_numbers(column: pa.Array, dtype: str) -> NDArray[Any]:
-    """Numbers as numpy casts them: integers must fit, floats are rounded to the narrower type."""
+    """Cast numbers as numpy does: integers must fit, floats are rounded to the narrower type."""
     target = pa.from_numpy_dtype(np.dtype(dtype))
     safe = not pa.types.is_floating(target)
     values = column.cast(target, safe=safe).to_numpy(zero_copy_only=False)
@@ -214,7 +214,8 @@ def _encode_arrays(column: pa.Array, name: str, encoding: Encoding) -> Payload:
         raise MDSError(f"column {name!r} holds {array.dtype.name}, the encoding is {encoding.name}")
     flat = np.ascontiguousarray(array).view(np.uint8)
     if lengths is None:
-        return _encode_equal_arrays(flat, len(column), tuple(dims), array.dtype.name, name, encoding)
+        rows = flat.reshape(len(column), -1)
+        return _encode_equal_arrays(rows, shape=tuple(dims), dtype=array.dtype.name, name=name, encoding=encoding)
     if (empty := np.flatnonzero(lengths == 0)).size:
         raise MDSError(f"column {name!r}: an empty array; MDS has none", sample=int(empty[0]))
     if encoding.shape is not None:
@@ -227,25 +228,25 @@ def _encode_arrays(column: pa.Array, name: str, encoding: Encoding) -> Payload:
 
 
 def _encode_equal_arrays(
-    flat: NDArray[Any], count: int, shape: tuple[int, ...], dtype: str, name: str, encoding: Encoding
+    rows: NDArray[Any], shape: tuple[int, ...], dtype: str, name: str, encoding: Encoding
 ) -> Payload:
     if encoding.shape is not None:
         if shape != encoding.shape:
             raise MDSError(f"column {name!r}: shape {shape}, the encoding is {encoding.name}", sample=0)
-        return flat.reshape(count, -1)
+        return rows
     head = np.frombuffer(_array_head(shape, dtype, encoding), np.uint8)
-    return as_binary(np.concatenate([np.tile(head, (count, 1)), flat.reshape(count, -1)], axis=1))
+    return as_binary(np.concatenate([np.tile(head, (len(rows), 1)), rows], axis=1))
 
 
 def _array_head(shape: tuple[int, ...], dtype: str, encoding: Encoding) -> bytes:
-    """[dtype byte], (axes << 2 | log2 of bytes per size), sizes."""
+    """Write an array's head: [dtype byte], (axes << 2 | log2 of bytes per size), sizes."""
     width = next(width for width in range(4) if max(shape) < 1 << (8 << width))
     head = bytes([len(shape) << 2 | width]) + b"".join(size.to_bytes(1 << width, "little") for size in shape)
     return head if encoding.dtype else bytes([DTYPES[dtype]]) + head
 
 
 def _array_heads(lengths: NDArray[Any], dtype: str, encoding: Encoding) -> pa.LargeBinaryArray:
-    """The heads of arrays with one axis, whose own lengths differ with the width of the size."""
+    """Write the heads of arrays with one axis. Their lengths differ with the width of the size."""
     width = np.searchsorted([1 << 8, 1 << 16, 1 << 32], lengths, side="right")
     first = 0 if encoding.dtype else 1
     table = np.empty((len(lengths), first + 9), np.uint8)
@@ -258,7 +259,7 @@ def _array_heads(lengths: NDArray[Any], dtype: str, encoding: Encoding) -> pa.La
 
 
 def _encode_any_arrays(column: pa.Array, name: str, encoding: Encoding) -> Payload:
-    """struct(dtype, shape, values): arrays of any shape, one by one."""
+    """Encode struct(dtype, shape, values): arrays of any shape, one by one."""
     payloads = []
     for row, value in enumerate(column.to_pylist()):
         dtype, shape, data = value["dtype"], tuple(value["shape"]), value["values"]
@@ -274,7 +275,7 @@ def _encode_any_arrays(column: pa.Array, name: str, encoding: Encoding) -> Paylo
 
 
 def decode(payload: Payload, name: str, encoding: Encoding) -> pa.Array:
-    """The Arrow column of one column's payloads. Raises MDSError that names the sample, counted in this payload."""
+    """Decode one column's payloads. Raises MDSError that names the sample, counted in this payload."""
     if encoding.is_array:
         return _decode_arrays(payload, name, encoding)
     if encoding.dtype is not None:
@@ -341,7 +342,7 @@ def _decode_lists(offsets: NDArray[Any], data: NDArray[Any], encoding: Encoding)
 
 
 def _sizes(data: NDArray[Any], begins: NDArray[Any], widths: NDArray[Any]) -> NDArray[Any]:
-    """Little-endian integers of 1, 2, 4 or 8 bytes at the given places."""
+    """Read little-endian integers of 1, 2, 4 or 8 bytes at the given places."""
     total = np.zeros(len(begins), np.uint64)
     for byte in range(8):
         has = widths > byte
@@ -350,7 +351,7 @@ def _sizes(data: NDArray[Any], begins: NDArray[Any], widths: NDArray[Any]) -> ND
 
 
 def _decode_any_arrays(payload: pa.LargeBinaryArray, name: str, encoding: Encoding) -> pa.Array:
-    """struct(dtype, shape, values), for arrays of different kinds."""
+    """Decode arrays of different kinds as struct(dtype, shape, values)."""
     rows: list[dict[str, Any]] = []
     for row, data in enumerate(payload.to_pylist()):
         try:
@@ -369,7 +370,7 @@ def _decode_any_arrays(payload: pa.LargeBinaryArray, name: str, encoding: Encodi
 
 
 def gather(data: NDArray[Any], begins: NDArray[Any], ends: NDArray[Any]) -> pa.LargeBinaryArray:
-    """The ranges ``begins[i]:ends[i]`` of a buffer as a compact column. Ranges must ascend and not overlap.
+    """Take the ranges ``begins[i]:ends[i]`` of a buffer as a compact column. Ranges must ascend and not overlap.
 
     The buffer is seen as a column in which wanted and unwanted ranges alternate; taking every second one lets
     Arrow move the bytes.

@@ -1,13 +1,13 @@
-"""What goes wrong with MDS."""
+"""The error of MDS folders and shards."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from udfs.errors import CuveeError, Location
+from udfs.errors import ExportError, Location
 
 
-class MDSError(CuveeError):
+class MDSError(ExportError):
     """An index, a shard or a sample that is not what MDS says it must be. ``sample`` counts from 0 in its shard."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Shard files: compression, hashes and size limits, by the names Streaming gives them."""
+"""Read shard files; compression, hashes and size limits, by the names Streaming gives them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import zstandard
 from numpy.typing import NDArray
 
+from udfs.amounts import parse_bytes
 from udfs.errors import UsageError, did_you_mean
 from warehouse.mds.error import MDSError
 from warehouse.mds.index import Shard
@@ -29,7 +32,7 @@ IN_MEMORY = 256 << 20
 
 
 def parse_compression(text: str) -> tuple[str, int]:
-    """Family and level of ``zstd`` or ``zstd:7``. Raises UsageError."""
+    """Parse family and level of ``zstd`` or ``zstd:7``. Raises UsageError."""
     family, _, level = text.partition(":")
     if family not in LEVELS:
         raise UsageError(f"no compression {family!r}", hint=did_you_mean(family, LEVELS))
@@ -42,33 +45,26 @@ def parse_compression(text: str) -> tuple[str, int]:
 
 
 def compressor(text: str) -> Callable[[Bytes], bytes]:
-    """The function that compresses one shard. Raises UsageError for an unknown name."""
+    """Return the function that compresses one shard. Raises UsageError for an unknown name."""
     family, level = parse_compression(text)
     if family == "zstd":
-        import zstandard
-
         return zstandard.ZstdCompressor(level=level).compress
     if family == "gz":
         return lambda data: gzip.compress(data, level, mtime=0)  # the time would make equal exports differ
     if family == "bz2":
         return lambda data: bz2.compress(data, level)
-    import pyarrow as pa
-
     codec = pa.Codec("brotli", compression_level=level) if family == "br" else pa.Codec("snappy")
     return lambda data: bytes(codec.compress(data, asbytes=True))
 
 
 def parse_size(size: int | str | None) -> int | None:
-    """A size in bytes from a number or from text such as ``64mb``. Raises UsageError for 4 GiB or more."""
+    """Parse a size in bytes from a number or from text such as ``64mb``. Raises UsageError for 4 GiB or more."""
     if size is None:
         return None
     value: float
     if isinstance(size, str):
-        text = size.strip().lower().removesuffix("b")
-        units = {"k": 10, "m": 20, "g": 30, "t": 40}
-        shift = units.get(text[-1:], 0)
         try:
-            value = float(text[:-1] if shift else text) * (1 << shift)
+            value = parse_bytes(size, binary=True)
         except ValueError as error:
             raise UsageError(f"not a size: {size!r}", hint="sizes look like 67108864, 64mb or 1gb") from error
     else:
@@ -79,7 +75,7 @@ def parse_size(size: int | str | None) -> int | None:
 
 
 def hasher(name: str) -> Any:
-    """A new hash object: hashlib's, or xxhash's where that package is installed. Raises UsageError."""
+    """Make a hash object: hashlib's, or xxhash's where that package is installed. Raises UsageError."""
     if name in hashlib.algorithms_available and not name.startswith("shake_"):
         return hashlib.new(name)
     if name.startswith("xxh"):
@@ -91,7 +87,7 @@ def hasher(name: str) -> Any:
 
 
 def hashes_of(names: Iterable[str], parts: Iterable[Bytes | NDArray[Any]]) -> dict[str, str]:
-    """Hex digests of the concatenated parts."""
+    """Return hex digests of the concatenated parts."""
     running = {name: hasher(name) for name in names}
     for part in parts:
         for one in running.values():
@@ -100,7 +96,7 @@ def hashes_of(names: Iterable[str], parts: Iterable[Bytes | NDArray[Any]]) -> di
 
 
 def load(shard: Shard, *, check_hashes: bool) -> NDArray[Any]:
-    """The raw bytes of a shard, unpacked, its size and hashes checked. Uncompressed shards are mapped, not read.
+    """Load the raw bytes of a shard, unpacked, its size and hashes checked. Uncompressed shards are mapped, not read.
 
     Raises MDSError naming the shard.
     """
@@ -131,7 +127,7 @@ def _check(path: Path, expected: dict[str, str], data: NDArray[Any]) -> None:
         try:
             found = hashes_of([name], [data])[name]
         except UsageError:
-            continue  # a hash this installation cannot compute is no reason to refuse the data
+            continue  # a hash that this installation cannot compute does not make the data wrong
         if found != digest:
             raise MDSError(f"{name} is {found}, the index says {digest}: the shard is damaged", path=path)
 
@@ -141,15 +137,11 @@ def _unpack(path: Path, shard: Shard, data: NDArray[Any]) -> NDArray[Any]:
     try:
         family, _ = parse_compression(shard.compression or "")
         if family in ("br", "snappy"):
-            import pyarrow as pa
-
             codec = "brotli" if family == "br" else "snappy"
             return np.frombuffer(pa.decompress(data, shard.raw.bytes, codec=codec, asbytes=True), np.uint8)
         stream: Any
         with path.open("rb") as file:
             if family == "zstd":
-                import zstandard
-
                 stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
             else:
                 stream = gzip.open(file) if family == "gz" else bz2.open(file)  # noqa: SIM115

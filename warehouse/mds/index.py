@@ -1,4 +1,4 @@
-"""index.json: which shards a folder has, and what the columns of each are."""
+"""Read index.json: the shards of a folder, and the columns of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "index.json"
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class ShardFile:
     """One file of a shard, relative to the folder of the index, with its size and hashes by algorithm."""
 
     basename: str
@@ -29,26 +29,26 @@ class Shard:
     folder: Path
     columns: tuple[tuple[str, str], ...]
     samples: int
-    raw: File
-    zipped: File | None
+    raw: ShardFile
+    zipped: ShardFile | None
     compression: str | None
 
     @property
     def path(self) -> Path:
-        """The file that is there: the raw one if both are."""
+        """The file that is there; the raw one if both are."""
         raw = self.folder / self.raw.basename
         return raw if self.zipped is None or raw.exists() else self.folder / self.zipped.basename
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class MDSIndex:
     """The shards of one folder, in order."""
 
     folder: Path
     shards: tuple[Shard, ...]
 
     @classmethod
-    def read(cls, folder: Path) -> Index:
+    def read(cls, folder: Path) -> MDSIndex:
         """Read ``folder/index.json``. Raises MDSError."""
         path = folder / FILE
         try:
@@ -61,9 +61,9 @@ class Index:
 
 
 def find_folders(root: Path) -> list[Path]:
-    """The MDS folders at and below ``root``, sorted, so that reading them all reads every shard once.
+    """Find the MDS folders at and below ``root``, sorted, so that reading them all reads every shard once.
 
-    An index that merges the folders below it is left out in favour of those folders: they tell the sources apart, and
+    An index that merges the folders below it is left out, and those folders are taken: they tell the sources apart, and
     the official merge writes wrong paths for folders more than one level down. A folder with shards whose index cannot
     be parsed is included; reading it says what is wrong.
     """
@@ -83,7 +83,7 @@ def find_folders(root: Path) -> list[Path]:
         below = [other for other in kept if here in other.parents]
         covered = set().union(*(kept[other] for other in below))
         try:
-            own = {shard.path for shard in Index.read(here).shards}
+            own = {shard.path for shard in MDSIndex.read(here).shards}
         except MDSError:
             own = {here / FILE}
         present = {path for path in own if path.exists()} if below else own
@@ -100,7 +100,7 @@ def _is_index(content: object) -> bool:
 
 
 def _shard(folder: Path, path: Path, number: int, entry: Any) -> Shard:
-    """One entry of the index. Raises MDSError for what no reader could use."""
+    """Parse one entry of the index. Raises MDSError for one that no reader could use."""
     try:
         version, form = entry["version"], entry["format"]
         if version != 2 or form != "mds":
@@ -122,8 +122,8 @@ def _shard(folder: Path, path: Path, number: int, entry: Any) -> Shard:
         raise MDSError(f"shard {number}: {type(error).__name__}: {error}", path=path) from error
 
 
-def _file(path: Path, number: int, entry: Any) -> File:
+def _file(path: Path, number: int, entry: Any) -> ShardFile:
     name = PurePosixPath(entry["basename"])
     if name.is_absolute() or ".." in name.parts:
-        raise MDSError(f"shard {number}: {name} lies outside the folder", path=path)
-    return File(str(name), int(entry["bytes"]), dict(entry.get("hashes") or {}))
+        raise MDSError(f"shard {number}: {name} is outside the folder", path=path)
+    return ShardFile(str(name), int(entry["bytes"]), dict(entry.get("hashes") or {}))

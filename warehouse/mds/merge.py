@@ -1,4 +1,4 @@
-"""One index over the MDS folders below it."""
+"""Merge the indexes of the MDS folders below a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def merge_indexes(root: Path) -> int:
     """Write ``root/index.json`` over all MDS folders below it, however deep, in the order of their paths.
 
     Shards keep their places; an older merged index is replaced. Streaming's own merge_index keeps the last folder of a
-    path only, so that shards more than one level down are not found. Gives the number of shards. Raises UsageError if
+    path only, so that shards more than one level down are not found. Returns the number of shards. Raises UsageError if
     there is nothing to merge, MDSError for an index that cannot be read.
     """
     folders = [folder for folder in find_folders(root) if folder != root]
@@ -27,7 +27,7 @@ def merge_indexes(root: Path) -> int:
 
 
 def _shards(folder: Path, prefix: str) -> list[dict[str, Any]]:
-    """The entries of an index, as an index in a folder above has them."""
+    """Return the entries of an index, as an index in a folder above has them."""
     try:
         entries: list[dict[str, Any]] = json.loads((folder / FILE).read_bytes())["shards"]
         for entry in entries:

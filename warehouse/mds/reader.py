@@ -1,4 +1,4 @@
-"""Shards to Arrow."""
+"""Read shards into Arrow."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from numpy.typing import NDArray
 from udfs.errors import UsageError
 from warehouse.mds import encodings, files
 from warehouse.mds.error import MDSError
-from warehouse.mds.index import FILE, Index, Shard
+from warehouse.mds.index import FILE, MDSIndex, Shard
 
 #: A batch holds about this many bytes of samples, or one sample if that is larger.
 BATCH = 32 << 20
 
 
 def read_folder(folder: Path, *, check_hashes: bool = True) -> Iterator[pa.RecordBatch]:
-    """The samples of an MDS folder in order, as batches of at most ``BATCH`` bytes or one sample.
+    """Read the samples of an MDS folder in order, as batches of at most ``BATCH`` bytes or one sample.
 
     Columns have the types of ``warehouse.mds.encodings``; each field's metadata has its encoding under ``mds``. Batches
     never cross shards: only ``ndarray`` columns of varying shape may change type from one shard to the next.
     Raises MDSError that names the shard, and the sample where one is at fault.
     """
-    for shard in Index.read(folder).shards:
+    for shard in MDSIndex.read(folder).shards:
         yield from read_shard(shard, check_hashes=check_hashes)
 
 
 def read_shard(shard: Shard, *, check_hashes: bool = True) -> Iterator[pa.RecordBatch]:
-    """The samples of one shard. Raises MDSError."""
+    """Read the samples of one shard. Raises MDSError."""
     try:
         columns = [(name, encodings.parse(encoding)) for name, encoding in shard.columns]
     except UsageError as error:
@@ -52,9 +52,9 @@ def read_shard(shard: Shard, *, check_hashes: bool = True) -> Iterator[pa.Record
 
 
 def _offsets(shard: Shard, data: NDArray[Any]) -> NDArray[Any]:
-    """Where samples begin and end, int64[samples + 1], checked."""
+    """Return where samples begin and end, int64[samples + 1], checked."""
     if len(data) < 8:
-        raise MDSError(f"{len(data)} bytes are no shard", path=shard.path)
+        raise MDSError(f"{len(data)} bytes are too few for a shard", path=shard.path)
     count = int(data[:4].view("<u4")[0])
     if count != shard.samples:
         raise MDSError(f"{count} samples where the index says {shard.samples}", path=shard.path)
@@ -66,7 +66,7 @@ def _offsets(shard: Shard, data: NDArray[Any]) -> NDArray[Any]:
     if wrong.size:
         sample = int(wrong[0])
         bounds = f"{offsets[sample]} to {offsets[sample + 1]}"
-        raise MDSError(f"lies at bytes {bounds} of {len(data)}", path=shard.path, sample=sample)
+        raise MDSError(f"is at bytes {bounds} of {len(data)}", path=shard.path, sample=sample)
     return offsets
 
 
@@ -105,5 +105,5 @@ def _batch(columns: list[tuple[str, encodings.Encoding]], data: NDArray[Any], of
 
 
 def _windows(data: NDArray[Any], size: int) -> NDArray[Any]:
-    """All ranges of ``size`` bytes, overlapping, without a copy: indexing them reads at any alignment."""
+    """Return all ranges of ``size`` bytes, overlapping, without a copy: indexing them reads at any alignment."""
     return np.lib.stride_tricks.as_strided(data, (len(data) - size + 1, size), (1, 1), writeable=False)

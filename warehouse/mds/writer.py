@@ -1,4 +1,4 @@
-"""Arrow to shards, byte for byte what Streaming's MDSWriter writes for the same samples and options."""
+"""Write shards from Arrow, byte for byte as Streaming's MDSWriter writes the same samples with the same options."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from warehouse.mds.index import FILE
 SIZE_LIMIT = 1 << 26
 
 
-class Writer:
-    """Write batches to ``folder`` as shards and, when closed, their index.json.
+class ShardWriter:
+    """Writes batches to ``folder`` as shards and, when closed, their index.json.
 
     One difference from MDSWriter: if the very first sample is over the size limit, MDSWriter puts an empty shard
     before it, and this does not.
 
-    >>> with Writer(folder, {"id": "str", "text": "str"}, compression="zstd") as writer:  # doctest: +SKIP
+    >>> with ShardWriter(folder, {"id": "str", "text": "str"}, compression="zstd") as writer:  # doctest: +SKIP
     ...     writer.write(batch)
     """
 
@@ -40,7 +40,7 @@ class Writer:
         hashes: Sequence[str] = (),
         size_limit: int | str | None = SIZE_LIMIT,
     ) -> None:
-        """Raises UsageError for unknown encodings, compressions and hashes, and for a folder that is not empty."""
+        """Open a folder. Raises UsageError for unknown encodings, compressions and hashes, and if it is not empty."""
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty")
         if list(hashes) != sorted(set(hashes)):
@@ -103,14 +103,14 @@ class Writer:
             first = last
 
     def close(self) -> list[dict[str, Any]]:
-        """Write the last shard and the index; give the index's entries."""
+        """Write the last shard and the index; return the index's entries."""
         if self._pending:
             self._flush()
         with (self.folder / FILE).open("w") as handle:
             json.dump({"version": 2, "shards": self._shards}, handle, sort_keys=True)
         return self._shards
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(
@@ -144,7 +144,7 @@ class Writer:
 
 
 def head(sizes: NDArray[Any], config: bytes) -> bytes:
-    """What stands before the samples of a shard. Raises MDSError if they are 4 GiB or more together."""
+    """Write the part of a shard before its samples. Raises MDSError if they are 4 GiB or more together."""
     offsets = np.concatenate([[0], np.cumsum(sizes)]) + 4 + 4 * (len(sizes) + 1) + len(config)
     if offsets[-1] >= 1 << 32:
         raise MDSError(f"a shard of {offsets[-1]:,} bytes; offsets are 32 bits", hint="set a size limit")
@@ -153,7 +153,7 @@ def head(sizes: NDArray[Any], config: bytes) -> bytes:
 
 
 def encode(batch: pa.RecordBatch, columns: list[tuple[str, encodings.Encoding]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The samples of a batch: their sizes, int64[n], and their bytes one after the other, uint8.
+    """Encode the samples of a batch: their sizes, int64[n], and their bytes one after the other, uint8.
 
     ``columns`` are sorted by name. Where all sizes are fixed and there is one column, nothing is copied.
     """

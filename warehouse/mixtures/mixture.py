@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from udfs.errors import CuveeError, UsageError, did_you_mean
+from udfs.errors import ExportError, UsageError, did_you_mean
 from warehouse.lake.quoting import quote
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ COLUMNS = ("doc_id", "component", "copies", "n_tokens")
 _INTEGERS = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT")
 
 
-class MixtureError(CuveeError):
-    """A relation that is no mixture: columns are missing, or its rows break a mixture's rules."""
+class MixtureError(ExportError):
+    """A relation that is not a mixture: columns are missing, or its rows break a mixture's rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
+class ComponentSize:
     """What a component has in the mixture. ``copies`` and ``tokens`` count repeats."""
 
     documents: int
@@ -55,7 +55,7 @@ class Mixture:
     sql: str | None
     snapshot_id: int
     fingerprint: str
-    components: dict[str, Amount]
+    components: dict[str, ComponentSize]
     levels: tuple[Level, ...]
     labels: tuple[tuple[str, str], ...] = ()
 
@@ -64,20 +64,14 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int, labels: tupl
     """Read a mixture once, into the temporary table ``mixture_documents`` of this connection.
 
     The table has a row per document and component: doc_id, component, copies, n_tokens, place (the hex digits that
-    order the documents), and where the text lies: file, row, n_chars; then ``labels``, further columns of the relation.
+    order the documents), and where the text is: file, row, n_chars; then ``labels``, further columns of the relation.
     The connection must be in a transaction, so that everything read from it is of one snapshot. Raises UsageError for
     an unknown name, MixtureError for bad rows.
     """
     import duckdb
 
     relation, sql = find(cursor, name)
-    types = {str(column[0]): str(column[1]) for column in cursor.execute(f"describe {relation}").fetchall()}
-    present = list(types)
-    if missing := [column for column in COLUMNS if column not in present]:
-        raise MixtureError(
-            f"{name} is not a mixture: it lacks {', '.join(missing)}",
-            hint=f"a mixture has {', '.join(COLUMNS)}; it has {', '.join(present)}",
-        )
+    types = _types(cursor, name, relation)
     chosen = _labels(name, types, labels)
     further = "".join(f", {value} as {quote(label)}" for label, (value, _) in chosen.items())
     try:
@@ -111,8 +105,47 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int, labels: tupl
     return Mixture(name, sql, int(snapshot[0]), mark, components, levels, encodings)
 
 
+def read_mixture(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> str | None:
+    """Put the rows of the mixture ``name`` (or ``name@12``) into the temporary table ``table``, and return its query.
+
+    Raises UsageError for an unknown name, MixtureError for a relation that is not a mixture.
+    """
+    import duckdb
+
+    plain, _, version = name.partition("@")
+    if version and not version.isdigit():
+        raise UsageError(f"{name}: {version} is not a valid snapshot", hint="cuvee lake lists them: baseline@12")
+    relation, sql = find(cursor, plain)
+    at = f" at (version => {version})" if version else ""
+    try:
+        _types(cursor, name, relation + at)
+        cursor.execute(
+            f"""
+            create temp table {table} as
+            select doc_id::varchar as doc_id, component::varchar as component, copies::bigint as copies,
+                n_tokens::bigint as n_tokens
+            from {relation}{at}
+            """
+        )
+    except duckdb.Error as error:
+        hint = "cuvee lake lists snapshots; a view has no past, only tables do" if version else None
+        raise MixtureError(f"cannot read {name}: {error}", hint=hint) from error
+    return sql
+
+
+def _types(cursor: duckdb.DuckDBPyConnection, name: str, relation: str) -> dict[str, str]:
+    """Return the types of a relation's columns. Raises MixtureError if it is not a mixture."""
+    types = {str(column[0]): str(column[1]) for column in cursor.execute(f"describe from {relation}").fetchall()}
+    if missing := [column for column in COLUMNS if column not in types]:
+        raise MixtureError(
+            f"{name} is not a mixture: it lacks {', '.join(missing)}",
+            hint=f"a mixture has {', '.join(COLUMNS)}; it has {', '.join(types)}",
+        )
+    return types
+
+
 def _labels(name: str, types: Mapping[str, str], labels: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-    """For each label: the expression whose values are exported, and the encoding.
+    """Return for each label the expression whose values are exported, and the encoding.
 
     Numbers stay numbers, lists and structs become JSON, everything else text.
     """
@@ -135,7 +168,7 @@ def _labels(name: str, types: Mapping[str, str], labels: tuple[str, ...]) -> dic
 
 
 def fingerprint(cursor: duckdb.DuckDBPyConnection, relation: str) -> str:
-    """A digest of a mixture's documents, components and copies: 32 hex digits, whatever the order of its rows."""
+    """Return a digest of documents, components and copies: 32 hex digits, whatever the order of the rows."""
     row = cursor.execute(
         f"""
         select md5(concat_ws(' ', count(*), sum(md5_number_lower(entry)::hugeint),
@@ -148,7 +181,7 @@ def fingerprint(cursor: duckdb.DuckDBPyConnection, relation: str) -> str:
 
 
 def find(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str | None]:
-    """The quoted relation that a model's name means, with the query it was made from where that is known.
+    """Return the quoted relation that a model's name means, with the query it was made from where that is known.
 
     Raises UsageError for a name that no relation or several have.
     """
@@ -172,7 +205,7 @@ def find(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str | None]
 
 
 def _built_from(cursor: duckdb.DuckDBPyConnection, relation: str) -> str | None:
-    """The query that the builder made a table from."""
+    """Return the query that the builder made a table from."""
     row = cursor.execute(
         "select sql from cuvee.nodes where lower(relation) = lower(?) and status = 'built'"
         " order by built_at desc limit 1",
@@ -205,13 +238,13 @@ def _check(cursor: duckdb.DuckDBPyConnection, name: str, labels: tuple[str, ...]
     ).fetchone()
     if twice:
         raise MixtureError(
-            f"{name}: document {twice[0]} stands {twice[2]} times in component {twice[1]}",
+            f"{name}: document {twice[0]} is {twice[2]} times in component {twice[1]}",
             hint="a mixture has one row per document of a component; how often it is seen is its copies",
         )
 
 
-def _components(cursor: duckdb.DuckDBPyConnection) -> dict[str, Amount]:
-    """Sizes by component."""
+def _components(cursor: duckdb.DuckDBPyConnection) -> dict[str, ComponentSize]:
+    """Count documents, copies and tokens by component."""
     rows = cursor.execute(
         """
         select
@@ -219,7 +252,7 @@ def _components(cursor: duckdb.DuckDBPyConnection) -> dict[str, Amount]:
         from temp.mixture_documents group by component order by component
         """
     ).fetchall()
-    return {row[0]: Amount(*row[1:]) for row in rows}
+    return {row[0]: ComponentSize(*row[1:]) for row in rows}
 
 
 def _levels(cursor: duckdb.DuckDBPyConnection) -> tuple[Level, ...]:
@@ -239,7 +272,7 @@ def _levels(cursor: duckdb.DuckDBPyConnection) -> tuple[Level, ...]:
 
 
 def _folder(component: str, taken: set[str]) -> str:
-    """A folder name for a component: safe on every file system, unique even where case does not count."""
+    """Choose a folder name for a component: safe on every file system, unique even where case does not count."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", component).strip("-.") or "component"
     lowered = {other.lower() for other in taken}
     number = 2

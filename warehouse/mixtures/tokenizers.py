@@ -17,10 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udfs.errors import CuveeError, UsageError, did_you_mean
+from udfs.errors import UsageError, did_you_mean
 from udfs.tokens import tokenizer, tokenizer_files
+from udfs.tokens.tokenizer import TokenizerError
+from warehouse.lake.connection import stream_texts
 from warehouse.lake.documents import reading, relation_of
-from warehouse.lake.lake import texts
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,8 +34,8 @@ _COLUMNS = "name, fingerprint, vocab_size, trained_on, documents, trained_at"
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A row of cuvee.tokenizers."""
+class TokenizerRow:
+    """A tokenizer of the lake: a row of cuvee.tokenizers."""
 
     name: str
     fingerprint: str
@@ -44,18 +45,30 @@ class Trained:
     trained_at: datetime
 
 
-class TokenizerExistsError(CuveeError):
+@dataclass(frozen=True, slots=True)
+class TokenizerCorpus:
+    """What a tokenizer is trained on: the documents of ``source``, a model's name or SQL that yields a doc_id.
+
+    Documents are taken in the order of md5('tokenizer:' || doc_id), each once, up to the one in which
+    ``max_characters`` are reached. So a tokenizer depends on the set of documents only.
+    """
+
+    source: str
+    max_characters: int
+
+
+class TokenizerExistsError(TokenizerError):
     """Another tokenizer has this name."""
 
 
-def tokenizers(lake: Lake) -> list[Trained]:
-    """The lake's tokenizers, by name."""
+def tokenizers(lake: Lake) -> list[TokenizerRow]:
+    """List the lake's tokenizers by name."""
     rows = lake.cursor().execute(f"select {_COLUMNS} from cuvee.tokenizers order by name").fetchall()
-    return [Trained(*row) for row in rows]
+    return [TokenizerRow(*row) for row in rows]
 
 
 def load(lake: Lake, name: str) -> tokenizer.Tokenizer:
-    """A tokenizer of the lake. Raises UsageError with the nearest names."""
+    """Load a tokenizer of the lake. Raises UsageError with the nearest names."""
     known = [row.name for row in tokenizers(lake)]
     if name not in known:
         hint = did_you_mean(name, known) or f"train one: cuvee tokenizer train {name} --from MODEL"
@@ -66,19 +79,16 @@ def load(lake: Lake, name: str) -> tokenizer.Tokenizer:
 def train(
     lake: Lake,
     name: str,
-    source: str,
+    corpus: TokenizerCorpus,
     vocab_size: int,
     *,
-    max_characters: int,
     force: bool = False,
     progress: Callable[[int], None] = lambda characters: None,
-) -> tuple[Trained, bool]:
-    """Train the tokenizer ``name`` on the documents of ``source``: a model's name, or SQL that yields a doc_id.
+) -> tuple[TokenizerRow, bool]:
+    """Train the tokenizer ``name`` on the documents of ``corpus``.
 
-    Documents are taken in the order of md5('tokenizer:' || doc_id), each once, up to the one in which
-    ``max_characters`` are reached (100 million take about 25 s to learn from, on 2 cores). So the result depends on
-    the set of documents only. ``progress`` hears of the characters read. Returns the tokenizer's row and whether it
-    is new: an equal tokenizer that is there already is left alone.
+    100 million characters take about 25 s to learn from, on 2 cores. ``progress`` is told of the characters read.
+    Returns the tokenizer's row and whether it is new: an equal tokenizer that is there already is left alone.
 
     Raises UsageError for a bad name or source, TokenizerExistsError if a different tokenizer has the name.
     """
@@ -86,19 +96,18 @@ def train(
     with lake.staging() as staging:
         with contextlib.closing(lake.reader()) as reader:
             reader.execute("begin transaction")  # the choice of documents and their texts are of one snapshot
-            documents = _choose(reader, source, max_characters)
+            documents = _choose(reader, corpus)
             made = tokenizer.train(_texts(reader, progress), staging.folder / name, vocab_size)
-        return _keep(
-            lake, made, Trained(name, made.fingerprint, made.vocab_size, source, documents, datetime.now(UTC)), force
-        )
+        row = TokenizerRow(name, made.fingerprint, made.vocab_size, corpus.source, documents, datetime.now(UTC))
+        return _keep(lake, made, row, force)
 
 
 def add(
     lake: Lake, name: str, place: str, *, end_of_text: str | None = None, force: bool = False
-) -> tuple[Trained, bool]:
+) -> tuple[TokenizerRow, bool]:
     """Copy a tokenizer into the lake under ``name``: that of a folder, a tokenizer.json or a model of the hub.
 
-    ``end_of_text`` is the token that ends a document; by default the ``eos_token`` of the tokenizer_config.json beside
+    ``end_of_text`` is the token that ends a document; by default the ``eos_token`` of the tokenizer_config.json next to
     the file, else the first of ``udfs.tokens.tokenizer.ENDS`` that it has. Gives what ``train`` gives.
 
     Raises UsageError for a bad name or place, TokenizerError if there is no such token, TokenizerExistsError if a
@@ -115,22 +124,22 @@ def add(
         if end is not None:
             (folder / tokenizer.CONFIG).write_text(json.dumps({"eos_token": end}), encoding="utf-8")
         made = tokenizer.load(folder)
-        row = Trained(name, made.fingerprint, made.vocab_size, f"from {place}", 0, datetime.now(UTC))
+        row = TokenizerRow(name, made.fingerprint, made.vocab_size, f"from {place}", 0, datetime.now(UTC))
         return _keep(lake, made, row, force)
 
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a tokenizer", hint="use letters, digits, '.', '_' and '-'")
+        raise UsageError(f"{name!r} is not a valid tokenizer name", hint="use letters, digits, '.', '_' and '-'")
 
 
-def _choose(reader: duckdb.DuckDBPyConnection, source: str, max_characters: int) -> int:
+def _choose(reader: duckdb.DuckDBPyConnection, corpus: TokenizerCorpus) -> int:
     """Fill the temporary table ``chosen`` with the doc_ids to read. Returns how many there are."""
-    with reading(reader, source, "train on"):
+    with reading(reader, corpus.source, "train on"):
         reader.execute(
             f"""
             create temp table chosen as
-            with asked as (select distinct doc_id from {relation_of(source)}),
+            with asked as (select distinct doc_id from {relation_of(corpus.source)}),
             ordered as (
                 select doc_id, n_chars,
                     sum(n_chars) over (order by md5('tokenizer:' || doc_id), doc_id rows unbounded preceding) as so_far
@@ -138,18 +147,18 @@ def _choose(reader: duckdb.DuckDBPyConnection, source: str, max_characters: int)
             )
             select doc_id from ordered where so_far - n_chars < ?
             """,
-            [max_characters],
+            [corpus.max_characters],
         )
     row = reader.execute("select count(*) from chosen").fetchone()
     assert row is not None
     if not row[0]:
-        raise UsageError(f"no documents in {source!r}", hint="its doc_ids must be those of raw.documents")
+        raise UsageError(f"no documents in {corpus.source!r}", hint="its doc_ids must be those of raw.documents")
     return int(row[0])
 
 
 def _texts(reader: duckdb.DuckDBPyConnection, progress: Callable[[int], None]) -> Iterator[str]:
     query = "select text from raw.documents semi join chosen using (doc_id)"
-    for batch in texts(reader, query, 512):
+    for batch in stream_texts(reader, query, 512):
         characters = 0
         for text in batch.column(0).to_pylist():
             characters += len(text)
@@ -157,7 +166,7 @@ def _texts(reader: duckdb.DuckDBPyConnection, progress: Callable[[int], None]) -
         progress(characters)
 
 
-def _keep(lake: Lake, made: tokenizer.Tokenizer, row: Trained, force: bool) -> tuple[Trained, bool]:
+def _keep(lake: Lake, made: tokenizer.Tokenizer, row: TokenizerRow, force: bool) -> tuple[TokenizerRow, bool]:
     """Put a tokenizer in its place and in the table, or find that it is there."""
     folder = lake.root / "tokenizers" / row.name
     with lake.commit(f"the tokenizer {row.name}", author="cuvee tokenizer") as commit:
@@ -165,7 +174,7 @@ def _keep(lake: Lake, made: tokenizer.Tokenizer, row: Trained, force: bool) -> t
         same = old is not None and (old.fingerprint, old.end_of_text) == (made.fingerprint, made.end_of_text)
         found = commit.sql(f"select {_COLUMNS} from cuvee.tokenizers where name = ?", [row.name]).fetchone()
         if same and found and found[1] == row.fingerprint:
-            return Trained(*found), False
+            return TokenizerRow(*found), False
         if old is not None and not same and not force:
             cited = commit.sql("select count(*) from exports.exports where tokenizer = ?", [row.name]).fetchone()
             exports = f", named by {cited[0]} exports" if cited and cited[0] else ""

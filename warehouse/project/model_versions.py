@@ -1,4 +1,4 @@
-"""Models that schema.yml gives several versions: each is a node of its own, made of a file of its own."""
+"""Models with several versions in schema.yml. Each version is a node with a file of its own."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from udfs.errors import CuveeError, Location, did_you_mean
-from warehouse.project import yamlfile
+from udfs import yamlfile
+from udfs.errors import Location, ProjectError, did_you_mean
 from warehouse.project.properties import listed, merge
 
 _OWN = ("v", "defined_in", "columns", "include", "exclude")
-
-
-class VersionError(CuveeError):
-    """The versions of a model cannot be understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +30,21 @@ class ModelVersion:
 
 
 def versions(entry: Mapping[str, Any], path: str) -> Iterator[ModelVersion]:
-    """The versions of an entry of ``models:``. Raises VersionError, located."""
+    """Return the versions of an entry of ``models:``. Raises ProjectError, located."""
     model, given = str(entry["name"]), entry["versions"]
     where = Location(path, yamlfile.line_of(entry))
     if not isinstance(given, list) or not all(isinstance(each, Mapping) and "v" in each for each in given):
-        raise VersionError(f"the versions of {model} are a list", where=where, hint="versions: [{v: 1}, {v: 2}]")
+        raise ProjectError(f"the versions of {model} are a list", where=where, hint="versions: [{v: 1}, {v: 2}]")
     known = {str(each["v"]): each["v"] for each in given}
     if len(known) < len(given):
-        raise VersionError(
+        raise ProjectError(
             f"{model} has two versions of one name", where=where, hint=", ".join(str(each["v"]) for each in given)
         )
     said = entry.get("latest_version")
     latest = str(max(known, key=order) if said is None else said)
     if latest not in known:
         hint = did_you_mean(latest, known) or f"its versions: {', '.join(known)}"
-        raise VersionError(f"{model} has no version {latest}, its latest_version", where=where, hint=hint)
+        raise ProjectError(f"{model} has no version {latest}, its latest_version", where=where, hint=hint)
     base = {key: value for key, value in entry.items() if key not in ("versions", "latest_version")}
     for each in given:
         own = {key: value for key, value in each.items() if key not in _OWN}
@@ -62,7 +58,7 @@ def versions(entry: Mapping[str, Any], path: str) -> Iterator[ModelVersion]:
 
 
 def _columns(base: Mapping[str, Any], version: Mapping[str, Any]) -> list[Any]:
-    """The columns of a version: those of the model that it includes, and its own, which count first."""
+    """Return the columns of a version: its own, and those of the model that it includes. Its own take precedence."""
     given = [column for column in version.get("columns") or () if isinstance(column, Mapping)]
     own = [column for column in given if "name" in column]
     rule = next((column for column in given if "include" in column or "exclude" in column), {})
@@ -79,7 +75,7 @@ def _columns(base: Mapping[str, Any], version: Mapping[str, Any]) -> list[Any]:
 
 
 def order(v: str) -> tuple[bool, float, str]:
-    """What sorts versions: numbers by size, before other words by the alphabet."""
+    """Return a sort key for versions: numbers by size, then other words by the alphabet."""
     try:
         return False, float(v), ""
     except ValueError:

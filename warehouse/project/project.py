@@ -11,14 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from udfs.errors import CuveeError, Location
+from udfs.errors import CuveeError, Location, ProjectError
 from warehouse.project.documentation import DocsBlock
 from warehouse.project.exposures import Exposure
-from warehouse.project.properties import Column, Test
+from warehouse.project.properties import ColumnProperties, Test
 from warehouse.project.unit_properties import UnitTest
 
 
-class ProjectErrors(CuveeError):
+class ProjectErrors(ProjectError):
     """Everything that is wrong with a project, at once."""
 
     def __init__(self, errors: Sequence[CuveeError]) -> None:
@@ -43,7 +43,7 @@ class Node:
     text: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
-    columns: tuple[Column, ...] = ()
+    columns: tuple[ColumnProperties, ...] = ()
     constraints: tuple[Mapping[str, Any], ...] = ()
     described_at: Location | None = None
     test: Test | None = None  # of a generic test
@@ -96,7 +96,7 @@ class Project:
         return (node for node in self.nodes.values() if node.kind in kinds)
 
     def referred(self, package: str, name: str, version: Any = None) -> Node | None:
-        """The model, seed or snapshot of a package that a ref names; of versions the latest, unless it says which."""
+        """Find the model, seed or snapshot that a ref names. Without a version it is the latest one."""
         for kind in ("model", "seed", "snapshot") if version is None else ():
             if node := self.nodes.get(f"{kind}.{package}.{name}"):
                 return node
@@ -109,5 +109,21 @@ class Project:
 
 
 def with_config(node: Node, config: Mapping[str, Any]) -> Node:
-    """The node with its final config."""
+    """Return the node with its final config."""
     return replace(node, config=config)
+
+
+def groups(project: Project) -> dict[str, Any]:
+    """Return the groups of models."""
+    return {
+        f"group.{project.name}.{name}": {
+            "name": name,
+            "resource_type": "group",
+            "package_name": project.name,
+            "unique_id": f"group.{project.name}.{name}",
+            "owner": {"email": None, "name": None, **(entry.get("owner") or {})},
+            "description": entry.get("description"),
+            "config": {"meta": {}},
+        }
+        for name, entry in project.groups.items()
+    }

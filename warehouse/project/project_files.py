@@ -1,4 +1,4 @@
-"""From the files of a dbt project to a ``Project``; no template is rendered yet.
+"""Read the files of a dbt project into a ``Project``. Templates are not rendered yet.
 
     project = load(Path("sql"))
     project.nodes["model.shop.orders"].text
@@ -9,101 +9,44 @@ project in one go. Templates and SQL are judged later, by ``render`` and ``graph
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from udfs import yamlfile
 from udfs.errors import CuveeError, Location, UsageError, did_you_mean
-from warehouse.project import yamlfile
 from warehouse.project.documentation import DocsBlock, blocks
-from warehouse.project.model_versions import ModelVersion
-from warehouse.project.project import MacroFile, Node, Project, ProjectErrors
-from warehouse.project.properties import MAPPINGS, SETTINGS, columns, constraints, entry_config, listed, merge, setting
+from warehouse.project.node_collector import NodeCollector, PackageFolder
+from warehouse.project.project import MacroFile, Project, ProjectErrors
+from warehouse.project.properties import listed
 from warehouse.project.schemas import Schemas
 
 #: The folder below the tests' that holds rows for unit tests.
 _FIXTURES = "fixtures"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$.]*\Z")
-#: Where dbt_project.yml has the config of each kind of node; the later block is laid over the earlier.
-_SECTIONS = {
-    "model": ("models",),
-    "seed": ("seeds",),
-    "snapshot": ("snapshots",),
-    "source": ("sources",),
-    "test": ("tests", "data_tests"),
-    "unit_test": ("unit_tests",),
-    "exposure": ("exposures",),
-}
 _YAML_FOLDERS = ("model-paths", "seed-paths", "snapshot-paths", "macro-paths", "test-paths", "analysis-paths")
 
 
-class ProjectNotFoundError(UsageError):
-    """There is no dbt_project.yml where one was looked for."""
-
-
 def load(root: Path) -> Project:
-    """Read the project in ``root``. Raises ProjectNotFoundError, or ProjectErrors with all that is wrong."""
+    """Read the project in ``root``. Raises UsageError, or ProjectErrors with all that is wrong."""
     if not (root / "dbt_project.yml").is_file():
-        raise ProjectNotFoundError(
-            f"no dbt_project.yml in {root}", hint="name the project's folder with --project-dir DIR"
-        )
-    reader = Reader(root)
+        raise UsageError(f"no dbt_project.yml in {root}", hint="name the project's folder with --project-dir DIR")
+    reader = ProjectReader(root)
     reader.package(root, own=True)
     if reader.errors:
         raise ProjectErrors(reader.errors)
     return reader.project()
 
 
-@dataclass(frozen=True, slots=True)
-class _Package:
-    """One package: its name, its folder and its dbt_project.yml."""
-
-    name: str
-    folder: Path
-    settings: Mapping[str, Any]
-
-    def places(self, key: str) -> list[str]:
-        """The folders that ``key`` names (``model-paths``), those that dbt names itself, or its older word."""
-        older = {"model-paths": "source-paths", "seed-paths": "data-paths"}.get(key, "")
-        usual = {"analysis-paths": "analyses"}.get(key, key.removesuffix("-paths") + "s")
-        return list(self.settings.get(key) or self.settings.get(older) or [usual])
-
-    def files(self, key: str, *suffixes: str) -> Iterator[Path]:
-        """The files with an ending in the folders that ``key`` names. Raises CuveeError for a folder outside."""
-        for place in self.places(key):
-            if not Path(os.path.normpath(self.folder / place)).is_relative_to(os.path.normpath(self.folder)):
-                raise CuveeError(
-                    f"{key}: {place} lies outside of the project",
-                    where=Location(str(self.folder / "dbt_project.yml")),
-                    hint=f"link it into the project (ln -s {place}) and name the link",
-                )
-        for suffix in suffixes:
-            for place in self.places(key):
-                if (self.folder / place).is_dir():
-                    yield from sorted(file for file in (self.folder / place).rglob(f"*{suffix}") if file.is_file())
-
-    def inside(self, file: Path, key: str) -> Path:
-        """The path of a file below the first of the folders that holds it."""
-        folders = [self.folder / place for place in self.places(key)]
-        return next((file.relative_to(each) for each in folders if file.is_relative_to(each)), Path(file.name))
-
-
-class Reader:
-    """What was read so far, and what is wrong with it."""
+class ProjectReader(NodeCollector):
+    """Collects the nodes and files of a project, and the mistakes in them."""
 
     def __init__(self, root: Path) -> None:
+        super().__init__()
         self.root = root
-        self.errors: list[CuveeError] = []
-        self.nodes: dict[str, Node] = {}
         self.macros: list[MacroFile] = []
         self.docs: dict[tuple[str, str], DocsBlock] = {}
-        self.groups: dict[str, Mapping[str, Any]] = {}
-        self.patches: dict[tuple[str, str, str], Patch] = {}
-        self._packages: list[_Package] = []
         self._vars: dict[str, Any] = {}
 
     def project(self) -> Project:
@@ -142,7 +85,7 @@ class Reader:
         if not isinstance(settings, Mapping) or not settings.get("name"):
             self.errors.append(CuveeError("a project needs a name", where=Location(path, 1), hint="name: my_project"))
             return
-        package = _Package(str(settings["name"]), folder, settings)
+        package = PackageFolder(str(settings["name"]), folder, settings)
         self._packages.append(package)
         variables = dict(settings.get("vars") or {})
         if own:
@@ -182,7 +125,7 @@ class Reader:
         self._judge(package.name)
 
     def _judge(self, package: str) -> None:
-        """Find what a package describes or tests, and there is not."""
+        """Find nodes that a package describes or tests but that do not exist."""
         models = [node.name for node in self.nodes.values() if node.kind == "model" and node.package == package]
         for node in [each for each in self.nodes.values() if each.unit and each.package == package]:
             assert node.unit is not None
@@ -214,15 +157,15 @@ class Reader:
 
     # --- files ----------------------------------------------------------------------------------------------
 
-    def _macros(self, file: Path, package: _Package) -> None:
+    def _macros(self, file: Path, package: PackageFolder) -> None:
         self.macros.append(MacroFile(package.name, self.relative(file), self.text(file)))
 
-    def _file_node(self, kind: str, file: Path, package: _Package, text: str) -> None:
+    def _file_node(self, kind: str, file: Path, package: PackageFolder, text: str) -> None:
         fqn = (*package.inside(file, f"{kind}-paths").parts[:-1], file.stem)
         self.described(kind, file.stem, self.relative(file), package.name, fqn, text)
 
-    def _snapshots(self, file: Path, package: _Package) -> None:
-        """The snapshots of one file; as in dbt, its name is part of their paths."""
+    def _snapshots(self, file: Path, package: PackageFolder) -> None:
+        """Add the snapshots of one file. As in dbt, its name is part of their paths."""
         from warehouse.project.snapshot_settings import blocks
 
         path, folders = self.relative(file), package.inside(file, "snapshot-paths").with_suffix("").parts
@@ -242,8 +185,8 @@ class Reader:
         except CuveeError as error:
             self.errors.append(error)
 
-    def _fixtures(self, package: _Package) -> dict[str, tuple[str, str]]:
-        """Rows for unit tests in files of their own: name → path and text."""
+    def _fixtures(self, package: PackageFolder) -> dict[str, tuple[str, str]]:
+        """Return the rows for unit tests in files of their own: name → path and text."""
         found: dict[str, tuple[str, str]] = {}
         for place in package.places("test-paths"):
             for file in sorted((package.folder / place / _FIXTURES).rglob("*.*")):
@@ -256,97 +199,9 @@ class Reader:
 
     # --- nodes ----------------------------------------------------------------------------------------------
 
-    def described(self, kind: str, name: str, path: str, package: str, fqn: Sequence[str], text: str) -> None:
-        """Add a node that has a text, with what a schema.yml says of it."""
-        if not _NAME.match(name):
-            message, hint = f"{name!r} cannot name a {kind}", "letters, digits, underscores"
-            self.errors.append(CuveeError(message, where=Location(path), hint=hint))
-            return
-        patch = self.patches.get((kind, package, name))
-        if patch:
-            patch.used = True
-        entry = patch.entry if patch else {}
-        facts: dict[str, Any] = {"text": text, "columns": columns(entry), "constraints": constraints(entry)}
-        if patch and (version := patch.version):
-            name, fqn = version.model, (*fqn[:-1], version.model, f"v{version.v}")
-            facts |= {"key": f"{name}.v{version.v}", "version": version.v, "latest_version": version.latest}
-        self.add(self.node(kind, name, path, package, fqn, entry, patch.where if patch else None, **facts))
-
-    def node(
-        self,
-        kind: str,
-        name: str,
-        path: str,
-        package: str,
-        fqn: Sequence[str],
-        entry: Mapping[str, Any],
-        described_at: Location | None,
-        *,
-        key: str | None = None,
-        **facts: Any,
-    ) -> Node:
-        """A node: its folder's config below that of its entry. ``key`` ends its id, if its name does not."""
-        fqn = (package, *fqn)
-        facts.setdefault("config", merge(self.folder_config(kind, fqn), entry_config(entry)))
-        return Node(
-            id=f"{kind}.{package}.{key or name}",
-            kind=kind,
-            name=name,
-            package=package,
-            path=path,
-            fqn=fqn,
-            description=str(entry.get("description") or ""),
-            described_at=described_at,
-            **facts,
-        )
-
-    def add(self, node: Node) -> None:
-        """Add a node. A second one with its id is a mistake."""
-        if other := self.nodes.get(node.id):
-            what = f"{node.kind.replace('_', ' ')}s" + (f" of {node.unit.model}" if node.unit else "")
-            name = f"{node.source_name}.{node.name}" if node.source_name else node.name
-            self.clash(what, name, node.where, other.where)
-        else:
-            self.nodes[node.id] = node
-
-    def clash(self, what: str, name: str, where: Location, other: Location) -> None:
-        """Note that two things have one name."""
-        self.errors.append(CuveeError(f"two {what} are named {name}", where=where, hint=f"the other is {other}"))
-
-    def folder_config(self, kind: str, fqn: Sequence[str]) -> Mapping[str, Any]:
-        """What the ``models:`` (…) block of dbt_project.yml says for a node; the outer project's word is last."""
-        config: Mapping[str, Any] = {}
-        for package in reversed(self._packages):
-            for section in _SECTIONS[kind]:
-                level: Any = package.settings
-                for step in (section, *fqn):
-                    level = level.get(step)
-                    if not isinstance(level, Mapping):
-                        break
-                    found = {
-                        setting(key): value
-                        for key, value in level.items()
-                        if key.startswith("+")
-                        or (key in SETTINGS and (key in MAPPINGS or not isinstance(value, Mapping)))
-                    }
-                    config = merge(config, found)
-        return config
-
-
-@dataclass(slots=True)
-class Patch:
-    """What a schema.yml says about one model, seed or snapshot."""
-
-    entry: Mapping[str, Any]
-    where: Location
-    package: str
-    kind: str
-    version: ModelVersion | None = None
-    used: bool = False
-
 
 def _seed_text(file: Path) -> str:
-    """What stands for a seed's rows: its header, and a digest of all of it."""
+    """Return a short text for a seed's rows: the header, and a digest of the file."""
     content = file.read_bytes()
     header = content.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     return f"{header}\n{sha256(content).hexdigest()}"

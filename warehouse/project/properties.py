@@ -1,4 +1,4 @@
-"""What schema.yml and config blocks say about one node: tests, columns, settings."""
+"""Properties of one node in schema.yml and config blocks: tests, columns, settings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hashlib import md5
 from typing import Any
 
+from udfs import yamlfile
 from udfs.errors import Location
-from warehouse.project import yamlfile
 
 #: Settings that a folder of dbt_project.yml may carry without the "+" prefix.
 SETTINGS = frozenset({
@@ -41,7 +41,7 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ColumnProperties:
     """A column as schema.yml describes it."""
 
     name: str
@@ -75,7 +75,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_label(test: Test, target: str, *, source: bool) -> str:
-    """The name that dbt gives a generic test of ``target`` from its arguments: ``not_null_orders_order_id``."""
+    """Return dbt's name of a generic test of ``target``, made from its arguments: ``not_null_orders_order_id``."""
     namespace, _, name = test.name.rpartition(".")
     parts: list[Any] = []
     for _, value in sorted(test_kwargs(test).items()):
@@ -86,7 +86,7 @@ def test_label(test: Test, target: str, *, source: bool) -> str:
 
 
 def test_alias(name: str, test: Test | None, attached: str | None) -> str:
-    """The name of a test's file and of the table of its failures in dbt: that of a generic one is cut off at 63."""
+    """Return dbt's name of a test's file and of its table of failures. That of a generic test is cut off at 63."""
     if test is None or test.title or len(name) < 64 or attached is None:
         return name
     kind = test.name.replace(".", "_")
@@ -96,13 +96,13 @@ def test_alias(name: str, test: Test | None, attached: str | None) -> str:
 
 
 def test_kwargs(test: Test) -> dict[str, Any]:
-    """A generic test's arguments by name, its column among them, as dbt's artifacts list them; without the model."""
+    """Return a generic test's arguments with its column but without the model, as dbt's artifacts list them."""
     named = {"column_name": test.column} if test.column is not None else {}
     return {**named, **test.arguments}
 
 
 def test_hash(label: str, test: Test, model: str) -> str:
-    """The digits at the end of dbt's id of a generic test; ``model`` is the template that names what it tests."""
+    """Return the digits at the end of dbt's id of a generic test. ``model`` is the template for the tested node."""
     namespace, _, name = test.name.rpartition(".")
     metadata = {"kwargs": {**test_kwargs(test), "model": model}, "name": name, "namespace": namespace or None}
     digest = md5((label + repr(_as_text(metadata))).encode(), usedforsecurity=False).hexdigest()
@@ -110,7 +110,7 @@ def test_hash(label: str, test: Test, model: str) -> str:
 
 
 def tested_template(attached: str) -> str:
-    """The template by which dbt's artifacts name the node that a generic test tests."""
+    """Return the template by which dbt's artifacts name the node that a generic test tests."""
     kind, _package, name = attached.split(".", 2)
     names = name.split(".", 1) if kind == "source" else [name]
     called = ", ".join(f"'{each}'" for each in names)
@@ -134,9 +134,9 @@ def entry_config(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def source_config(folder: Mapping[str, Any], source: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """A source table's config: its folder's, its source's, its own.
+    """Return a source table's config: its folder's, its source's, its own.
 
-    ``freshness`` and where the time is found may stand beside ``config`` too. A table's limits are laid over its
+    ``freshness`` and the column of the time may be next to ``config`` too. A table's limits are laid over its
     source's, and those of schema.yml replace the folder's; ``null`` takes all away.
     """
     config = merge(merge(folder, entry_config(source)), entry_config(table))
@@ -153,9 +153,9 @@ def source_config(folder: Mapping[str, Any], source: Mapping[str, Any], table: M
     return config
 
 
-def columns(entry: Mapping[str, Any]) -> tuple[Column, ...]:
+def columns(entry: Mapping[str, Any]) -> tuple[ColumnProperties, ...]:
     return tuple(
-        Column(
+        ColumnProperties(
             str(column["name"]),
             str(column.get("description") or ""),
             column.get("data_type"),
@@ -169,7 +169,7 @@ def columns(entry: Mapping[str, Any]) -> tuple[Column, ...]:
 
 
 def constraints(entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """What the ``constraints:`` of a model or a column say."""
+    """Read the ``constraints:`` of a model or a column."""
     return tuple(spec for spec in entry.get("constraints") or () if isinstance(spec, Mapping))
 
 

@@ -31,7 +31,7 @@ class Relation(Mapping[str, Any]):
     database: str | None = LAKE
     type: str | None = None  # table | view | cte
     shown: tuple[bool, bool, bool] = _ALL
-    limited: str | None = None  # a subquery that stands in for the relation
+    limited: str | None = None  # a subquery that replaces the relation
     quoting: tuple[bool, bool, bool] = _ALL
 
     Table = "table"
@@ -49,7 +49,7 @@ class Relation(Mapping[str, Any]):
         type: str | None = None,
         **_: Any,
     ) -> Relation:
-        """A relation by its names, any of which may be left out."""
+        """Make a relation of its names, any of which may be left out."""
         return cls(schema or "", identifier or "", database, type)
 
     @property
@@ -90,7 +90,7 @@ class Relation(Mapping[str, Any]):
         return False
 
     def render(self) -> str:
-        """The name as SQL reads it: of all of the relation, as in dbt, even if a part stands in for it."""
+        """Return the quoted name of the whole relation, as in dbt, even if a sample of it is read."""
         if self.is_cte:
             return self.identifier
         return ".".join(
@@ -104,13 +104,13 @@ class Relation(Mapping[str, Any]):
     def include(
         self, database: bool | None = None, schema: bool | None = None, identifier: bool | None = None
     ) -> Relation:
-        """The relation under a name with only these parts; what is not said stays."""
+        """Return the relation under a name with only these parts. Parts that are not given stay."""
         return replace(self, shown=_changed(self.shown, (database, schema, identifier)))
 
     def quote(
         self, database: bool | None = None, schema: bool | None = None, identifier: bool | None = None
     ) -> Relation:
-        """The relation under a name with these parts quoted; what is not said stays."""
+        """Return the relation under a name with these parts quoted. Parts that are not given stay."""
         return replace(self, quoting=_changed(self.quoting, (database, schema, identifier)))
 
     def quoted(self, identifier: str) -> str:
@@ -130,7 +130,7 @@ class Relation(Mapping[str, Any]):
         return replace(self.include(identifier=False), identifier="", type=None)
 
     def information_schema(self, view_name: Any = None) -> Relation:
-        """The database's own tables about tables, of which ``view_name`` is one."""
+        """Return the database's information schema; ``view_name`` is one of its views."""
         view = view_name if isinstance(view_name, str) else ""
         return replace(
             self, schema="INFORMATION_SCHEMA", identifier=view, type=None, quoting=(self.quoting[0], False, False)
@@ -163,7 +163,7 @@ class Relation(Mapping[str, Any]):
 
 
 def readable(sql: str) -> str:
-    """SQL in which ``lake.information_schema`` can be read: a DuckLake catalog has none of its own."""
+    """Return SQL in which ``lake.information_schema`` can be read: a DuckLake catalog has none of its own."""
     if "information_schema" not in sql.lower():
         return sql
     return _CATALOG.sub(_own_part, sql)

@@ -1,16 +1,17 @@
-"""What the schema.yml files of a package state: sources, tests, unit tests, exposures, and what describes a node."""
+"""Read the schema.yml files of a package: sources, tests, unit tests, exposures and properties of nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from udfs import yamlfile
 from udfs.errors import CuveeError, Location
-from warehouse.project import yamlfile
 from warehouse.project.exposures import exposure
 from warehouse.project.model_versions import ModelVersion, versions
+from warehouse.project.node_collector import Declared, NodeCollector, Patch
 from warehouse.project.properties import (
     TEST_SETTINGS,
     Test,
@@ -25,17 +26,14 @@ from warehouse.project.properties import (
 )
 from warehouse.project.unit_properties import unit_test
 
-if TYPE_CHECKING:
-    from warehouse.project.project_files import Reader
-
-#: What stands in a test beside its name.
+#: Keys of a test other than its name.
 _BESIDE = ("name", "config", "description")
 
 
 class Schemas:
     """Reads the schema.yml files of one package into ``reader``; ``fixtures`` are the rows of its unit tests."""
 
-    def __init__(self, reader: Reader, package: str, fixtures: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(self, reader: NodeCollector, package: str, fixtures: Mapping[str, tuple[str, str]]) -> None:
         self._reader, self._package, self._fixtures = reader, package, fixtures
         self._path = ""
 
@@ -72,12 +70,12 @@ class Schemas:
         self._reader.errors.append(CuveeError(message, where=where, hint=hint))
 
     def _at(self, entry: Any, around: Any = None) -> Location:
-        """Where an entry stands; where what is ``around`` it does, if it has no line of its own."""
+        """Return the place of an entry, or that of what is ``around`` it, if it has no line of its own."""
         return Location(self._path, yamlfile.line_of(entry, yamlfile.line_of(around)))
 
     @property
     def _folders(self) -> tuple[str, ...]:
-        """The folders of the file below that of the models: a part of the path of what it states."""
+        """Return the folders of the file below that of the models: a part of the path of its tests."""
         return Path(self._path).parent.parts[1:]
 
     def _entries(self, content: Mapping[str, Any], section: str) -> Iterator[Mapping[str, Any]]:
@@ -90,7 +88,7 @@ class Schemas:
     # --- what is described ----------------------------------------------------------------------------------
 
     def _versions(self, entry: Mapping[str, Any]) -> None:
-        """A model of several versions, each made of a file of its own."""
+        """Read a model of several versions, each with a file of its own."""
         try:
             for version in versions(entry, self._path):
                 self._patch(version.entry, "model", version.file, version)
@@ -98,9 +96,7 @@ class Schemas:
             self._reader.errors.append(error)
 
     def _patch(self, entry: Mapping[str, Any], kind: str, name: str, version: ModelVersion | None = None) -> None:
-        """A model, seed or snapshot; its node is made of the file of this name."""
-        from warehouse.project.project_files import Patch
-
+        """Read a model, seed or snapshot. Its node is made of the file of this name."""
         where = self._at(entry)
         patch = Patch(entry, where, self._package, kind, version)
         for file in version.files if version else (name,):
@@ -111,7 +107,7 @@ class Schemas:
         key = f"{version.model}.v{version.v}" if version else name
         self._tests(entry, f"{kind}.{self._package}.{key}")
         if kind == "snapshot" and entry.get("relation"):
-            # A snapshot of all of a relation. Its text stands on the line of its entry.
+            # A snapshot of all of a relation. Its text is on the line of its entry.
             text = "\n" * ((where.line or 1) - 1) + f"select * from {{{{ {entry['relation']} }}}}"
             self._reader.described(kind, name, self._path, self._package, (*self._folders, name), text)
 
@@ -125,11 +121,7 @@ class Schemas:
         node = reader.node(
             "source",
             names[1],
-            self._path,
-            self._package,
-            fqn,
-            table,
-            where,
+            self._declared(fqn, table, where),
             key=".".join(names),
             config=config,
             columns=columns(table),
@@ -140,6 +132,9 @@ class Schemas:
         reader.add(node)
         self._tests(table, node.id)
 
+    def _declared(self, fqn: Sequence[str], entry: Mapping[str, Any], where: Location | None) -> Declared:
+        return Declared(self._path, self._package, fqn, entry, where)
+
     def _exposure(self, entry: Mapping[str, Any]) -> None:
         try:
             stated = exposure(entry, self._path)
@@ -149,7 +144,7 @@ class Schemas:
         fqn = (*self._folders, str(entry["name"]))
         self._reader.add(
             self._reader.node(
-                "exposure", fqn[-1], self._path, self._package, fqn, entry, stated.where, exposure=stated
+                "exposure", fqn[-1], self._declared(fqn, entry, stated.where), exposure=stated
             )
         )  # fmt: skip
 
@@ -162,7 +157,7 @@ class Schemas:
         names = (unit.model, str(entry["name"]))
         self._reader.add(
             self._reader.node(
-                "unit_test", names[1], self._path, self._package, (*self._folders, *names), entry, unit.where,
+                "unit_test", names[1], self._declared((*self._folders, *names), entry, unit.where),
                 key=".".join(names), attached=f"model.{self._package}.{unit.model}", unit=unit,
             )
         )  # fmt: skip
@@ -170,7 +165,7 @@ class Schemas:
     # --- generic tests --------------------------------------------------------------------------------------
 
     def _tests(self, entry: Mapping[str, Any], attached: str) -> None:
-        """The tests of a node and of its columns."""
+        """Read the tests of a node and of its columns."""
         for spec in listed(entry.get("data_tests")) + listed(entry.get("tests")):
             self._test(spec, None, attached, self._at(spec, entry))
         for column in entry.get("columns") or ():
@@ -208,7 +203,7 @@ class Schemas:
         config = merge(self._reader.folder_config("test", (self._package, *fqn)), config)
         self._reader.add(
             self._reader.node(
-                "test", label, self._path, self._package, fqn, {}, None,
+                "test", label, self._declared(fqn, {}, None),
                 key=key, config=config, test=test, attached=attached,
             )
         )  # fmt: skip

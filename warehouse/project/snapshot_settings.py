@@ -1,6 +1,6 @@
-"""What a snapshot is told: its strategy, its key, what becomes of deleted rows, and the names of its own columns.
+"""The settings of a snapshot: its strategy, its key, its rule for deleted rows, and the names of its own columns.
 
-Also where snapshots stand in files: ``{% snapshot name %} … {% endsnapshot %}``.
+Also finds snapshots in files: ``{% snapshot name %} … {% endsnapshot %}``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from udfs.errors import CuveeError, Location, did_you_mean
+from udfs.errors import Location, ProjectError, did_you_mean
 from warehouse.project.project import Node
 
 _STRATEGIES = ("timestamp", "check")
@@ -18,20 +18,16 @@ _DELETES = ("ignore", "invalidate", "new_record")
 _COLUMNS = ("dbt_scd_id", "dbt_updated_at", "dbt_valid_from", "dbt_valid_to", "dbt_is_deleted")
 
 
-class SnapshotError(CuveeError):
-    """A snapshot's settings, or the table it would be added to, cannot be."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a snapshot is kept. ``keys``, ``updated_at`` and ``current`` are SQL expressions."""
+    """Settings of a snapshot. ``keys``, ``updated_at`` and ``current`` are SQL expressions."""
 
     strategy: str  # timestamp | check
     keys: tuple[str, ...]
     updated_at: str | None
     check: tuple[str, ...] | None  # None: all columns
     hard_deletes: str  # ignore | invalidate | new_record
-    current: str | None  # what stands in dbt_valid_to of rows that hold now, if not NULL
+    current: str | None  # the dbt_valid_to of rows that are valid now, if not NULL
     names: Mapping[str, str]  # dbt's name of each column → its name in the table
 
     @property
@@ -42,12 +38,12 @@ class Settings:
 
 
 def settings(node: Node) -> Settings:
-    """The settings of a snapshot with its final config. Raises SnapshotError for what cannot be."""
+    """Return the settings of a snapshot with its final config. Raises ProjectError for wrong ones."""
     config = node.config
     where = place(node)
 
-    def refuse(message: str, hint: str | None = None) -> SnapshotError:
-        return SnapshotError(f"snapshot {node.name}: {message}", where=where, hint=hint)
+    def refuse(message: str, hint: str | None = None) -> ProjectError:
+        return ProjectError(f"snapshot {node.name}: {message}", where=where, hint=hint)
 
     strategy = config.get("strategy")
     if strategy is None:
@@ -92,7 +88,7 @@ def _hard_deletes(config: Mapping[str, Any], refuse: Any) -> str:
 
 
 def place(node: Node) -> Location:
-    """Where a snapshot begins: its text keeps the lines of its file."""
+    """Return the place where a snapshot begins. Its text keeps the lines of its file."""
     return Location(node.path, node.text[: len(node.text) - len(node.text.lstrip())].count("\n") + 1)
 
 
@@ -102,14 +98,14 @@ _TAG = re.compile(r"\{%-?\s*(?:snapshot\s+(?P<name>\w+)|(?P<end>endsnapshot))\s*
 
 def blocks(text: str, path: str) -> Iterator[tuple[str, str]]:
     """Name and template of each snapshot in a file. A template keeps its lines and columns: what is around it is
-    blank. Raises SnapshotError for a block without end, or an end without block.
+    blank. Raises ProjectError for a block without end, or an end without block.
     """
     seen = _COMMENT.sub(lambda found: _blank(found[0]), text)
     opened: re.Match[str] | None = None
     for tag in _TAG.finditer(seen):
         line = Location(path, text.count("\n", 0, tag.start()) + 1)
         if bool(tag["end"]) == (opened is None):
-            raise SnapshotError(
+            raise ProjectError(
                 "{% endsnapshot %} without a snapshot" if opened is None else "a snapshot inside a snapshot",
                 where=line,
                 hint="{% snapshot name %} … {% endsnapshot %}",
@@ -119,7 +115,7 @@ def blocks(text: str, path: str) -> Iterator[tuple[str, str]]:
         opened = None if tag["end"] else tag
     if opened is not None:
         where = Location(path, text.count("\n", 0, opened.start()) + 1)
-        raise SnapshotError(f"snapshot {opened['name']} has no end", where=where, hint="{% endsnapshot %}")
+        raise ProjectError(f"snapshot {opened['name']} has no end", where=where, hint="{% endsnapshot %}")
 
 
 def _blank(text: str) -> str:

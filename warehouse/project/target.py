@@ -1,4 +1,4 @@
-"""The profile's target: where a build lands."""
+"""The target of a profile: the database and schema that a build writes to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a build lands: the profile's target."""
+    """The target of a profile: the database and schema that a build writes to."""
 
     name: str = "main"
     schema: str = "main"
@@ -38,7 +38,7 @@ class Target:
 
 
 def target_of(project: Project, name: str | None = None) -> Target:
-    """The target that profiles.yml and ``--target`` name. Raises UsageError for an unknown one."""
+    """Return the target that profiles.yml and ``--target`` name. Raises UsageError for an unknown one."""
     profile = project.profiles.get(project.profile or "")
     if not isinstance(profile, Mapping):
         return Target(name=name or "main", profile=project.profile or "cuvee")

@@ -1,4 +1,4 @@
-"""Unit tests as schema.yml states them: the rows that a model is given, and those that it should make of them."""
+"""Unit tests in schema.yml: the rows that a model is given, and the rows that it should return."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from io import StringIO
 from pathlib import PurePosixPath
 from typing import Any
 
-from udfs.errors import CuveeError, Location, did_you_mean
-from warehouse.project import yamlfile
+from udfs import yamlfile
+from udfs.errors import Location, ProjectError, did_you_mean
 
 _ENTRY = ("name", "description", "model", "given", "expect", "overrides", "config")
 _OVERRIDES = ("macros", "vars", "env_vars")
@@ -18,7 +18,7 @@ _ROWS = ("rows", "format", "fixture")
 _FORMATS = ("dict", "csv", "sql")
 
 
-class UnitTestError(CuveeError):
+class UnitTestError(ProjectError):
     """A unit test cannot be understood, or not be run."""
 
 
@@ -30,12 +30,12 @@ class Rows:
     sql: str | None
     where: Location
     format: str = "dict"
-    fixture: str | None = None  # the file that they stand in
+    fixture: str | None = None  # the file that they are in
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What stands in for one input: ``ref('orders')``, ``source('raw', 'documents')`` or ``this``."""
+    """The rows of one input: ``ref('orders')``, ``source('raw', 'documents')`` or ``this``."""
 
     input: str
     rows: Rows
@@ -55,14 +55,14 @@ class UnitTest:
 
     @property
     def terms(self) -> list[Any]:
-        """Everything that can change what comes out, as plain values."""
+        """Return everything that can change the outcome, as plain values."""
         given = [[each.input, each.rows.rows, each.rows.sql] for each in self.given]
         macros = {name: [each.rows, each.sql] if isinstance(each, Rows) else each for name, each in self.macros.items()}
         return [given, self.expect.rows, self.expect.sql, macros, self.vars, self.env_vars]
 
 
 def unit_test(entry: Mapping[str, Any], path: str, fixtures: Mapping[str, tuple[str, str]]) -> UnitTest:
-    """The unit test that an entry of ``unit_tests:`` states.
+    """Read an entry of ``unit_tests:``.
 
     ``fixtures`` are the files of tests/fixtures: name → path and text. Raises UnitTestError, located.
     """
@@ -107,7 +107,7 @@ def unit_test(entry: Mapping[str, Any], path: str, fixtures: Mapping[str, tuple[
 
 
 def rows(entry: Mapping[str, Any], where: Location, fixtures: Mapping[str, tuple[str, str]]) -> Rows:
-    """The rows that ``rows``, ``format`` and ``fixture`` of an entry name. Raises UnitTestError."""
+    """Return the rows that ``rows``, ``format`` and ``fixture`` of an entry name. Raises UnitTestError."""
     kind = str(entry.get("format") or "dict")
     if kind not in _FORMATS:
         raise UnitTestError(f"there is no format {kind!r}", where=where, hint=did_you_mean(kind, _FORMATS))
@@ -136,7 +136,7 @@ def rows(entry: Mapping[str, Any], where: Location, fixtures: Mapping[str, tuple
 
 
 def _csv(text: str, where: Location) -> list[dict[str, Any]]:
-    """The rows of a CSV text; an empty value is NULL."""
+    """Return the rows of a CSV text. An empty value is NULL."""
     found = []
     reader = csv.DictReader(StringIO(text.strip()), skipinitialspace=True)
     for row in reader:

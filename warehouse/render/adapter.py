@@ -1,4 +1,4 @@
-"""What templates ask of dbt's adapter: relations and columns of the lake, and macros by database."""
+"""dbt's adapter as templates use it: relations and columns of the lake, and macros by database."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from udfs.errors import CuveeError
 from warehouse.lake.quoting import literal, quote
 from warehouse.project.relation import LAKE, Relation
-from warehouse.render.jinja_globals import BUILTIN, Pass, Result
+from warehouse.render.jinja_globals import BUILTIN, QueryResult
+from warehouse.render.rendered import RenderContext
 from warehouse.render.templates import Session
 
 if TYPE_CHECKING:
-    from warehouse.render.renderer import Renderer
+    from warehouse.render.protocol import Resolver
 
 _FLOATS = ("real", "float", "float4", "float8", "double")
 _INTEGERS = (
@@ -101,13 +102,13 @@ class LakeColumn:
 
     @property
     def fields(self) -> list[LakeColumn]:
-        """The members of a struct."""
+        """Return the members of a struct."""
         found = _STRUCT.match(self.dtype)
         parts = (part.partition(" ") for part in _parts(found[1])) if found else ()
         return [LakeColumn(name, kind) for name, _, kind in parts]
 
     def flatten(self) -> list[LakeColumn]:
-        """The column, or the innermost members of a struct under dotted names."""
+        """Return the column, or the innermost members of a struct under dotted names."""
         if not self.is_struct():
             return [self]
         inner = [each for member in self.fields for each in member.flatten()]
@@ -115,7 +116,7 @@ class LakeColumn:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """A type's members: split at the commas that stand in no brackets."""
+    """Split a type's members at the commas that are not in brackets."""
     depth, start = 0, 0
     for index, char in enumerate(text):
         depth += (char == "(") - (char == ")")
@@ -131,7 +132,7 @@ class Api:
 
 
 class Behavior:
-    """Flags of dbt_project.yml that change what macros do. All are off, as dbt has them from the start."""
+    """Flags of dbt_project.yml that change what macros do. All are off, as is dbt's default."""
 
     def __init__(self, flags: Any) -> None:
         self._flags = flags
@@ -152,7 +153,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What ``adapter.execute`` says of a statement."""
+    """The answer of ``adapter.execute`` to a statement."""
 
     _message: str = "OK"
     code: str = "OK"
@@ -167,17 +168,17 @@ _NOTHING: tuple[list[str], list[str], list[tuple[Any, ...]]] = ([], [], [])
 
 @dataclass(slots=True)
 class Adapter:
-    """What templates ask of dbt's adapter. Before the build nothing is known: no relation, no column, no row."""
+    """The ``adapter`` of templates. Before the build nothing is known: no relation, no column, no row."""
 
-    _renderer: Renderer
-    _now: Pass
+    _renderer: Resolver
+    _now: RenderContext
     _session: Session
     _warned: set[str] = field(default_factory=set)
 
     # --- macros -----------------------------------------------------------------------------------------------
 
     def dispatch(self, macro_name: str, macro_namespace: str | None = None, **_: Any) -> Callable[..., Any]:
-        """The macro for DuckDB, else the default one, looked for in the packages that ``dispatch:`` lists."""
+        """Find the macro for DuckDB, else the default one, in the packages that ``dispatch:`` lists."""
         if "." in macro_name:
             namespace, _dot, macro_name = macro_name.rpartition(".")
             macro_namespace = macro_namespace or namespace
@@ -247,7 +248,7 @@ class Adapter:
     # --- columns and rows -------------------------------------------------------------------------------------
 
     def get_columns_in_relation(self, relation: Relation) -> list[LakeColumn]:
-        """The columns of a table or view; none if it does not exist."""
+        """Return the columns of a table or view; none if it does not exist."""
         return self._described(f"select * from {relation.render()}", missing_ok=True)
 
     def get_column_schema_from_query(self, sql: str) -> list[LakeColumn]:
@@ -257,19 +258,19 @@ class Adapter:
         return self.get_columns_in_relation(Relation(schema, identifier))
 
     def get_missing_columns(self, from_relation: Relation, to_relation: Relation) -> list[LakeColumn]:
-        """The columns of the first that the second does not have."""
+        """Return the columns of the first that the second does not have."""
         known = {column.name for column in self.get_columns_in_relation(to_relation)}
         return [column for column in self.get_columns_in_relation(from_relation) if column.name not in known]
 
     def expand_target_column_types(self, from_relation: Relation, to_relation: Relation) -> None:
-        """Nothing: text has no size here."""
+        """Do nothing: text has no size here."""
 
     def execute(
         self, sql: str, auto_begin: bool = False, fetch: bool = False, limit: int | None = None
-    ) -> tuple[Response, Result]:
+    ) -> tuple[Response, QueryResult]:
         found = self._renderer.database.query(str(sql)) if self._asks() else _NOTHING
         names, types, rows = found if fetch else _NOTHING
-        return Response(), Result(names, types, rows if limit is None else rows[:limit])
+        return Response(), QueryResult(names, types, rows if limit is None else rows[:limit])
 
     # --- words ------------------------------------------------------------------------------------------------
 
@@ -308,7 +309,7 @@ class Adapter:
         return ""
 
     def commit(self) -> None:
-        """Nothing: what a template does to the database is committed at once."""
+        """Do nothing: what a template does to the database is committed at once."""
 
     def cache_added(self, relation: Relation) -> str:
         return ""  # nothing is kept that would grow stale
@@ -318,7 +319,7 @@ class Adapter:
     # ----------------------------------------------------------------------------------------------------------
 
     def _asks(self) -> bool:
-        """Note that the template depends on the database; whether it may be asked now."""
+        """Note that the template depends on the database. Return whether it may be queried now."""
         self._session.touched.add("asked")
         return self._now.execute
 

@@ -1,4 +1,4 @@
-"""The names that dbt's templates use, and what they mean here."""
+"""The names that dbt's templates use, with their values for one node."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from udfs import yamlfile
 from udfs.errors import CuveeError, did_you_mean
-from warehouse.project import yamlfile
 from warehouse.project.project import Node, with_config
 from warehouse.project.relation import LAKE, Relation
 from warehouse.render.adapter import Adapter, Api
@@ -17,8 +17,7 @@ from warehouse.render.jinja_globals import (
     Config,
     Exceptions,
     Flags,
-    Pass,
-    Result,
+    QueryResult,
     Var,
     diff_of_two_dicts,
     give_back,
@@ -28,20 +27,21 @@ from warehouse.render.jinja_globals import (
     try_or_compiler_error,
 )
 from warehouse.render.node_view import GraphView, describe
+from warehouse.render.rendered import RenderContext
 from warehouse.render.templates import Session, render
 
 if TYPE_CHECKING:
-    from warehouse.render.renderer import Renderer
+    from warehouse.render.protocol import Resolver
 
 
 class Context:
     """The names of one rendering of one node."""
 
-    def __init__(self, renderer: Renderer, now: Pass, session: Session) -> None:
+    def __init__(self, renderer: Resolver, now: RenderContext, session: Session) -> None:
         self._renderer, self._now, self._session = renderer, now, session
 
     def names(self, *, named: bool = False) -> dict[str, Any]:
-        """Every name by what it means. ``named`` is for a macro that names a relation: it has no ``this`` yet."""
+        """Return all names with their values. ``named``: for a macro that names a relation, so without ``this``."""
         renderer, now, node = self._renderer, self._now, self._now.node
         names: dict[str, Any] = {
             "ref": lambda *names, **options: self._ref(names, options),
@@ -110,7 +110,7 @@ class Context:
         return render(self._session, str(template), node.path, node.package).sql
 
     def _model(self, this: Relation | None) -> dict[str, Any]:
-        """What ``model`` says of the node being rendered."""
+        """Return the value of ``model`` for the node that is being rendered."""
         node, now = self._now.node, self._now
         final = self._renderer.final_config(node) if now.execute and this else {}
         known = describe(self._renderer, node, {"materialized": "view", **now.config, **final})
@@ -144,14 +144,14 @@ class Context:
         raise CuveeError(f"no source is named {schema}.{table}", hint=hint)
 
     def _part(self, node: Node) -> Relation:
-        """Where ``node`` is read: all of it, unless a model is to be built of a part; in a unit test, what is given."""
+        """Return the relation that ``node`` is read from: all of it, its sample, or the rows given by a unit test."""
         if self._now.overrides and node.id in self._now.overrides.inputs:
             return self._now.overrides.inputs[node.id]
         renderer, relation = self._renderer, self._renderer.found_at(node)
-        part = renderer.part
+        sample = renderer.sample
         if self._now.batch is not None:
-            part = within(part, self._now.batch.start, self._now.batch.end)
-        if part is None or self._now.node.kind not in ("model", "snapshot"):
+            sample = within(sample, self._now.batch.start, self._now.batch.end)
+        if sample is None or self._now.node.kind not in ("model", "snapshot"):
             return relation
 
         def ordered() -> bool:
@@ -160,7 +160,7 @@ class Context:
                 return True
             return "doc_id" in map(str.lower, renderer.database.query(f"from {relation} limit 0")[0])
 
-        return part.of(relation, renderer.final_config(node), ordered)
+        return sample.of(relation, renderer.final_config(node), ordered)
 
     def _env_var(self, name: str, default: str | None = None) -> str:
         if self._now.overrides and name in self._now.overrides.env_vars:
@@ -179,12 +179,12 @@ class Context:
     def _query(self, sql: Any) -> Any:
         if not self._now.execute:
             return None
-        return Result(*self._renderer.database.query(str(sql)))
+        return QueryResult(*self._renderer.database.query(str(sql)))
 
     def _statement(self, name: str | None, kwargs: Mapping[str, Any]) -> str:
         caller = kwargs.get("caller")
         if caller is not None and self._now.execute:
-            result = Result(*self._renderer.database.query(str(caller())))
+            result = QueryResult(*self._renderer.database.query(str(caller())))
             if name:
                 self._store(name, "OK", result)
         return ""
@@ -196,7 +196,7 @@ class Context:
 
 
 def _or(default: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function says, or the default where it cannot."""
+    """Call the function, or return the default if it fails."""
     try:
         return function(*arguments)
     except (TypeError, ValueError, CuveeError):

@@ -1,4 +1,4 @@
-"""The SQL of a generic test: the macro behind it, called with what it tests and with its arguments."""
+"""Render the SQL of a generic test: its macro is called with the tested node and the test's arguments."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location, did_you_mean
 from warehouse.project.properties import merge, setting
-from warehouse.render.jinja_globals import BUILTIN, Pass
+from warehouse.render.jinja_globals import BUILTIN
+from warehouse.render.rendered import RenderContext
 from warehouse.render.templates import Macro, Session, TemplateError, Text
 
 if TYPE_CHECKING:
     from warehouse.project.project import Node
-    from warehouse.render.renderer import Renderer
+    from warehouse.render.protocol import Resolver
 
 
-def test_macro(renderer: Renderer, node: Node) -> Macro | None:
-    """The macro behind a generic test: the package's own before the built-in one."""
+def test_macro(renderer: Resolver, node: Node) -> Macro | None:
+    """Return the macro of a generic test: the package's own before the built-in one."""
     assert node.test is not None
     package, _, name = node.test.name.rpartition(".")
     project, macros = renderer.project, renderer.library.macros
@@ -24,8 +25,8 @@ def test_macro(renderer: Renderer, node: Node) -> Macro | None:
     return next((found for place in candidates if (found := macros.get(place, {}).get(f"test_{name}"))), None)
 
 
-def rendered_test(renderer: Renderer, now: Pass, session: Session) -> Text:
-    """The SQL of a generic test; what it refers to, and the config of its macro, go to ``now``.
+def rendered_test(renderer: Resolver, now: RenderContext, session: Session) -> Text:
+    """Render the SQL of a generic test. Its references, and the config of its macro, go to ``now``.
 
     Raises CuveeError if there is no such test, TemplateError, located, if its macro fails.
     """
@@ -68,8 +69,8 @@ def rendered_test(renderer: Renderer, now: Pass, session: Session) -> Text:
     return Text(sql, (test.where.line or 1,) * (sql.count("\n") + 1))
 
 
-def _argument(renderer: Renderer, value: Any, session: Session, where: Location) -> Any:
-    """An argument of a test. ``ref('orders')`` is an expression even without braces, as in dbt."""
+def _argument(renderer: Resolver, value: Any, session: Session, where: Location) -> Any:
+    """Render an argument of a test. ``ref('orders')`` is an expression even without braces, as in dbt."""
     if isinstance(value, list):
         return [_argument(renderer, item, session, where) for item in value]
     if isinstance(value, str):

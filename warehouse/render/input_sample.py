@@ -1,8 +1,11 @@
-"""Builds of a part: ``--empty`` and ``--sample``. What a model reads by ``ref`` and ``source`` becomes a part of it.
+"""Builds on a sample of the inputs: ``--empty`` and ``--sample`` limit what ``ref`` and ``source`` read.
 
 A number is that many rows of each input: by the md5 of ``doc_id``, so always the same ones, where the input has that
 column, else the first there are. A time (``3 days``, or a start and an end) leaves the rows within it of those inputs
 that have ``event_time`` in their config, and all rows of the others, as in dbt.
+
+A node that was built so has that in its fingerprint, and so do those built from it. The next ordinary build makes them
+again, an incremental model from nothing.
 """
 
 from __future__ import annotations
@@ -15,22 +18,22 @@ from typing import Any
 
 from udfs.errors import UsageError
 from warehouse.lake.quoting import quote
-from warehouse.project.outcome import Options
+from warehouse.project.options import Options
 from warehouse.project.relation import Relation
 
 _RELATIVE = re.compile(r"(\d+)\s+(hour|day|month|year)s?\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Which part of each input is read. ``words`` is the option that asked for it."""
+class InputSample:
+    """The part of each input that is read. ``words`` is the option that asked for it."""
 
     words: str
     rows: int | None = None
     window: tuple[datetime, datetime] | None = None  # UTC; from, and before
 
     def of(self, relation: Relation, config: Mapping[str, Any], ordered: Callable[[], bool]) -> Relation:
-        """``relation`` narrowed to the part; ``ordered`` says whether it has a ``doc_id`` to order by."""
+        """Narrow ``relation`` to the sample. ``ordered``: it has a ``doc_id`` to order by."""
         if relation.is_cte:  # an ephemeral model reads parts itself
             return relation
         if self.window is not None:
@@ -45,28 +48,28 @@ class Part:
         return replace(relation, limited=f"(select * from {relation}{order} limit {self.rows})")
 
 
-def part_of(options: Options, now: datetime | None = None) -> Part | None:
-    """The part that the options ask for; None if they ask for all. Raises UsageError for what is no sample."""
+def sample_of(options: Options, now: datetime | None = None) -> InputSample | None:
+    """Return the sample that the options ask for; None for all. Raises UsageError if it is not valid."""
     if options.sample is None:
-        return Part("--empty") if options.empty else None
+        return InputSample("--empty") if options.empty else None
     if options.empty:
         raise UsageError("--empty and --sample exclude each other", hint="--empty reads nothing at all")
     text = options.sample.strip()
     words = f"--sample {text!r}" if " " in text else f"--sample {text}"
     if text.isdigit():
-        return Part(words, rows=int(text))
+        return InputSample(words, rows=int(text))
     now = now or datetime.now(UTC)
     if found := _RELATIVE.match(text):
-        return Part(words, window=(_before(now, int(found[1]), found[2].lower()), now))
-    return Part(words, window=_between(text))
+        return InputSample(words, window=(_before(now, int(found[1]), found[2].lower()), now))
+    return InputSample(words, window=_between(text))
 
 
-def within(part: Part | None, start: datetime, end: datetime) -> Part:
-    """A part narrowed to a time; a part of so many rows stays as it is."""
+def within(part: InputSample | None, start: datetime, end: datetime) -> InputSample:
+    """Narrow a sample to a time. A sample of a number of rows stays as it is."""
     if part is not None and part.window is None:
         return part
     before = part.window if part is not None and part.window else (start, end)
-    return Part("a batch", window=(max(start, before[0]), min(end, before[1])))
+    return InputSample("a batch", window=(max(start, before[0]), min(end, before[1])))
 
 
 def _before(now: datetime, count: int, grain: str) -> datetime:
@@ -81,14 +84,14 @@ def _before(now: datetime, count: int, grain: str) -> datetime:
 
 
 def _between(text: str) -> tuple[datetime, datetime]:
-    from warehouse.project import yamlfile
+    from udfs import yamlfile
 
     hint = "a number of rows, '3 days', or '{start: 2024-07-01, end: 2024-07-08}'"
     try:
         given = yamlfile.parse(text, "--sample")
         start, end = (_utc(str(given[name])) for name in ("start", "end"))
     except (yamlfile.YamlError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{text!r} is no sample", hint=hint) from error
+        raise UsageError(f"{text!r} is not a valid sample", hint=hint) from error
     return start, end
 
 

@@ -4,51 +4,25 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from udfs.errors import CuveeError, did_you_mean
-from warehouse.project.project import Node
 from warehouse.project.properties import merge
+from warehouse.render.rendered import RenderContext
 from warehouse.render.templates import MacroReturn
 
 if TYPE_CHECKING:
-    from warehouse.build.materialize.microbatch import Batch
-    from warehouse.project.relation import Relation
-    from warehouse.render.renderer import Renderer
+    from warehouse.render.protocol import Resolver
 
 #: Packages look for macros of this one last; it holds the built-in ones, as in dbt.
 BUILTIN = "dbt"
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What a unit test puts in the place of the project's own: relations by node, results of macros, variables."""
-
-    inputs: Mapping[str, Relation]
-    macros: Mapping[str, Any]
-    vars: Mapping[str, Any]
-    env_vars: Mapping[str, Any]
-
-
-@dataclass(slots=True)
-class Pass:
-    """What one rendering of one node collects."""
-
-    node: Node
-    config: dict[str, Any]
-    execute: bool
-    incremental: bool
-    overrides: Overrides | None = None
-    batch: Batch | None = None  # of a microbatch model
-    refs: list[str] = field(default_factory=list)
-    results: dict[str, Any] = field(default_factory=dict)
-
-
 class Named(list[Any]):
-    """Things that are found by position or by name, as agate's rows and columns are."""
+    """A sequence with access by position or by name, like agate's rows and columns."""
 
     def __init__(self, names: Iterable[Any], things: Iterable[Any]) -> None:
         super().__init__(things)
@@ -73,7 +47,7 @@ class Named(list[Any]):
         return dict(self.items())
 
 
-class Result:
+class QueryResult:
     """The rows of ``run_query``, with as much of agate's table as templates use."""
 
     def __init__(self, names: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> None:
@@ -86,7 +60,7 @@ class Result:
         return Named(
             self.column_names,
             [
-                ResultColumn(name, kind, [row[index] for row in self.rows])
+                QueryColumn(name, kind, [row[index] for row in self.rows])
                 for index, (name, kind) in enumerate(zip(self.column_names, self.column_types, strict=True))
             ],
         )
@@ -104,7 +78,7 @@ class Result:
         return self.rows[index]  # type: ignore[no-any-return]
 
 
-class ResultColumn:
+class QueryColumn:
     """A column of a result. Its values are tuples: printed, a tuple of strings is what SQL's IN expects."""
 
     def __init__(self, name: str, data_type: str, values: Iterable[Any]) -> None:
@@ -135,7 +109,7 @@ class Var:
     A value may be a template itself.
     """
 
-    def __init__(self, renderer: Renderer, now: Pass, render: Callable[[str], str]) -> None:
+    def __init__(self, renderer: Resolver, now: RenderContext, render: Callable[[str], str]) -> None:
         self._renderer, self._package, self._render = renderer, now.node.package, render
         self._overrides = now.overrides.vars if now.overrides else {}
 
@@ -164,7 +138,7 @@ class Var:
 class Config:
     """``config(...)`` sets, ``config.get(...)`` reads."""
 
-    def __init__(self, now: Pass) -> None:
+    def __init__(self, now: RenderContext) -> None:
         self._now = now
 
     def __call__(self, *args: Mapping[str, Any], **settings: Any) -> str:
@@ -195,7 +169,7 @@ class Config:
 
 
 class Exceptions:
-    def __init__(self, renderer: Renderer) -> None:
+    def __init__(self, renderer: Resolver) -> None:
         self._renderer = renderer
 
     def raise_compiler_error(self, message: str, *_: Any) -> NoReturn:
@@ -279,7 +253,7 @@ def try_or_compiler_error(message_if_exception: str, func: Any, *args: Any, **kw
 
 
 def diff_of_two_dicts(dict_a: Mapping[str, Iterable[str]], dict_b: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """The words of each key of the first that the second does not have under it, whatever their letter case."""
+    """Return, for each key, the words of the first that the second lacks. Letter case does not matter."""
     known = {key.casefold(): {word.casefold() for word in words} for key, words in dict_b.items()}
     left = {
         key: [word for word in words if word.casefold() not in known.get(key.casefold(), ())]

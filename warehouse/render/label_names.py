@@ -11,7 +11,7 @@ from udfs.labels.taxonomies.taxonomy import Taxonomy
 
 
 class Codes(TypedDict):
-    """The codes that a label stands for: those listed, or all that begin with ``prefix``."""
+    """The codes of a label: those listed, or all that begin with ``prefix``."""
 
     codes: tuple[str, ...]
     prefix: str | None
@@ -25,17 +25,17 @@ class LabelNames:
         self._get = cache(self._taxonomies.get)
 
     def codes(self, category: str, label: str, taxonomy: str) -> Codes:
-        """What a label's name or code means in a category. Raises UsageError with the nearest names."""
+        """Find a label by its name or code in a category. Raises UsageError with the nearest names."""
         found = self._get(taxonomy).category(category)
         code = found.code(str(label))
         return Codes(codes=(), prefix=code) if found.decimal else Codes(codes=found.below(code), prefix=None)
 
     def categories(self, taxonomy: str) -> list[str]:
-        """The names of a taxonomy's categories. Raises UsageError with the nearest names of taxonomies."""
+        """Return the names of a taxonomy's categories. Raises UsageError with the nearest names of taxonomies."""
         return [category.name for category in self._get(taxonomy).categories]
 
     def rows(self, taxonomy: str) -> list[dict[str, object]] | None:
-        """The labels of a taxonomy that is no seed; None if it is one."""
+        """Return the labels of a taxonomy; None if it is a seed."""
         read: Taxonomy = self._get(taxonomy)
         if taxonomy == EAI or self._taxonomies.files()[taxonomy].suffix == ".csv":
             return None

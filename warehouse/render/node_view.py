@@ -7,23 +7,23 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from warehouse.project.outcome import TESTS
 from warehouse.project.project import Node, with_config
 from warehouse.project.relation import LAKE
+from warehouse.project.results import TESTS
 
 if TYPE_CHECKING:
-    from warehouse.project.outcome import Result
-    from warehouse.project.properties import Column
-    from warehouse.render.renderer import Renderer
+    from warehouse.project.properties import ColumnProperties
+    from warehouse.project.results import NodeResult
+    from warehouse.render.protocol import Resolver
 
 
 def versioned(node: Node) -> str:
-    """The name of a node, with its version if it has one, as its table is called unless told."""
+    """Return the name of a node, with its version if it has one: the default name of its table."""
     return f"{node.name}_v{str(node.version).replace('.', '_')}" if node.version is not None else node.name
 
 
-def describe(renderer: Renderer, node: Node, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be said of a node before it has a relation, under the names of dbt's manifest."""
+def describe(renderer: Resolver, node: Node, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a node that has no relation yet, under the names of dbt's manifest."""
     first = node.fqn[1:-1] if node.kind != "source" else node.fqn[1:-2]
     file = node.path.rpartition("/")[2]
     tags, meta = list(config.get("tags") or []), dict(config.get("meta") or {})
@@ -53,8 +53,8 @@ def describe(renderer: Renderer, node: Node, config: Mapping[str, Any]) -> dict[
     }
 
 
-def described(renderer: Renderer, node: Node) -> dict[str, Any]:
-    """All that is known of a node: where its rows are, and once it is rendered, what it depends on."""
+def described(renderer: Resolver, node: Node) -> dict[str, Any]:
+    """Describe a node with its relation and, once it is rendered, its dependencies."""
     config = renderer.final_config(node)
     known = describe(renderer, node, config)
     rendered = renderer.rendered(node)
@@ -74,8 +74,8 @@ def described(renderer: Renderer, node: Node) -> dict[str, Any]:
 _STATUS = {"built": "success", "unchanged": "success", "limited": "skipped"}
 
 
-def ran(renderer: Renderer, node: Node, result: Result) -> dict[str, Any]:
-    """What ``results`` of on-run-end says of a node, under dbt's names. A test that need not run again is ``pass``."""
+def ran(renderer: Resolver, node: Node, result: NodeResult) -> dict[str, Any]:
+    """Return a node's entry in ``results`` of on-run-end, under dbt's names. An unchanged test is ``pass``."""
     test = result.kind in TESTS
     status = (result.message or "pass") if test and result.status == "unchanged" else result.status
     return {
@@ -94,7 +94,7 @@ def ran(renderer: Renderer, node: Node, result: Result) -> dict[str, Any]:
 class GraphView:
     """The project as templates see it."""
 
-    def __init__(self, renderer: Renderer) -> None:
+    def __init__(self, renderer: Resolver) -> None:
         self._renderer = renderer
         self.metrics: dict[str, Any] = {}
         self.semantic_models: dict[str, Any] = {}
@@ -115,7 +115,7 @@ class GraphView:
 
     @property
     def groups(self) -> dict[str, Any]:
-        from warehouse.artifacts.entries import groups
+        from warehouse.project.project import groups
 
         return groups(self._renderer.project)
 
@@ -133,7 +133,7 @@ class GraphView:
         return getattr(self, name, default)
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(column: ColumnProperties) -> dict[str, Any]:
     return {
         "name": column.name,
         "description": column.description,

@@ -1,4 +1,4 @@
-"""The sandbox in which templates run, and what becomes of names that nobody defined."""
+"""The sandbox in which templates run, and its undefined names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 
 class Undefined(jinja2.Undefined):
-    """A name nobody defined: false in a condition, an error as soon as it is used."""
+    """An undefined name: false in a condition, an error as soon as it is used."""
 
     def __str__(self) -> str:
         self._fail_with_undefined_error()
@@ -21,7 +21,7 @@ class Undefined(jinja2.Undefined):
 
 
 class Unset(jinja2.Undefined):
-    """A name that the template sets, but not on the way it took: nothing, as in dbt. Packages print such names."""
+    """A name that the template sets, but on another branch. It is empty, as in dbt: packages print such names."""
 
     __slots__ = ()
 
@@ -38,7 +38,7 @@ class Unset(jinja2.Undefined):
 
 
 class _Generator(CodeGenerator):
-    """Tells names that the template sets itself from those it expects to be given."""
+    """Distinguishes names that the template sets itself from those that it expects."""
 
     def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
         given = self.filename not in self.environment.installed and not _sets(frame.symbols, node.name)  # type: ignore[attr-defined]

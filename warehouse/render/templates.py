@@ -18,7 +18,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
-from udfs.errors import CuveeError, Location, did_you_mean
+from udfs.errors import CuveeError, Location, ProjectError, did_you_mean
 from warehouse.project.project import MacroFile
 from warehouse.render.sandbox import Environment, Package, Undefined
 
@@ -33,7 +33,7 @@ _PREFIX = (
 BUILTIN_NAMES = frozenset({"is_incremental", "run_query", "statement"})
 
 
-class TemplateError(CuveeError):
+class TemplateError(ProjectError):
     """A template cannot be read or rendered."""
 
 
@@ -66,7 +66,7 @@ class _Blocks(Extension):
 
 
 def environment() -> Environment:
-    """The sandbox with what dbt's templates may use."""
+    """Make the sandbox with the functions that dbt's templates may use."""
     env = Environment(
         undefined=Undefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Blocks],
@@ -83,7 +83,7 @@ def environment() -> Environment:
 
 @dataclass(frozen=True, slots=True)
 class Macro:
-    """A macro of a file: where it stands and the file's compiled template."""
+    """A macro: its place in a file and the file's compiled template."""
 
     name: str
     package: str
@@ -151,7 +151,7 @@ class Library:
         self._trees.append((file.path, lambda: tree))
 
     def template(self, file: int) -> jinja2.Template:
-        """The compiled file of a macro."""
+        """Return the compiled file of a macro."""
         if file not in self._templates:
             path, tree = self._trees[file]
             self._templates[file] = self.compile(tree(), path)
@@ -163,7 +163,7 @@ class Library:
         )
 
     def find(self, name: str, package: str) -> Macro | None:
-        """The macro that ``name`` means inside ``package``: its own, then the project's, then the built-in one."""
+        """Find the macro ``name`` for ``package``: its own, then the project's, then the built-in one."""
         for where in (package, self.root_package, self.builtin):
             if macro := self.macros.get(where, {}).get(name):
                 return macro
@@ -171,7 +171,7 @@ class Library:
 
 
 def builtin_macros(package: str) -> tuple[MacroFile, ...]:
-    """The files of macros that every project has, as those of ``package``."""
+    """Return the built-in files of macros, as files of ``package``."""
     folder = resources.files("warehouse.render") / "macros"
     return tuple(
         MacroFile(package, f"dbt/{file.name}", file.read_text(encoding="utf-8"))
@@ -192,14 +192,14 @@ class Session:
     _contexts: dict[int, Any] = field(default_factory=dict)
 
     def said(self, name: str) -> Callable[..., Any]:
-        """A macro that gives what it is said to give."""
+        """Make a macro that returns a given result."""
         return lambda *args, **kwargs: self.results[name]
 
     def scope(self, package: str) -> _Scope:
         return _Scope(self, package)
 
     def macro(self, macro: Macro) -> Callable[..., Any]:
-        """The macro as something to call."""
+        """Return the macro as a callable."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self.used[f"{macro.package}.{macro.name}"] = macro
@@ -289,7 +289,7 @@ class Text:
 
 
 def render(session: Session, source: str, path: str, package: str, first_line: int = 1) -> Text:
-    """Render one template. Raises TemplateError, located in the file where the mistake stands."""
+    """Render one template. Raises TemplateError, located in the file with the mistake."""
     library = session.library
     if "{{" not in source and "{%" not in source and "{#" not in source:
         return Text(source, tuple(range(first_line, first_line + source.count("\n") + 1)))
@@ -303,14 +303,14 @@ def render(session: Session, source: str, path: str, package: str, first_line: i
     try:
         chunks.extend((chunk, template.get_corresponding_lineno(rendering.gi_frame.f_lineno)) for chunk in rendering)
     except MacroReturn as result:
-        raise TemplateError("return() stands outside a macro", where=Location(path)) from result
+        raise TemplateError("return() is outside of a macro", where=Location(path)) from result
     except Exception as error:
         raise_located(error, library.sources | {path: source}, path, context.parent)
     return Text("".join(chunk for chunk, _ in chunks), tuple(_source_lines(chunks, source)))
 
 
 def _source_lines(chunks: list[tuple[str, int]], source: str) -> Iterator[int]:
-    """The source line of each rendered line. Literal text advances with the source; an expression stays on its line."""
+    """Map rendered lines to source lines. Literal text advances with the source; an expression stays on its line."""
     starts = [0, *(match.end() for match in re.finditer("\n", source))]
     lines: list[int] = []
     blank = True  # the rendered line so far has no text of its own
@@ -329,12 +329,12 @@ def _source_lines(chunks: list[tuple[str, int]], source: str) -> Iterator[int]:
 
 
 def syntax_error(error: jinja2.TemplateSyntaxError, path: str, source: str) -> TemplateError:
-    """A Jinja syntax error as one of ours."""
+    """Return a Jinja syntax error as a TemplateError."""
     return TemplateError(str(error.message), where=Location(path, error.lineno), hint=excerpt(source, error.lineno))
 
 
 def raise_located(error: Exception, sources: Mapping[str, str], path: str, names: Iterable[str] = ()) -> NoReturn:
-    """Raise ``error`` again, located at the innermost template line on its way. ``names`` are those it may mean."""
+    """Raise ``error`` again, located at the innermost template line on its way. ``names`` are the known ones."""
     stack = list(_template_lines(error.__traceback__, sources))
     if isinstance(error, CuveeError) and error.where is not None and not stack:
         raise error
@@ -364,7 +364,7 @@ def _template_lines(trace: TracebackType | None, sources: Mapping[str, str]) -> 
 
 
 def excerpt(source: str, line: int | None, column: int | None = None) -> str | None:
-    """The line of a source with its number, and a mark below ``column``."""
+    """Return the line of a source with its number, and a mark below ``column``."""
     lines = source.splitlines()
     if line is None or not 0 < line <= len(lines):
         return None

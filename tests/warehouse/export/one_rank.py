@@ -16,15 +16,21 @@ import yaml
 def main() -> None:
     """Read what streams.yaml says."""
     from streaming import Stream, StreamingDataset
+    from torch import distributed
     from torch.utils.data import DataLoader
 
+    from warehouse.mds.shared_memory import exclusive_start
+
     block = yaml.safe_load((Path(sys.argv[1]) / "streams.yaml").read_text())
-    dataset = StreamingDataset(
-        streams=[Stream(**stream) for stream in block["streams"].values()],
-        num_canonical_nodes=block["num_canonical_nodes"],
-        batch_size=8,
-        shuffle=True,
-    )
+    distributed.init_process_group("gloo")
+    with exclusive_start(leads=distributed.get_rank() == 0):
+        distributed.barrier()
+        dataset = StreamingDataset(
+            streams=[Stream(**stream) for stream in block["streams"].values()],
+            num_canonical_nodes=block["num_canonical_nodes"],
+            batch_size=8,
+            shuffle=True,
+        )
     seen: Counter[str] = Counter()
     for batch in DataLoader(dataset, batch_size=8, num_workers=2):
         seen.update(f"{component} {name}" for component, name in zip(batch["component"], batch["id"], strict=True))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.warehouse.export.conftest import add_tokenizer
+from tests.warehouse.export.helpers import add_tokenizer
 from udfs.errors import UsageError
 from udfs.tokens.tokenizer import Tokenizer
 from warehouse.cli.main import cli
@@ -44,7 +44,7 @@ def test_command_exports_verifies_and_collects(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["blend", "--out", "x"], "say --tokenizer NAME"),
+        (["blend", "--out", "x"], "missing --tokenizer NAME"),
         (["blend", "--out", "x", "--tokenizer", "dem"], "did you mean demo"),
         (["blemd", "--out", "x", "--format", "text"], "did you mean blend"),
         (["blend", "--out", "x", "--format", "text", "--tokenizer", "demo"], "goes with --format tokens"),

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.warehouse.export.conftest import add_tokenizer
+from tests.helpers import ROOT
+from tests.warehouse.export.helpers import add_tokenizer
 from udfs.tokens.tokenizer import Tokenizer
 from warehouse.export.verify import verify
 from warehouse.lake.lake import Lake
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:

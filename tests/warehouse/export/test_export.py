@@ -16,24 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.warehouse.export.conftest import add_documents, add_mixture, blend, doc_id, texts
+from tests.helpers import doc_id
+from tests.warehouse.export.helpers import add_documents, add_mixture, blend, run, texts
 from udfs.errors import CuveeError, UsageError
 from udfs.tokens.tokenizer import Tokenizer
 from warehouse.export import encode, plan
 from warehouse.export.manifest import Manifest
-from warehouse.export.packing import Packing, Text, Tokens
-from warehouse.export.store import Options
+from warehouse.export.packing import TextSamples, TokenSequences
+from warehouse.export.store import ShardOptions
 from warehouse.export.verify import verify
-from warehouse.export.write import Exported, Request, export
 from warehouse.lake.lake import Lake
 from warehouse.mds.reader import read_folder
+from warehouse.mds.shared_memory import exclusive_start
 from warehouse.mixtures.mixture import MixtureError
 
 Pool = dict[str, list[str]]
-
-
-def run(lake: Lake, out: Path, packing: Packing, mixture: str = "blend", **options: object) -> Exported:
-    return export(lake, Request(mixture, out, packing, **options))  # type: ignore[arg-type]
 
 
 def stream_documents(folder: Path, manifest: Manifest, bpe: Tokenizer) -> dict[str, Counter[str]]:
@@ -66,7 +63,7 @@ def buckets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_text_has_each_document_as_often_as_the_mixture_says(
     blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path, buckets: str
 ) -> None:
-    done = run(blended, tmp_path / "out", Text())
+    done = run(blended, tmp_path / "out", TextSamples())
     rows = blend(pool, bpe)
     found = stream_documents(done.folder, done.manifest, bpe)
     for component in pool:
@@ -90,7 +87,7 @@ def test_tokens_decode_to_the_documents_of_the_mixture(
     blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path, buckets: str
 ) -> None:
     length = 32
-    done = run(blended, tmp_path / "out", Tokens(bpe, length))
+    done = run(blended, tmp_path / "out", TokenSequences(bpe, length))
     manifest = done.manifest
     rows = blend(pool, bpe)
     # What is in no sequence is the tails of buckets, counted.
@@ -116,7 +113,7 @@ def test_tokens_decode_to_the_documents_of_the_mixture(
 
 
 def test_samples_say_which_tokens_are_whose(blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path) -> None:
-    done = run(blended, tmp_path / "out", Tokens(bpe, 16))
+    done = run(blended, tmp_path / "out", TokenSequences(bpe, 16))
     by_id = {doc_id(text): text for part in pool.values() for text in part}
     held = pq.read_table(done.folder / "samples.parquet").to_pylist()
     position = 0
@@ -141,7 +138,7 @@ def test_levels_for_copies_that_differ_by_more_than_one(lake: Lake, bpe: Tokeniz
     documents = texts(30)
     add_documents(lake, documents)
     add_mixture(lake, "blend", {(text, "all"): ([1, 2, 5][number % 3], 10) for number, text in enumerate(documents)})
-    done = run(lake, tmp_path / "out", Text())
+    done = run(lake, tmp_path / "out", TextSamples())
     assert [(stream.path, stream.repeat, stream.samples) for stream in done.manifest.streams] == [
         ("all/all", 1, 30),
         ("all/more", 1, 20),
@@ -155,15 +152,14 @@ def test_streaming_dataset_yields_each_sample_as_often_as_the_mixture_says(
     blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path
 ) -> None:
     from streaming import Stream, StreamingDataset
-    from streaming.base.util import clean_stale_shared_memory
     from torch.utils.data import DataLoader
 
-    clean_stale_shared_memory()
-    done = run(blended, tmp_path / "out", Text())
+    done = run(blended, tmp_path / "out", TextSamples())
     block = yaml.safe_load((done.folder / "streams.yaml").read_text())["streams"]
     assert [stream["repeat"] for stream in block.values()] == [stream.repeat for stream in done.manifest.streams]
     streams = [Stream(**stream) for stream in block.values()]
-    dataset = StreamingDataset(streams=streams, batch_size=4, shuffle=True, num_canonical_nodes=1)
+    with exclusive_start():
+        dataset = StreamingDataset(streams=streams, batch_size=4, shuffle=True, num_canonical_nodes=1)
     assert len(dataset) == done.manifest.samples
     seen: Counter[tuple[str, str]] = Counter()
     for batch in DataLoader(dataset, batch_size=4, num_workers=0):
@@ -178,7 +174,7 @@ def test_two_ranks_with_two_workers_see_the_mixture_and_the_padding_that_was_pre
 ) -> None:
     rows = blend(pool, bpe, more=41)
     add_mixture(blended, "blend", rows)
-    done = run(blended, tmp_path / "out", Text())
+    done = run(blended, tmp_path / "out", TextSamples())
     expected = Counter({f"{of} {doc_id(text)}": copies for (text, of), (copies, _) in rows.items()})
     assert expected.total() % 2 == 1, "an odd number, so that there is something to predict"
     padding = done.manifest.padding(ranks_per_node=2)
@@ -211,12 +207,12 @@ def test_two_ranks_with_two_workers_see_the_mixture_and_the_padding_that_was_pre
 
 
 def test_again_does_nothing_and_elsewhere_links(blended: Lake, bpe: Tokenizer, tmp_path: Path) -> None:
-    first = run(blended, tmp_path / "out", Tokens(bpe, 32))
+    first = run(blended, tmp_path / "out", TokenSequences(bpe, 32))
     snapshot = blended.snapshot()
-    again = run(blended, tmp_path / "out", Tokens(bpe, 32))
+    again = run(blended, tmp_path / "out", TokenSequences(bpe, 32))
     assert (first.changed, again.changed, again.manifest) == (True, False, first.manifest)
     assert blended.snapshot() == snapshot
-    elsewhere = run(blended, tmp_path / "deep" / "er", Tokens(bpe, 32))
+    elsewhere = run(blended, tmp_path / "deep" / "er", TokenSequences(bpe, 32))
     assert (elsewhere.changed, elsewhere.written) == (True, 0)
     assert elsewhere.manifest.export_id == first.manifest.export_id
     here, there = (sorted(folder.rglob("*.mds")) for folder in (tmp_path / "out", tmp_path / "deep" / "er"))
@@ -229,7 +225,7 @@ def test_again_does_nothing_and_elsewhere_links(blended: Lake, bpe: Tokenizer, t
 
 def test_lands_in_the_lake_with_its_snapshot_pinned(blended: Lake, bpe: Tokenizer, tmp_path: Path) -> None:
     read = blended.snapshot()
-    done = run(blended, tmp_path / "out", Tokens(bpe, 32), tokenizer="demo")
+    done = run(blended, tmp_path / "out", TokenSequences(bpe, 32), tokenizer="demo")
     cursor = blended.cursor()
     (row,) = cursor.execute(
         "select export_id, mixture, snapshot_id, format, tokenizer, sequence_length, samples, tokens, path, manifest"
@@ -259,25 +255,25 @@ def test_manifest_has_the_query_of_a_view_and_of_a_built_table(blended: Lake, tm
             " select 'model.a.blend', 'main.blend', 'table', 'built', 'f', '{}', sql, 1, 1, now() - interval (age) day"
             " from (values ('select 1 as old', 1), ('select 2 as new', 0)) as builds(sql, age)"
         )
-    assert run(blended, tmp_path / "table", Text()).manifest.sql == "select 2 as new"
-    assert "component = 'code'" in (run(blended, tmp_path / "view", Text(), mixture="seen").manifest.sql or "")
+    assert run(blended, tmp_path / "table", TextSamples()).manifest.sql == "select 2 as new"
+    assert "component = 'code'" in (run(blended, tmp_path / "view", TextSamples(), mixture="seen").manifest.sql or "")
 
 
 def test_a_changed_share_writes_the_cut_bucket_only(
     blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "BUCKET", 1000)
-    first = run(blended, tmp_path / "out", Text())
+    first = run(blended, tmp_path / "out", TextSamples())
     assert first.units > 30
     add_mixture(blended, "blend", blend(pool, bpe, more=60, prose=90))
-    second = run(blended, tmp_path / "out", Text())
+    second = run(blended, tmp_path / "out", TextSamples())
     assert second.changed
     assert second.written <= 2, "one cut bucket of code/more, one of prose/all"
     assert verify(tmp_path / "out").faults == ()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "out"]
     # Back to the first: nothing is encoded, and the lake's newest row of the mixture is this export again.
     add_mixture(blended, "blend", blend(pool, bpe))
-    third = run(blended, tmp_path / "out", Text())
+    third = run(blended, tmp_path / "out", TextSamples())
     assert (third.manifest.export_id, third.written) == (first.manifest.export_id, 0)
     newest = "select export_id from exports.exports where mixture = 'blend' order by exported_at desc limit 1"
     assert blended.cursor().execute(newest).fetchone() == (first.manifest.export_id,)
@@ -292,7 +288,7 @@ def test_the_same_documents_ingested_in_another_order_give_the_same_bytes(
         lake = Lake.create(tmp_path / name / "lake")
         add_documents(lake, sorted((text for part in pool.values() for text in part), reverse=reverse), group)
         add_mixture(lake, "blend", dict(sorted(blend(pool, bpe).items(), reverse=reverse)))
-        run(lake, tmp_path / name / "out", Tokens(bpe, 32))
+        run(lake, tmp_path / name / "out", TokenSequences(bpe, 32))
         out = tmp_path / name / "out"
         trees.append({str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.mds")})
     assert trees[0] == trees[1]
@@ -302,18 +298,18 @@ def test_deleted_documents_and_other_snapshots(blended: Lake, pool: Pool, bpe: T
     with blended.commit("forget one") as commit:
         commit.sql("delete from raw.documents where doc_id = ?", [doc_id(pool["code"][0])])
     with pytest.raises(MixtureError, match=r"document \w+ is not in raw.documents \(1 such rows\)"):
-        run(blended, tmp_path / "out", Text())
+        run(blended, tmp_path / "out", TextSamples())
     with blended.commit("mixture") as commit:
         commit.sql("delete from main.blend where doc_id = ?", [doc_id(pool["code"][0])])
-    done = run(blended, tmp_path / "out", Text())
+    done = run(blended, tmp_path / "out", TextSamples())
     assert pool["code"][0] not in stream_documents(done.folder, done.manifest, bpe)["code"]
 
 
 @pytest.mark.parametrize("compression", ["zstd:3", "gz", None])
 def test_compressed_shards_verify(blended: Lake, bpe: Tokenizer, tmp_path: Path, compression: str | None) -> None:
-    for packing in (Text(), Tokens(bpe, 32)):
+    for packing in (TextSamples(), TokenSequences(bpe, 32)):
         folder = tmp_path / type(packing).__name__
-        run(blended, folder, packing, options=Options(compression=compression, size_limit=4096))
+        run(blended, folder, packing, options=ShardOptions(compression=compression, size_limit=4096))
         found = verify(folder)
         assert found.faults == ()
         assert found.official
@@ -326,7 +322,7 @@ def test_components_too_small_for_a_sequence_are_counted_not_written(
     add_documents(lake, documents)
     rows = {(text, "large"): (1, 9) for text in documents[1:]} | {(documents[0], "small"): (2, 9)}
     add_mixture(lake, "blend", rows)
-    done = run(lake, tmp_path / "out", Tokens(bpe, 512))
+    done = run(lake, tmp_path / "out", TokenSequences(bpe, 512))
     assert [stream.component for stream in done.manifest.streams] == ["large"]
     small = done.manifest.components["small"]
     assert small.exported_tokens == 0
@@ -334,7 +330,7 @@ def test_components_too_small_for_a_sequence_are_counted_not_written(
     assert not (tmp_path / "out" / "small").exists()
     assert verify(tmp_path / "out").faults == ()
     with pytest.raises(CuveeError, match="no component of blend fills one sequence"):
-        run(lake, tmp_path / "none", Tokens(bpe, 1 << 20))
+        run(lake, tmp_path / "none", TokenSequences(bpe, 1 << 20))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "out"]
 
 
@@ -343,7 +339,7 @@ def test_folders_of_components_are_safe_and_unique(lake: Lake, tmp_path: Path) -
     add_documents(lake, documents)
     names = ["../up", "A b", "a-b", "東京", "x/y"]
     add_mixture(lake, "blend", dict.fromkeys(zip(documents, names, strict=True), (1, 1)))
-    done = run(lake, tmp_path / "out", Text())
+    done = run(lake, tmp_path / "out", TextSamples())
     paths = [stream.path for stream in done.manifest.streams]
     assert len({path.lower() for path in paths}) == 5
     assert all((tmp_path / "out" / path / "index.json").is_file() for path in paths)
@@ -355,33 +351,33 @@ def test_folders_of_components_are_safe_and_unique(lake: Lake, tmp_path: Path) -
 
 def test_foreign_folders_are_refused(blended: Lake, bpe: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    run(blended, tmp_path / "out", Text())
+    run(blended, tmp_path / "out", TextSamples())
     add_mixture(blended, "other", {(texts(1, seed=1)[0], "code"): (1, 1)})
     with pytest.raises(UsageError, match="holds an export of blend"):
-        run(blended, tmp_path / "out", Text(), mixture="other")
+        run(blended, tmp_path / "out", TextSamples(), mixture="other")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(UsageError, match="not empty and no export"):
-        run(blended, tmp_path / "mine", Text())
+        run(blended, tmp_path / "mine", TextSamples())
 
 
 def test_what_is_no_mixture_is_refused(blended: Lake, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no mixture 'blemd'(.|\n)*did you mean blend"):
-        run(blended, tmp_path / "out", Text(), mixture="blemd")
+        run(blended, tmp_path / "out", TextSamples(), mixture="blemd")
     with pytest.raises(MixtureError, match="lacks component, copies, n_tokens"):
-        run(blended, tmp_path / "out", Text(), mixture="raw.documents")
+        run(blended, tmp_path / "out", TextSamples(), mixture="raw.documents")
     text = texts(1, seed=1)[0]
     for copies, tokens, message in [(0, 1, "copies that are not 1 or more"), (1, -1, "has no n_tokens")]:
         add_mixture(blended, "bad", {(text, "code"): (copies, tokens)})
         with pytest.raises(MixtureError, match=message):
-            run(blended, tmp_path / "out", Text(), mixture="bad")
+            run(blended, tmp_path / "out", TextSamples(), mixture="bad")
     with blended.commit("twice") as commit:
         commit.sql("create view twice as select * from main.blend union all select * from main.blend")
         commit.sql("create view nothing as select * from main.blend where false")
-    with pytest.raises(MixtureError, match=r"stands 2 times in component"):
-        run(blended, tmp_path / "out", Text(), mixture="twice")
+    with pytest.raises(MixtureError, match=r"is 2 times in component"):
+        run(blended, tmp_path / "out", TextSamples(), mixture="twice")
     with pytest.raises(MixtureError, match="has no documents"):
-        run(blended, tmp_path / "out", Text(), mixture="nothing")
+        run(blended, tmp_path / "out", TextSamples(), mixture="nothing")
     assert not (tmp_path / "out").exists()
 
 
@@ -391,5 +387,5 @@ def test_a_full_disk_is_told_before_anything_is_written(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(CuveeError, match="MiB free; this export may need"):
-        run(blended, tmp_path / "out", Text())
+        run(blended, tmp_path / "out", TextSamples())
     assert not (tmp_path / "out").exists()

@@ -11,22 +11,24 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.warehouse.export.conftest import add_documents, add_mixture, blend, doc_id, texts
+from tests.helpers import doc_id
+from tests.warehouse.export.helpers import add_documents, add_mixture, blend, texts
 from udfs.errors import UsageError
 from udfs.tokens.tokenizer import Tokenizer
 from warehouse.export import plan
-from warehouse.export.packing import Packing, Text, Tokens
+from warehouse.export.packing import Packing, TextSamples, TokenSequences
 from warehouse.export.verify import verify
-from warehouse.export.write import Exported, Request, export
+from warehouse.export.write import ExportRequest, ExportResult, export
 from warehouse.lake.lake import Lake
 from warehouse.mds.reader import read_folder
+from warehouse.mds.shared_memory import exclusive_start
 from warehouse.mixtures.mixture import MixtureError
 
 Pool = dict[str, list[str]]
 
 
-def run(lake: Lake, out: Path, packing: Packing, **options: object) -> Exported:
-    return export(lake, Request("blend", out, packing, **options))  # type: ignore[arg-type]
+def run(lake: Lake, out: Path, packing: Packing, **options: object) -> ExportResult:
+    return export(lake, ExportRequest("blend", out, packing, **options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["best-fit", "documents"])
@@ -34,7 +36,7 @@ def test_packings_verify_and_hold_every_document(
     blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(plan, "BUCKET", 3000)
-    packing = Tokens(bpe, 40, method, "tokens", bos=5, lengths=method == "best-fit")  # type: ignore[arg-type]
+    packing = TokenSequences(bpe, 40, method, "tokens", bos=5, lengths=method == "best-fit")  # type: ignore[arg-type]
     done = run(blended, tmp_path / "out", packing)
     manifest = done.manifest
     found = verify(done.folder)
@@ -59,7 +61,7 @@ def test_labels_of_the_mixture_go_with_the_text(blended: Lake, tmp_path: Path, m
             " nullif(n_tokens % 2, 1) as sparse from main.blend"
         )
     labels = ("twice", "topic", "field", "quarter")
-    done = export(blended, Request("labelled", tmp_path / "out", Text(), labels=labels))
+    done = export(blended, ExportRequest("labelled", tmp_path / "out", TextSamples(), labels=labels))
     assert verify(done.folder).faults == ()
     tokens = dict(blended.cursor().execute("select doc_id, n_tokens from main.blend").fetchall())
     for stream in done.manifest.streams:
@@ -69,32 +71,31 @@ def test_labels_of_the_mixture_go_with_the_text(blended: Lake, tmp_path: Path, m
                 assert (row["twice"], row["quarter"], row["topic"]) == (2 * count, count / 4, f"{stream.component}!")
                 assert json.loads(row["field"]) == {"primary": stream.component, "secondary": None}
     with pytest.raises(MixtureError, match=r"has no sparse, and MDS has no NULL(.|\n)*coalesce"):
-        export(blended, Request("labelled", tmp_path / "null", Text(), labels=("sparse",)))
+        export(blended, ExportRequest("labelled", tmp_path / "null", TextSamples(), labels=("sparse",)))
     with pytest.raises(UsageError, match=r"no label column 'topics'(.|\n)*did you mean topic"):
-        export(blended, Request("labelled", tmp_path / "none", Text(), labels=("topics",)))
+        export(blended, ExportRequest("labelled", tmp_path / "none", TextSamples(), labels=("topics",)))
     # Another value is another shard, though the documents are the same.
     with blended.commit("labels") as commit:
         commit.sql("create or replace view labelled as select *, 'new' as topic from main.blend")
-    again = export(blended, Request("labelled", tmp_path / "out", Text(), labels=("topic",)))
+    again = export(blended, ExportRequest("labelled", tmp_path / "out", TextSamples(), labels=("topic",)))
     assert again.written == again.units
 
 
 def test_one_index_over_all_streams(blended: Lake, pool: Pool, bpe: Tokenizer, tmp_path: Path) -> None:
     """With copies written out, the merged root is the mixture: for loaders that take one folder and no streams."""
     from streaming import StreamingDataset
-    from streaming.base.util import clean_stale_shared_memory
 
-    clean_stale_shared_memory()
     rows = blend(pool, bpe)
-    once = run(blended, tmp_path / "once", Text())
-    written = run(blended, tmp_path / "written", Text(), copies=True)
+    once = run(blended, tmp_path / "once", TextSamples())
+    written = run(blended, tmp_path / "written", TextSamples(), copies=True)
     assert {stream.repeat for stream in written.manifest.streams} == {1}
     assert written.written == 0, "copies are links to the same shards"
     assert written.manifest.samples == once.manifest.samples
     assert once.manifest.export_id != written.manifest.export_id
     assert verify(written.folder).faults == ()
     for folder, copies in ((once.folder, False), (written.folder, True)):
-        dataset = StreamingDataset(local=str(folder), batch_size=1)
+        with exclusive_start():
+            dataset = StreamingDataset(local=str(folder), batch_size=1)
         samples = [dataset[number] for number in range(len(dataset))]
         seen = Counter((sample["text"], sample["component"]) for sample in samples)
         if copies:
@@ -102,7 +103,8 @@ def test_one_index_over_all_streams(blended: Lake, pool: Pool, bpe: Tokenizer, t
         else:
             assert seen.keys() == rows.keys()
             assert len(dataset) == sum(stream.samples for stream in once.manifest.streams)
-    code = StreamingDataset(local=str(written.folder / "code"), batch_size=1)
+    with exclusive_start():
+        code = StreamingDataset(local=str(written.folder / "code"), batch_size=1)
     assert len(code) == sum(copies for (_, component), (copies, _) in rows.items() if component == "code")
     (written.folder / "code" / "index.json").write_text('{"version": 2, "shards": []}')
     assert verify(written.folder).faults == ("code/index.json does not list the shards below it",)
@@ -138,7 +140,7 @@ def test_changed_shares_rewrite_one_boundary_each(
     nine: tuple[Lake, dict[str, list[str]]], bpe: Tokenizer, tmp_path: Path, method: str
 ) -> None:
     lake, parts = nine
-    packing = Text() if method == "text" else Tokens(bpe, 16)
+    packing = TextSamples() if method == "text" else TokenSequences(bpe, 16)
     mixture_of(lake, parts, {})
     first = run(lake, tmp_path / "out", packing)
     assert first.units > 4 * len(parts)
@@ -163,11 +165,11 @@ def test_another_predicate_rewrites_its_component_only(
 ) -> None:
     lake, parts = nine
     mixture_of(lake, parts, {})
-    run(lake, tmp_path / "out", Tokens(bpe, 16))
+    run(lake, tmp_path / "out", TokenSequences(bpe, 16))
     before = shards(tmp_path / "out")
     changed = {**parts, "part-4": [text for text in parts["part-4"] if "shard" in text]}
     mixture_of(lake, changed, {})
-    run(lake, tmp_path / "out", Tokens(bpe, 16))
+    run(lake, tmp_path / "out", TokenSequences(bpe, 16))
     after = shards(tmp_path / "out")
     others = {path: inode for path, inode in before.items() if not path.startswith("part-4/")}
     assert others == {path: inode for path, inode in after.items() if not path.startswith("part-4/")}

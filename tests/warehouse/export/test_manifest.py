@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from udfs.errors import UsageError
-from warehouse.export.manifest import Component, Manifest, ManifestError, Stream
+from warehouse.export.manifest import ExportComponent, Manifest, ManifestError, Stream
 
 STREAM = Stream("code", "code/all", repeat=2, samples=5, tokens=40, documents=3, dropped_tokens=1, checksum="00")
 MANIFEST = Manifest(
@@ -26,7 +26,7 @@ MANIFEST = Manifest(
     end_of_text=0,
     sequence_length=8,
     seed=17,
-    components={"code": Component(3, 7, 90, 1.0, 100, 3)},
+    components={"code": ExportComponent(3, 7, 90, 1.0, 100, 3)},
     streams=(STREAM, replace(STREAM, path="code/more", repeat=1, samples=2, tokens=16)),
     sql=None,
     samples_checksum="11",

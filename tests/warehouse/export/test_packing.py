@@ -10,23 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.warehouse.export.conftest import WORDS
+from tests.warehouse.export.helpers import WORDS
 from udfs.errors import UsageError
 from udfs.tokens.tokenizer import Tokenizer
-from warehouse.export.packing import Packed, Tokens
+from warehouse.export.packing import PackedSamples, TokenSequences
 
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join), min_size=1, max_size=30)
 METHODS = ["concatenate", "best-fit", "documents"]
 
 
-def packed(texts: list[str], tokens: Tokens) -> Packed:
+def packed(texts: list[str], tokens: TokenSequences) -> PackedSamples:
     payload = tokens.prepare(pa.array(texts, pa.large_string()))
     names = [str(number) for number in range(len(texts))]
     ones = pa.array([1] * len(texts), pa.int64())
     return tokens.pack(pa.record_batch({"doc_id": names, "n_tokens": ones, "payload": payload}), "code")
 
 
-def pieces(found: Packed, column: str) -> dict[int, list[list[int]]]:
+def pieces(found: PackedSamples, column: str) -> dict[int, list[list[int]]]:
     """The stretches of each document, in their order, but full samples first: a rest may be in an earlier one."""
     samples = found.samples[column].to_pylist()
     position = dict.fromkeys(range(len(samples)), 0)
@@ -48,7 +48,7 @@ def test_tokens_are_where_the_documents_say(
 ) -> None:
     bos, eos = data.draw(st.sampled_from([None, 7])), data.draw(st.sampled_from([None, bpe.end_of_text]))
     smallest = data.draw(st.integers(1, 2)) if method == "documents" else 1
-    tokens = Tokens(bpe, length, method, "tokens", bos, eos, data.draw(st.booleans()), smallest)  # type: ignore[arg-type]
+    tokens = TokenSequences(bpe, length, method, "tokens", bos, eos, data.draw(st.booleans()), smallest)  # type: ignore[arg-type]
     found = packed(texts, tokens)
     assert set(found.samples.schema.names) == set(tokens.columns)
     assert found.tokens == sum(map(len, found.samples["tokens"].to_pylist()))
@@ -92,16 +92,16 @@ def test_tokens_are_where_the_documents_say(
 def test_best_fit_is_deterministic_and_nearly_full(bpe: Tokenizer) -> None:
     chance = np.random.default_rng(3)
     texts = [" ".join(chance.choice(WORDS, size)) for size in chance.integers(1, 60, 500)]
-    tokens = Tokens(bpe, 128, "best-fit")
+    tokens = TokenSequences(bpe, 128, "best-fit")
     found = packed(texts, tokens)
     assert found.samples.equals(packed(texts, tokens).samples)
     assert found.tokens / (found.samples.num_rows * 128) > 0.97
 
 
 def test_without_an_end_of_text_there_is_a_column_of_lengths(bpe: Tokenizer) -> None:
-    assert Tokens(bpe, 16, eos=None).boundaries == "lengths"
-    assert "lengths" in Tokens(bpe, 16, eos=None).columns
-    assert Tokens(bpe, 16).boundaries == "end_of_text"
-    assert set(Tokens(bpe, 16).columns) == {"input_ids"}
+    assert TokenSequences(bpe, 16, eos=None).boundaries == "lengths"
+    assert "lengths" in TokenSequences(bpe, 16, eos=None).columns
+    assert TokenSequences(bpe, 16).boundaries == "end_of_text"
+    assert set(TokenSequences(bpe, 16).columns) == {"input_ids"}
     with pytest.raises(UsageError, match="no room"):
-        Tokens(bpe, 2, "documents", bos=7)
+        TokenSequences(bpe, 2, "documents", bos=7)

@@ -12,15 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.warehouse.ingest.conftest import assert_consistent, doc_id
+from tests.helpers import ROOT, doc_id
+from tests.warehouse.ingest.helpers import assert_consistent, essential_web
 from warehouse.ingest.formats.detection import detect_content
 from warehouse.ingest.formats.environment import package_files
-from warehouse.ingest.formats.essential_web import FIELDS, FINGERPRINT
+from warehouse.ingest.formats.essential_web import FINGERPRINT
 from warehouse.ingest.inputs import environment_inputs
-from warehouse.ingest.records import Options, source_name
+from warehouse.ingest.records import IngestOptions, source_name
 from warehouse.ingest.run import ingest
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_parquet_columns_become_metadata(lake, read, ask, tmp_path):
@@ -90,34 +89,6 @@ def test_a_broken_row_group_is_skipped(lake, read, ask, tmp_path):
     assert position == 1001
     assert reason.startswith("rows 1,001 to 2,000: unreadable Parquet")
     assert_consistent(lake)
-
-
-def essential_web(codes: list[dict[str, tuple[str, str | None]]]) -> pa.Table:
-    def pair(name: str, codes: tuple[str, str | None]) -> dict[str, object]:
-        if name == "free_decimal_correspondence":
-            return {
-                rank: {"code": code, "labels": {f"level_{n}": "x" for n in (1, 2, 3)}}
-                for rank, code in zip(("primary", "secondary"), codes, strict=True)
-            }
-        return {rank: {"code": code, "label": "x"} for rank, code in zip(("primary", "secondary"), codes, strict=True)}
-
-    rows = [
-        {
-            "id": -5 - number,
-            "text": f"document {number}",
-            "pid": "p",
-            "metadata": {
-                "url": f"https://example.org/{number}",
-                "source_domain": "example.org",
-                "warc_metadata": {"WARC-Date": "2024"},
-            },
-            "line_start_n_end_idx": {"line_start_idx": [0], "line_end_idx": [10]},
-            "quality_signals": {"fasttext": {"dclm": 0.5, "english": float("nan")}},
-            "eai_taxonomy": {name: pair(name, row.get(name, ("1", "-1"))) for name in FIELDS},
-        }
-        for number, row in enumerate(codes)
-    ]
-    return pa.Table.from_pylist(rows)
 
 
 def test_essential_web_labels_land_in_the_store(lake, read, ask, tmp_path):
@@ -290,7 +261,7 @@ def test_the_environment_is_chosen_by_md5_and_bounded(lake, ask):
     assert {file.url for file in small} < {file.url for file in large}
     assert sum(file.bytes for file in small) <= 300_000
     assert all(file.url.startswith(f"pkg:pypi/{file.package}@") for file in large)
-    report = ingest(lake, environment_inputs(600_000), Options())
+    report = ingest(lake, environment_inputs(600_000), IngestOptions())
     assert report.rows + report.rejected == len(large)
     assert ask("select distinct source from raw.occurrences") == [("pypi",)]
     [(complete,)] = ask(
@@ -298,7 +269,7 @@ def test_the_environment_is_chosen_by_md5_and_bounded(lake, ask):
         " and (metadata->>'kind') in ('source', 'documentation', 'licence', 'description')) from raw.occurrences"
     )
     assert complete
-    assert ingest(lake, environment_inputs(600_000), Options()).count("unchanged") == len(large)
+    assert ingest(lake, environment_inputs(600_000), IngestOptions()).count("unchanged") == len(large)
     assert_consistent(lake)
 
 

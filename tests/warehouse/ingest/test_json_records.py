@@ -12,11 +12,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.warehouse.ingest.conftest import assert_consistent, doc_id, write_jsonl
+from tests.helpers import doc_id, write_jsonl
+from tests.warehouse.ingest.helpers import assert_consistent
 from warehouse.ingest.formats.giant import decode_giant
 from warehouse.ingest.formats.json_values import values
 from warehouse.ingest.formats.jsonl import add_json, lines
-from warehouse.ingest.records import Options, RecordBuilder, StrictError, metadata_json, utf8_length
+from warehouse.ingest.record_builder import RecordBuilder, metadata_json
+from warehouse.ingest.records import IngestOptions, StrictError, utf8_length
 
 
 def test_a_dolma_record_fills_the_columns(lake, read, ask, tmp_path):
@@ -165,7 +167,7 @@ def test_values_do_not_depend_on_where_blocks_end(size):
 
 @given(st.binary(max_size=400), st.integers(1, 50))
 def test_any_bytes_give_one_record_or_one_reject_a_line(content, size):
-    builder = RecordBuilder(Path("x"), "x", Options())
+    builder = RecordBuilder(Path("x"), "x", IngestOptions())
     blocks = [content[at : at + size] for at in range(0, len(content), size)]
     split = [line for part in lines(blocks) for line in part]
     for position, line in enumerate(split, 1):
@@ -186,7 +188,7 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from(["text", "id", "url", "source", "metadata", "date", "x", "y"]), json_values))
 def test_every_record_is_taken_or_rejected_and_no_field_is_lost(record):
     raw = orjson.dumps(record)
-    builder = RecordBuilder(Path("x"), "x", Options())
+    builder = RecordBuilder(Path("x"), "x", IngestOptions())
     add_json(builder, raw, 1)
     batch = builder.take()
     assert len(batch.digests) + len(batch.rejects) == 1

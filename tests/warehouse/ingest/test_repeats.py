@@ -17,26 +17,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.warehouse.ingest.conftest import assert_consistent, doc_id, write_jsonl
+from tests.helpers import CUVEE, ROOT, doc_id, write_jsonl
+from tests.warehouse.ingest.helpers import assert_consistent
 from udfs.errors import UsageError
 from warehouse.ingest import run
 from warehouse.ingest.inputs import find_inputs
-from warehouse.ingest.records import Options, StrictError
+from warehouse.ingest.records import IngestOptions, StrictError
 from warehouse.ingest.run import ingest
 from warehouse.lake.lake import Lake
-
-ROOT = Path(__file__).resolve().parents[3]
-CUVEE = [sys.executable, "-c", "from warehouse.cli.main import main; main()"]
 
 #: Ingest with small units, so that a run has many commits.
 INGEST = """
 import sys
 from pathlib import Path
-from warehouse.ingest.records import Options; from warehouse.ingest.inputs import find_inputs; from warehouse.ingest.run import ingest; from warehouse.ingest import run
-from warehouse.ingest.records import StrictError
+from warehouse.ingest import run
+from warehouse.ingest.inputs import find_inputs
+from warehouse.ingest.records import IngestOptions
 from warehouse.lake.lake import Lake
 run.UNIT_FILES, run.SMALL = 3, 100_000
-ingest(Lake.open(Path(sys.argv[1])), find_inputs(sys.argv[2:]), Options())
+run.ingest(Lake.open(Path(sys.argv[1])), find_inputs(sys.argv[2:]), IngestOptions())
 """
 
 
@@ -119,7 +118,7 @@ def test_documents_do_not_depend_on_order_or_on_what_a_unit_remembers(tmp_path, 
     for seed in (1, 2):
         lake = Lake.create(tmp_path / f"lake{seed}")
         monkeypatch.setattr(run, "UNIT_FILES", seed)
-        report = ingest(lake, find_inputs([str(shuffled(records, tmp_path / f"data{seed}", seed))]), Options())
+        report = ingest(lake, find_inputs([str(shuffled(records, tmp_path / f"data{seed}", seed))]), IngestOptions())
         assert (report.rows, report.documents) == (1000, 300)
         assert_consistent(lake)
         results.append(content(lake))
@@ -136,11 +135,11 @@ def test_someone_elses_commit_between_decision_and_lock_is_noticed(lake, tmp_pat
 
     def overtaken(self: Lake, message: str, **options: Any) -> Any:
         if self is lake and pending:
-            ingest(Lake.open(lake.root), find_inputs([str(pending.pop())]), Options())
+            ingest(Lake.open(lake.root), find_inputs([str(pending.pop())]), IngestOptions())
         return commit(self, message, **options)
 
     monkeypatch.setattr(Lake, "commit", overtaken)
-    [file] = ingest(lake, find_inputs([str(mine)]), Options()).files
+    [file] = ingest(lake, find_inputs([str(mine)]), IngestOptions()).files
     assert not pending
     assert (file.outcome, file.duplicates) == (("ingested", 2) if last == "other" else ("elsewhere", 0))
     assert_consistent(lake)
@@ -288,6 +287,6 @@ def test_a_parquet_file_with_one_large_row_group_stays_below_1_gb(tmp_path):
 
 def test_a_known_file_with_rejects_is_not_passed_under_strict(lake, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\nno record\n')
-    ingest(lake, find_inputs([str(tmp_path / "a.jsonl")]), Options())
+    ingest(lake, find_inputs([str(tmp_path / "a.jsonl")]), IngestOptions())
     with pytest.raises(StrictError, match="1 of its records could not be read"):
-        ingest(lake, find_inputs([str(tmp_path / "a.jsonl")]), Options(strict=True))
+        ingest(lake, find_inputs([str(tmp_path / "a.jsonl")]), IngestOptions(strict=True))

@@ -1,4 +1,4 @@
-"""Engines that answer prompts, or label texts without prompts: vLLM, transformers, HTTP servers, heads, a fake.
+"""Engines that answer prompts: vLLM, transformers, HTTP servers, a fake; and the settings of all backends.
 
-Main names: ``protocol.Engine``, ``backends.open_engine``.
+Main names: ``engine.Engine``, ``settings.BACKENDS``, ``backends.open_engine``.
 """

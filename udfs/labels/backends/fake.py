@@ -6,27 +6,25 @@ It writes them in the codec's form, as a model would: equal prompts get equal an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
 
-from udfs.labels.backends.protocol import Answer, Prompt
-from udfs.labels.codecs.codecs import Codec, Pair
+from udfs.labels.backends.engine import Engine
+from udfs.labels.codecs.codecs import Codec
 from udfs.labels.codecs.condensed import SKIP, Condensed
-
-if TYPE_CHECKING:
-    from udfs.labels.chat import ChatFormat
-    from udfs.labels.labelers.labeler import Spec
+from udfs.labels.messages import Answer, Prompt
+from udfs.labels.spec import Spec
+from udfs.labels.taxonomies.pairs import Pair
 
 _WORD = 1 << 64
 _PIECE = 2047
 
 
-def open(spec: Spec) -> FakeEngine:  # the protocol's name
-    """An engine for the spec's passes."""
+def start_engine(spec: Spec) -> FakeEngine:
+    """Return an engine for the spec's passes."""
     return FakeEngine([each.codec for each in spec.passes])
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Writes an answer to every prompt. A token is four characters."""
 
     def __init__(self, codecs: list[Codec]) -> None:
@@ -36,20 +34,12 @@ class FakeEngine:
             for codec in codecs
         ]
 
-    @property
-    def chat(self) -> ChatFormat | None:
-        """None: it reads messages."""
-        return None
-
-    def generate(self, prompts: Iterator[Prompt]) -> Iterator[Answer]:
-        """One answer per prompt, in their order."""
+    def generate(self, prompts: Iterator[Prompt]) -> Generator[Answer, None, None]:
+        """Write one answer per prompt, in their order."""
         for prompt in prompts:
             content = prompt.messages[-1].content
             text = self._write(prompt.number, content)
             yield Answer(prompt.key, prompt.number, text, True, len(content) // 4 + 1, len(text) // 4 + 1)
-
-    def close(self) -> None:
-        """Nothing to free."""
 
     def _write(self, number: int, content: str) -> str:
         digest = _digest(content)
@@ -72,7 +62,7 @@ class FakeEngine:
 
 
 def _digest(content: str) -> bytes:
-    """The md5 of a text, in pieces: for 2 KiB and more hashlib lets go of Python's lock, and has to wait for it."""
+    """Compute the md5 of a text in pieces: for 2 KiB and more hashlib releases Python's lock, and waits for it."""
     data = content.encode("utf-8", "surrogatepass")
     md5 = hashlib.md5(usedforsecurity=False)
     for start in range(0, len(data), _PIECE):

@@ -11,20 +11,29 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Coroutine, Generator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Coroutine, Generator, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from udfs.errors import CuveeError, did_you_mean
-from udfs.labels.backends.protocol import Answer, Prompt
-from udfs.labels.backends.wire import Settings, Wire, answer, clipped, complaint, endpoint, failed
+from udfs.labels.backends.engine import Engine
+from udfs.labels.backends.wire import (
+    Wire,
+    answer,
+    clipped,
+    complaint,
+    endpoint,
+    failed,
+    name_at_server,
+    server_settings,
+)
+from udfs.labels.messages import Answer, Prompt
 
 if TYPE_CHECKING:
     from udfs.labels.chat import ChatFormat
-    from udfs.labels.labelers.labeler import Spec
-
-__all__ = ["Settings", "open"]
+    from udfs.labels.spec import Spec
 
 T = TypeVar("T")
 
@@ -37,40 +46,22 @@ _HOPELESS = 32
 _GREETINGS = 2
 
 
-def open(spec: Spec) -> OpenAIEngine:  # the protocol's name
+def start_engine(spec: Spec) -> OpenAIEngine:
     """Reach the labeler's server. Raises CuveeError if it does not answer or refuses the key."""
     import openai  # noqa: F401  (before anything is started)
 
-    settings: Settings = spec.engine or Settings()
+    settings = server_settings(spec)
     variable = settings.api_key_env or _KEY
     value = os.environ.get(variable, "")
     if settings.api_key_env and not value:
         raise CuveeError(f"the environment variable {variable}, with the server's key, is not set")
-    _, folder = endpoint(spec, settings)
+    _, folder = endpoint(spec)
     chat = None
     if folder is not None:
         from udfs.labels.chat import ChatFormat
 
         chat = ChatFormat(folder, spec.chat_template)
-    engine = OpenAIEngine(settings, Key(value, variable))
-    try:
-        served = engine.served()
-        engine.begin(Wire(spec, settings, name_at_server(spec, settings, served), chat), served)
-    except BaseException:
-        engine.close()
-        raise
-    return engine
-
-
-def name_at_server(spec: Spec, settings: Settings, served: Sequence[str] = ()) -> str:
-    """What the server calls the labeler's model: of a folder its path, or the name served that ends like it."""
-    assert spec.model is not None
-    name = settings.model_name or spec.model.id
-    if name is not None:
-        return name
-    path = spec.model.source
-    near = [each for each in served if Path(each).name == Path(path).name]
-    return near[0] if path not in served and len(near) == 1 else path
+    return OpenAIEngine(spec, Key(value, variable), chat)
 
 
 class Key:
@@ -86,51 +77,77 @@ class Key:
         return f"Key({self.variable})"
 
     def hide(self, text: str) -> str:
-        """The text without words that hold the key, or eight characters of it in a row."""
+        """Replace words that hold the key, or eight characters of it in a row."""
         if self._pieces is None or not self._pieces.search(text):
             return text
         pieces = self._pieces
         return re.sub(r"\S+", lambda word: "[key]" if pieces.search(word[0]) else word[0], text)
 
 
-class OpenAIEngine:
+class _Cause(Enum):
+    """Why there is no response to a request."""
+
+    UNREACHABLE = auto()
+    TIMEOUT = auto()
+    UNREADABLE = auto()  # a response that the client cannot read
+    UNAUTHORIZED = auto()
+    UNPAID = auto()
+    NO_MODEL = auto()
+    BUSY = auto()
+    REFUSED = auto()  # any other status
+
+    @property
+    def concerns_all(self) -> bool:
+        """Whether every other prompt would fare the same."""
+        return self not in (_Cause.TIMEOUT, _Cause.UNREADABLE, _Cause.REFUSED)
+
+
+_STATUSES = {401: _Cause.UNAUTHORIZED, 402: _Cause.UNPAID, 404: _Cause.NO_MODEL, 429: _Cause.BUSY}
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A request without a response."""
+
+    cause: _Cause
+    message: str
+
+
+class OpenAIEngine(Engine):
     """A server, and at most ``concurrency`` requests to it at a time."""
 
-    def __init__(self, settings: Settings, key: Key) -> None:
+    def __init__(self, spec: Spec, key: Key, chat: ChatFormat | None) -> None:
+        """``chat`` is the model's tokenizer if the server gets token ids. Raises CuveeError; see ``start_engine``."""
         from openai import AsyncOpenAI
 
-        self._settings = settings
+        self.chat = chat
+        self._settings = server_settings(spec)
         self._key = key
-        self._served: list[str] = []
         self._client: Any = AsyncOpenAI(
-            base_url=settings.base_url,
+            base_url=self._settings.base_url,
             api_key=key.value or "none",  # the client wants one; vllm serve without --api-key reads none
-            timeout=settings.timeout,
-            max_retries=settings.retries,
+            timeout=self._settings.timeout,
+            max_retries=self._settings.retries,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai", daemon=True)
         self._thread.start()
-
-    def begin(self, wire: Wire, served: Sequence[str]) -> None:
-        """Set what is sent; ``served`` are the models that the server names."""
-        self._wire = wire
-        self._served = list(served)
-
-    @property
-    def chat(self) -> ChatFormat | None:
-        """The model's tokenizer and format, if the labeler names them."""
-        return self._wire.chat
+        try:
+            self._served = self.served()
+            self._wire = Wire(spec, name_at_server(spec, self._served), chat)
+        except BaseException:
+            self.close()
+            raise
 
     def served(self) -> list[str]:
-        """The models that the server names; empty if it names none. Raises CuveeError if it cannot be reached."""
+        """List the models that the server names, which may be none. Raises CuveeError if it cannot be reached."""
 
         async def ask() -> object:
             client = self._client.with_options(max_retries=min(_GREETINGS, self._settings.retries))
             return await self._attempt(client.get("/models", cast_to=object))
 
         found = self._wait(ask())
-        if isinstance(found, _Refused) and found.concerns_all and found.status != 404:
+        if isinstance(found, _Refusal) and found.cause.concerns_all and found.cause is not _Cause.NO_MODEL:
             raise self._error(found)
         models = found.get("data") if isinstance(found, dict) else None
         return [str(each.get("id")) for each in models or [] if isinstance(each, dict)]
@@ -141,10 +158,10 @@ class OpenAIEngine:
         Raises CuveeError if the server cannot be reached, refuses the key or does not know the model, when it is
         still busy after the last attempt, and when many prompts in a row have failed.
         """
-        done: SimpleQueue[Answer | _Refused | BaseException] = SimpleQueue()
-        tasks: set[asyncio.Task[Answer | _Refused]] = set()
+        done: SimpleQueue[Answer | _Refusal | BaseException] = SimpleQueue()
+        tasks: set[asyncio.Task[Answer | _Refusal]] = set()
 
-        def finish(task: asyncio.Task[Answer | _Refused]) -> None:
+        def finish(task: asyncio.Task[Answer | _Refusal]) -> None:
             tasks.discard(task)
             if not task.cancelled():
                 done.put(task.exception() or task.result())
@@ -170,7 +187,7 @@ class OpenAIEngine:
                     return
                 outcome = done.get()
                 flying -= 1
-                if isinstance(outcome, _Refused):
+                if isinstance(outcome, _Refusal):
                     raise self._error(outcome)
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -196,65 +213,56 @@ class OpenAIEngine:
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    async def _ask(self, prompt: Prompt) -> Answer | _Refused:
+    async def _ask(self, prompt: Prompt) -> Answer | _Refusal:
         request = self._client.post(self._wire.path, cast_to=object, body=self._wire.body(prompt))
         found = await self._attempt(request)
-        if isinstance(found, _Refused):
-            return found if found.concerns_all else failed(prompt.key, prompt.number, found.message)
+        if isinstance(found, _Refusal):
+            return found if found.cause.concerns_all else failed(prompt.key, prompt.number, found.message)
         read = answer(prompt.key, prompt.number, found, len(prompt.tokens or ()))
         return read._replace(text=self._key.hide(read.text), error=read.error and self._key.hide(read.error))
 
     async def _attempt(self, request: Coroutine[Any, Any, object]) -> object:
-        """The response's body, or why there is none. The client's errors, which hold the key, do not leave here."""
+        """Return the response's body, or why there is none. The client's errors hold the key and do not leave here."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
         try:
             return await request
         except APIStatusError as error:
             said = f"{error.status_code} {self._key.hide(complaint(error.body))}"
-            return _Refused(f"the server answers {said}", error.status_code)
+            return _Refusal(_STATUSES.get(error.status_code, _Cause.REFUSED), f"the server answers {said}")
         except APITimeoutError:
-            return _Refused(f"no answer within {self._settings.timeout:g} seconds", _TIMEOUT)
+            return _Refusal(_Cause.TIMEOUT, f"no answer within {self._settings.timeout:g} seconds")
         except APIConnectionError as error:
-            return _Refused(self._key.hide(clipped(str(error.__cause__ or error))), _UNREACHABLE)
+            return _Refusal(_Cause.UNREACHABLE, self._key.hide(clipped(str(error.__cause__ or error))))
         except (OpenAIError, ValueError) as error:
-            return _Refused(f"the server's answer cannot be read: {self._key.hide(clipped(str(error)))}", _TIMEOUT)
+            said = self._key.hide(clipped(str(error)))
+            return _Refusal(_Cause.UNREADABLE, f"the server's answer cannot be read: {said}")
 
-    def _error(self, refused: _Refused) -> CuveeError:
-        """What to tell about a refusal that concerns every prompt."""
-        address, retries = self._settings.base_url, self._settings.retries
-        if refused.status == _UNREACHABLE:
-            hint = "start it (vllm serve MODEL), or set engine: {base_url: …} in the labeler's file"
-            return CuveeError(f"cannot reach the server at {address}: {refused.message}", hint=hint)
-        if refused.status == 401:
-            # Its message is left out: some servers show parts of the key.
-            said = "does not accept the key" if self._key.value else "wants a key"
-            return CuveeError(f"the server at {address} {said}", hint=f"it is read from {self._key.variable}")
-        if refused.status == 404:
-            name = str(self._wire.body(_EMPTY)["model"])
-            hint = did_you_mean(name, self._served) or "name it in engine: {model_name: …}; base_url mostly ends in /v1"
-            return CuveeError(f"{address} has no model {name!r}: {refused.message}", hint=hint)
-        hint = f"it was asked {retries + 1} times; lower engine: {{concurrency: …}}, or raise retries"
-        return CuveeError(f"{address}: {refused.message}", hint=hint if refused.status == 429 else None)
+    def _error(self, refusal: _Refusal) -> CuveeError:
+        """Return the error for a refusal that concerns every prompt."""
+        address, message = self._settings.base_url, refusal.message
+        match refusal.cause:
+            case _Cause.UNREACHABLE:
+                hint = "start it (vllm serve MODEL), or set engine: {base_url: …} in the labeler's file"
+                return CuveeError(f"cannot reach the server at {address}: {message}", hint=hint)
+            case _Cause.UNAUTHORIZED:
+                # Its message is left out: some servers show parts of the key.
+                said = "does not accept the key" if self._key.value else "wants a key"
+                return CuveeError(f"the server at {address} {said}", hint=f"it is read from {self._key.variable}")
+            case _Cause.NO_MODEL:
+                name = str(self._wire.body(_EMPTY)["model"])
+                other = "name it in engine: {model_name: …}; base_url mostly ends in /v1"
+                hint = did_you_mean(name, self._served) or other
+                return CuveeError(f"{address} has no model {name!r}: {message}", hint=hint)
+            case _Cause.BUSY:
+                asked = f"it was asked {self._settings.retries + 1} times"
+                hint = f"{asked}; lower engine: {{concurrency: …}}, or raise retries"
+                return CuveeError(f"{address}: {message}", hint=hint)
+            case _:
+                return CuveeError(f"{address}: {message}")
 
-
-#: States of our own beside HTTP's.
-_UNREACHABLE = 0
-_TIMEOUT = 1
 
 _EMPTY = Prompt("", 0, (), None, None)
-
-
-class _Refused:
-    """Why there is no response. ``concerns_all``: every other prompt would fare the same."""
-
-    def __init__(self, message: str, status: int) -> None:
-        self.message = message
-        self.status = status
-
-    @property
-    def concerns_all(self) -> bool:
-        return self.status in (_UNREACHABLE, 401, 402, 404, 429)
 
 
 async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:

@@ -6,37 +6,22 @@ server and works wherever torch does; ``vllm`` is many times faster on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from udfs.labels.backends.protocol import Answer, Prompt
+from udfs.labels.backends.engine import Engine
+from udfs.labels.backends.model_files import tokenizer_folder
+from udfs.labels.backends.settings import TransformersSettings
 from udfs.labels.chat import ChatFormat
-from udfs.labels.labelers.models import tokenizer_folder
+from udfs.labels.messages import Answer, Prompt
 
 if TYPE_CHECKING:
-    from udfs.labels.labelers.labeler import Generation, Spec
+    from udfs.labels.spec import Generation, Spec
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The section ``engine:``. ``in_flight`` prompts are sorted by length together; a batch has at most
-    ``batch_tokens``, prompts with their padding and the longest answers counted. ``device`` is torch's name, or auto.
-    """
-
-    in_flight: int = 256
-    batch_tokens: int = 32_768
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        """Refuse sizes with which nothing moves."""
-        if not self.in_flight or not self.batch_tokens:
-            raise ValueError("in_flight and batch_tokens are at least 1")
-
-
-def open(spec: Spec) -> TransformersEngine:  # the protocol's name
+def start_engine(spec: Spec) -> TransformersEngine:
     """Load the labeler's model. Raises CuveeError if it cannot be had; ImportError without torch."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -51,7 +36,8 @@ def open(spec: Spec) -> TransformersEngine:  # the protocol's name
     if model.quantization or model.adapter:
         raise CuveeError("the backend transformers takes neither quantization nor adapter", hint="use the backend vllm")
     chat = ChatFormat(tokenizer_folder(model), spec.chat_template)
-    settings: Settings = spec.engine or Settings()
+    settings = spec.engine
+    assert isinstance(settings, TransformersSettings)
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -66,15 +52,15 @@ def open(spec: Spec) -> TransformersEngine:  # the protocol's name
         raise CuveeError(f"cannot load the model {model.source}: {error}") from error
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """A loaded model. One batch is computed at a time; closing ``generate`` waits for it."""
 
-    def __init__(self, model: Any, chat: ChatFormat, generation: Generation, settings: Settings) -> None:
+    def __init__(self, model: Any, chat: ChatFormat, generation: Generation, settings: TransformersSettings) -> None:
         import transformers
 
         config_type: Any = transformers.GenerationConfig
         self._model = model
-        self._chat = chat
+        self.chat: ChatFormat = chat
         self._settings = settings
         self._generation = generation
         ends = {chat.end}
@@ -94,12 +80,7 @@ class TransformersEngine:
             **(sampling if generation.temperature else {}),
         )
 
-    @property
-    def chat(self) -> ChatFormat | None:
-        """The model's tokenizer and format."""
-        return self._chat
-
-    def generate(self, prompts: Iterator[Prompt]) -> Iterator[Answer]:
+    def generate(self, prompts: Iterator[Prompt]) -> Generator[Answer, None, None]:
         """Answer every prompt once, the shorter of those collected together first."""
         while window := list(islice(prompts, self._settings.in_flight)):
             window.sort(key=lambda prompt: len(prompt.tokens or ()))
@@ -113,7 +94,7 @@ class TransformersEngine:
         del self._model
 
     def _batch(self, window: Sequence[Prompt]) -> list[Prompt]:
-        """The first prompts that fit together; at least one."""
+        """Return the first prompts that fit together; at least one."""
         n = 1
         while n < len(window):
             width = len(window[n].tokens or ()) + self._generation.max_tokens
@@ -127,7 +108,7 @@ class TransformersEngine:
 
         prompts = [prompt.tokens or [] for prompt in batch]
         width = max(map(len, prompts))
-        tokens = torch.full((len(batch), width), self._chat.padding)
+        tokens = torch.full((len(batch), width), self.chat.padding)
         mask = torch.zeros_like(tokens)
         for row, ids in enumerate(prompts):
             tokens[row, width - len(ids) :] = torch.tensor(ids)
@@ -145,6 +126,4 @@ class TransformersEngine:
         end = next((index for index, token in enumerate(written) if token in self._ends), None)
         ids = written if end is None else written[:end]
         paid = len(ids) + (end is not None)
-        return Answer(
-            prompt.key, prompt.number, self._chat.decode(ids), end is not None, len(prompt.tokens or ()), paid
-        )
+        return Answer(prompt.key, prompt.number, self.chat.decode(ids), end is not None, len(prompt.tokens or ()), paid)

@@ -14,21 +14,22 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import count
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from udfs.labels.backends.protocol import Answer, Prompt
+from udfs.labels.backends.engine import Engine
+from udfs.labels.backends.model_files import tokenizer_folder
+from udfs.labels.backends.settings import VllmSettings
 from udfs.labels.chat import ChatFormat
-from udfs.labels.labelers.models import tokenizer_folder
+from udfs.labels.messages import Answer, Prompt
 
 if TYPE_CHECKING:
-    from udfs.labels.labelers.labeler import Generation, Model, Spec
+    from udfs.labels.spec import Generation, Model, Spec
 
 #: The environment that vLLM reads when it is imported, unless the user has set it: warnings only, and not among the
 #: results on standard output; no report of what runs here to vLLM's authors; and no copy of a process that has threads.
@@ -39,7 +40,7 @@ ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
 
-#: Of a GPU that nobody else uses, the share that vLLM takes; of one in use, what is free but this many bytes, which
+#: Of an idle GPU, the share that vLLM takes; of one in use, what is free but this many bytes, which
 #: starting takes.
 _SHARE = 0.92
 _MARGIN = 2 << 30
@@ -53,32 +54,7 @@ _CPU_CACHE = 8 << 30
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The section ``engine:``.
-
-    ``tensor_parallel`` GPUs share one copy of the model, and there are ``data_parallel`` copies. ``memory`` is the
-    share of each GPU's memory that vLLM may take (on a CPU: of the machine's, for its cache), by default what is
-    free. ``in_flight`` prompts are with the engine, by default twice as many as it computes at once. ``eager`` does
-    without compiled graphs: it starts sooner and computes slower.
-    """
-
-    tensor_parallel: int = 1
-    data_parallel: int = 1
-    memory: float | None = None
-    in_flight: int | None = None
-    prefix_caching: bool = True
-    eager: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse sizes with which nothing moves."""
-        if not self.tensor_parallel or not self.data_parallel or self.in_flight == 0:
-            raise ValueError("tensor_parallel, data_parallel and in_flight are at least 1")
-        if self.memory is not None and not 0 < self.memory <= 1:
-            raise ValueError("memory is a share, above 0 and at most 1")
-
-
-def open(spec: Spec) -> VllmEngine:  # the protocol's name
+def start_engine(spec: Spec) -> VllmEngine:
     """Load the labeler's model. Raises CuveeError if it cannot be had; ImportError without vLLM."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -89,7 +65,8 @@ def open(spec: Spec) -> VllmEngine:  # the protocol's name
 
     model = spec.model
     assert model is not None
-    settings: Settings = spec.engine or Settings()
+    settings = spec.engine
+    assert isinstance(settings, VllmSettings)
     chat = ChatFormat(tokenizer_folder(model), spec.chat_template)
     try:
         arguments = AsyncEngineArgs(
@@ -124,14 +101,14 @@ def open(spec: Spec) -> VllmEngine:  # the protocol's name
         raise
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """A running engine, and the thread with its event loop."""
 
-    def __init__(self, engine: Any, chat: ChatFormat, spec: Spec, settings: Settings) -> None:
+    def __init__(self, engine: Any, chat: ChatFormat, spec: Spec, settings: VllmSettings) -> None:
         from vllm.lora.request import LoRARequest
 
         self._engine = engine
-        self._chat = chat
+        self.chat: ChatFormat = chat
         config = engine.vllm_config
         self._in_flight = settings.in_flight or 2 * config.scheduler_config.max_num_seqs * settings.data_parallel
         self._ends = _ends(chat, config.model_config)
@@ -148,12 +125,7 @@ class VllmEngine:
         self._guard = _guard(engine)
         atexit.register(self.close)
 
-    @property
-    def chat(self) -> ChatFormat | None:
-        """The model's tokenizer and format."""
-        return self._chat
-
-    def generate(self, prompts: Iterator[Prompt]) -> Iterator[Answer]:
+    def generate(self, prompts: Iterator[Prompt]) -> Generator[Answer, None, None]:
         """Answer every prompt once, in the order in which they are finished."""
         running: set[Future[Answer]] = set()
         finished: SimpleQueue[Future[Answer]] = SimpleQueue()
@@ -213,7 +185,7 @@ class VllmEngine:
         written = output.outputs[0].token_ids
         ids = [token for token in written if token not in self._ends]
         return Answer(
-            key, number, self._chat.decode(ids), output.outputs[0].finish_reason == "stop", len(tokens), len(written)
+            key, number, self.chat.decode(ids), output.outputs[0].finish_reason == "stop", len(tokens), len(written)
         )
 
 
@@ -226,7 +198,7 @@ async def _cancelled() -> None:
 
 
 def _parameters(generation: Generation, ends: frozenset[int], pattern: str | None) -> Any:
-    """How an answer is written. Raises ValueError for what vLLM cannot do.
+    """Make the sampling parameters of answers. Raises ValueError for what vLLM cannot do.
 
     Nothing comes from the model's own sampling settings, which vLLM applies only where it is asked for its defaults.
     """
@@ -248,15 +220,15 @@ def _parameters(generation: Generation, ends: frozenset[int], pattern: str | Non
 
 
 def _ends(chat: ChatFormat, config: Any) -> frozenset[int]:
-    """The tokens that end an answer: the tokenizer's, and those that the model's settings name."""
+    """Return the tokens that end an answer: the tokenizer's, and those that the model's settings name."""
     ends = {chat.end}
     for found in (config.try_get_generation_config().get("eos_token_id"), config.hf_config.eos_token_id):
         ends |= set(found if isinstance(found, list) else [found])
     return frozenset(end for end in ends if end is not None)
 
 
-def memory(settings: Settings) -> dict[str, Any]:
-    """How much memory vLLM may take, as its arguments."""
+def memory(settings: VllmSettings) -> dict[str, Any]:
+    """Return vLLM's arguments for the memory that it may take."""
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
@@ -285,7 +257,7 @@ def memory(settings: Settings) -> dict[str, Any]:
 
 
 def _adapter(model: Model) -> dict[str, Any]:
-    """The arguments for a LoRA adapter. Raises CuveeError for a folder that holds none."""
+    """Return vLLM's arguments for a LoRA adapter. Raises CuveeError for a folder without one."""
     if model.adapter is None:
         return {}
     try:
@@ -300,7 +272,7 @@ def _adapter(model: Model) -> dict[str, Any]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C, which a terminal sends to all: this process decides what it means.
+    """Hide Ctrl-C, which a terminal sends to all, from processes started meanwhile: this one decides what it means.
 
     The mask of blocked signals is inherited, handlers that vLLM installs in its processes are not called.
     """
@@ -312,7 +284,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _guard(engine: Any) -> subprocess.Popen[bytes]:
-    """A process that kills the engine's when this one is gone, however that came about.
+    """Start a process that kills the engine's processes when this one is gone, for whatever reason.
 
     Left alone by a SIGKILL they wait for ever, and hold the model's memory. The shell reads until this process's end
     of the pipe is closed; in a session of its own Ctrl-C does not reach it.
@@ -329,6 +301,6 @@ def _guard(engine: Any) -> subprocess.Popen[bytes]:
 
 
 def _reason(error: BaseException) -> str:
-    """An error in a line: vLLM's are long, and its wrappers say nothing."""
+    """Shorten an error to a line: vLLM's are long, and its wrappers say nothing."""
     cause = error.__cause__ or error
     return " ".join((str(cause) or type(cause).__name__).split())[:500]

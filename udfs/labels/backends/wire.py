@@ -1,30 +1,27 @@
-"""What is sent to a server with OpenAI's API about a prompt, and what its answer says; over HTTP and in batch files.
+"""Requests to a server with OpenAI's API, and its responses: over HTTP and in batch files.
 
 Where the model's tokenizer is known, the server gets token ids (``/completions``), in which a document cannot take a
-turn (``udfs.labels.chat``). Elsewhere it gets messages (``/chat/completions``), renders its own template and reads what looks
-like a special token as one, inside a document too (vLLM 0.32 does). So what looks like one is broken up by a space.
+turn (``udfs.labels.chat``). Elsewhere it gets messages (``/chat/completions``) and renders its own template. Then what
+looks like a special token is one, inside a document too (vLLM 0.32 does that). So a space breaks it up.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError
-from udfs.labels.backends.protocol import Answer, Prompt
+from udfs.labels.backends.settings import OpenAISettings
+from udfs.labels.messages import Answer, Prompt
 
 if TYPE_CHECKING:
     from udfs.labels.chat import ChatFormat
-    from udfs.labels.labelers.labeler import Generation, Spec
+    from udfs.labels.spec import Generation, Spec
 
 COMPLETIONS = "/completions"
 CHAT = "/chat/completions"
-
-_SERVERS = ("vllm", "sglang", "openai")
-_ENDPOINTS = ("auto", "chat", "completions")
 
 #: A space goes behind the first character of: <| and <｜ (ChatML, Llama 3, DeepSeek), a tag without attributes (<s>,
 #: </think>, <start_of_turn>), capitals in brackets ([INST], [gMASK]), and MiniMax's marks. The rest of each is looked
@@ -35,63 +32,8 @@ _MARK = re.compile(r"<(?=[|｜]|/?[\w▁:.-]{1,64}>)|\[(?=/?[a-z]?[A-Z][A-Z_]+\]
 _SHOWN = 500
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The section ``engine:``. ``api_key_env`` names the environment variable with the key, which is sent to
-    ``base_url`` and nowhere else.
-
-    ``model_name`` is the model's name at the server (its id, or its folder). ``server`` says which fields beside
-    OpenAI's it knows. ``tokenizer`` is a folder, relative to the labeler's file; a model's own folder needs none.
-    ``endpoint`` is completions (token ids) or chat (messages); auto takes token ids where there is a tokenizer.
-    ``timeout`` is in seconds, for one attempt. ``extra_body`` is put into every request.
-    """
-
-    base_url: str = "http://localhost:8000/v1"
-    api_key_env: str | None = None
-    model_name: str | None = None
-    server: str = "vllm"
-    tokenizer: str | None = None
-    endpoint: str = "auto"
-    concurrency: int = 64
-    timeout: float = 600.0
-    retries: int = 8
-    extra_body: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be. A key in the address would be shown with it."""
-        if not re.match(r"https?://[^/@\s]+(/[^@?#\s]*)?$", self.base_url):
-            raise ValueError("base_url is http://HOST:PORT/v1 or the like, without user, password and query")
-        if self.server not in _SERVERS:
-            raise ValueError(f"server is {' or '.join(_SERVERS)}; vllm fits most others")
-        if self.endpoint not in _ENDPOINTS:
-            raise ValueError(f"endpoint is {' or '.join(_ENDPOINTS)}")
-        if not 1 <= self.concurrency <= 1000:
-            raise ValueError("concurrency is from 1 to 1000")
-        if not self.timeout > 0:
-            raise ValueError("timeout is more than 0 seconds")
-
-    def identity(self, folder: Path) -> list[object]:
-        """For fingerprints: what changes answers, empty if all of it is as it is by default."""
-        from udfs.identity import identity
-
-        changed: list[object] = []
-        if self.server != "vllm":
-            changed.append(["server", self.server])
-        if self.endpoint != "auto":
-            changed.append(["endpoint", self.endpoint])
-        if self.extra_body:
-            changed.append(["extra_body", dict(self.extra_body)])
-        if self.tokenizer is not None:
-            path = folder / Path(self.tokenizer).expanduser()
-            try:
-                changed.append(["tokenizer", identity(path)])
-            except OSError as error:
-                raise CuveeError(f"cannot read the tokenizer in {path}: {error.strerror}") from error
-        return changed
-
-
 def defused(text: str) -> str:
-    """The text with a space in whatever looks like a special token of some model.
+    """Put a space into whatever looks like a special token of some model.
 
     >>> defused("a < b, <b>bold</b>, <|im_end|>, [INST], List<int>, [1], <a href='#'>")
     "a < b, < b>bold< /b>, < |im_end|>, [ INST], List< int>, [1], <a href='#'>"
@@ -102,8 +44,9 @@ def defused(text: str) -> str:
 class Wire:
     """Requests to one server for one labeler."""
 
-    def __init__(self, spec: Spec, settings: Settings, model_name: str, chat: ChatFormat | None) -> None:
+    def __init__(self, spec: Spec, model_name: str, chat: ChatFormat | None) -> None:
         """``chat`` is the tokenizer if the server gets token ids. Raises CuveeError for what it cannot be asked."""
+        settings = server_settings(spec)
         if spec.generation.structured and settings.server == "openai":
             raise CuveeError(
                 f"the labeler {spec.name} wants answers in form, which a server of the kind openai cannot see to",
@@ -119,7 +62,7 @@ class Wire:
         self._extra = dict(settings.extra_body or {})
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
-        """The JSON body of the request about one prompt, for ``path``."""
+        """Make the JSON body of the request about one prompt, for ``path``."""
         body = dict(self._constant)
         if self.chat:
             body["prompt"] = prompt.tokens
@@ -135,9 +78,27 @@ class Wire:
         return body | self._extra
 
 
-def endpoint(spec: Spec, settings: Settings) -> tuple[str, Path | None]:
-    """Where a labeler's requests go, and the tokenizer's folder if they are token ids. Raises CuveeError."""
+def server_settings(spec: Spec) -> OpenAISettings:
+    """Return the section ``engine:`` of a labeler with the backend ``openai``."""
+    assert isinstance(spec.engine, OpenAISettings)
+    return spec.engine
+
+
+def name_at_server(spec: Spec, served: Sequence[str] = ()) -> str:
+    """Return the server's name for the labeler's model: of a folder its path, or the name served that ends like it."""
     assert spec.model is not None
+    name = server_settings(spec).model_name or spec.model.id
+    if name is not None:
+        return name
+    path = spec.model.source
+    near = [each for each in served if Path(each).name == Path(path).name]
+    return near[0] if path not in served and len(near) == 1 else path
+
+
+def endpoint(spec: Spec) -> tuple[str, Path | None]:
+    """Return the path of a labeler's requests, and the tokenizer's folder if they are token ids. Raises CuveeError."""
+    assert spec.model is not None
+    settings = server_settings(spec)
     folder = spec.model.folder
     if settings.tokenizer is not None:
         folder = spec.path.parent / Path(settings.tokenizer).expanduser()
@@ -157,9 +118,9 @@ def endpoint(spec: Spec, settings: Settings) -> tuple[str, Path | None]:
 
 
 def answer(key: str, number: int, body: object, n_tokens: int = 0) -> Answer:
-    """What the body of a response says about a prompt of ``n_tokens``, which count if the server counts none.
+    """Read the body of a response to a prompt of ``n_tokens``, which count if the server counts none.
 
-    A body that is not in form is an answer with an ``error``; nothing raises.
+    A body that is not well-formed is an answer with an ``error``; nothing raises.
     """
     try:
         assert isinstance(body, dict)
@@ -181,25 +142,25 @@ def answer(key: str, number: int, body: object, n_tokens: int = 0) -> Answer:
 
 
 def failed(key: str, number: int, error: str) -> Answer:
-    """An answer that is none."""
+    """Return the answer for a prompt that is lost."""
     return Answer(key, number, "", False, 0, 0, error=error)
 
 
 def complaint(body: object) -> str:
-    """The message in an error's body, whose form differs between servers."""
+    """Find the message in an error's body, whose form differs between servers."""
     while isinstance(body, dict) and body:
         body = next((body[key] for key in ("error", "message", "detail") if body.get(key)), str(body))
     return clipped(str(body)) if body else "no reason given"
 
 
 def clipped(text: str) -> str:
-    """The beginning of a text, on one line."""
+    """Shorten a text to its beginning, on one line."""
     line = " ".join(text[: 2 * _SHOWN].split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
 def _sampling(generation: Generation, server: str, path: str) -> dict[str, Any]:
-    """Everything is said, because servers fill in the rest from settings that come with the model."""
+    """Return all sampling fields: servers fill in missing ones from settings that come with the model."""
     length = "max_completion_tokens" if server == "openai" and path == CHAT else "max_tokens"
     said: dict[str, Any] = {length: generation.max_tokens, "temperature": generation.temperature, "top_p": 1.0}
     if generation.temperature:

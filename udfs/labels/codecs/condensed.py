@@ -4,7 +4,7 @@
     2,3
     3,skip
 
-``skip`` stands for no secondary label. An abstention is ``-1,skip``.
+``skip`` means no secondary label. An abstention is ``-1,skip``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from operator import getitem
 
-from udfs.labels.codecs.base import Decoded, Pair, Verdict, checked, codes_pattern, judge
+from udfs.labels.codecs.base import Decoded, checked, codes_pattern
+from udfs.labels.taxonomies.pairs import Pair, Verdict, judge
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category
 
 SKIP = "skip"
@@ -56,12 +57,12 @@ class Condensed:
         self._lines = tuple(_Lines(category) for category in self.categories)
 
     def encode(self, verdict: Verdict) -> str:
-        """One line per category; no newline at the end. Raises CodecError for a verdict that cannot be."""
+        """Write one line per category, no newline at the end. Raises CodecError for a verdict that is not valid."""
         pairs = [checked(category, verdict) for category in self.categories]
         return "\n".join(f"{pair.primary},{pair.secondary or SKIP}" for pair in pairs)
 
     def pairs(self, text: str) -> list[Pair] | None:
-        """The labels in a complete answer in which nothing is wrong, category by category; None for any other.
+        """Read a complete answer in which nothing is wrong, category by category. Returns None for any other.
 
         Most answers are like that, and this takes a quarter of the time that ``decode`` takes.
         """
@@ -77,7 +78,7 @@ class Condensed:
         """Judge line by line; blank lines do not count. See ``Codec.decode``.
 
         A line's category is its place. So with more lines than categories, the first ones are believed only if all of
-        them are in form: an introduction of one line would otherwise shift every label into the category before.
+        them are well-formed: an introduction of one line would otherwise shift every label into the category before.
         """
         lines = [line for line in map(str.strip, text.split("\n")) if line]
         if not complete and lines and not text.endswith("\n"):

@@ -16,7 +16,8 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
-from udfs.labels.codecs.base import CodecError, Decoded, Pair, Verdict, checked, codes_pattern, judge, literal
+from udfs.labels.codecs.base import CodecError, Decoded, checked, codes_pattern, literal
+from udfs.labels.taxonomies.pairs import Pair, Verdict, judge
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category
 
 FINAL = "Final labels"
@@ -50,7 +51,7 @@ class Verbose:
             self._by_heading[heading.casefold()] = category
 
     def encode(self, verdict: Verdict) -> str:
-        """The final lines, without an analysis. Raises CodecError for a verdict that cannot be."""
+        """Write the final lines, without an analysis. Raises CodecError for a verdict that is not valid."""
         lines = [FINAL]
         for category in self.categories:
             pair = checked(category, verdict)

@@ -31,7 +31,7 @@ TOKENS_PER_PASS = 8192
 
 
 def find() -> Path:
-    """The model's folder. Raises CuveeError if the package is not installed."""
+    """Find the model's folder. Raises CuveeError if the package is not installed."""
     package = util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
         raise CuveeError(
@@ -41,7 +41,7 @@ def find() -> Path:
 
 
 def identity() -> str:
-    """32 hex digits over the model's files. Reads their 90 MB once in a process, in about 0.1 s."""
+    """Return 32 hex digits over the model's files. Reads their 90 MB once in a process, in about 0.1 s."""
     return _identity(find())
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from udfs.errors import Location, UsageError, did_you_mean
-from udfs.labels.backends import backends
-from udfs.labels.labelers.labeler import LabelerError, Spec, read
-from udfs.labels.labels import Labeler
+from udfs.errors import LabelerError, Location, UsageError, did_you_mean
+from udfs.labels.labeler import Labeler
+from udfs.labels.labelers.heads_labeler import heads_labeler
+from udfs.labels.labelers.labeler_files import read
+from udfs.labels.labelers.prompted import PromptedLabeler
+from udfs.labels.labelers.zero_shot import zero_shot_labeler
+from udfs.labels.spec import Spec
 from udfs.labels.taxonomies.taxonomies import Taxonomies
 
 #: The labelers that come with Cuvée.
@@ -20,7 +23,7 @@ SEEDS = Path(__file__).parents[3] / "sql" / "seeds"
 
 
 def seeds(project: Path) -> Path:
-    """A project's seed folder; where there is no project, Cuvée's own. Raises UsageError if there is neither."""
+    """Find a project's seed folder; without a project, Cuvée's own. Raises UsageError if there is neither."""
     for folder in (project / "seeds", SEEDS):
         if folder.is_dir():
             return folder
@@ -28,16 +31,16 @@ def seeds(project: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """A project's labelers by name. ``seeds`` is its seed folder; the folder ``labelers`` lies beside it.
+class LabelerRegistry:
+    """A project's labelers by name. ``seeds`` is its seed folder; the folder ``labelers`` is next to it.
 
-    A file of the project stands in for a shipped one of the same name.
+    A file of the project replaces a shipped one of the same name.
     """
 
     seeds: Path
 
     def files(self) -> dict[str, Path]:
-        """The labelers' files by name. Raises LabelerError if the project has two of one name."""
+        """Return the labelers' files by name. Raises LabelerError if the project has two of one name."""
         found = {path.stem: path for path in sorted(SHIPPED.glob("*.yml"))}
         folder = self.seeds.parent / "labelers"
         for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
@@ -48,7 +51,7 @@ class Catalogue:
         return found
 
     def spec(self, name: str) -> Spec:
-        """What a labeler's file says. Raises UsageError with the nearest names; LabelerError with file and line."""
+        """Read a labeler's file. Raises UsageError with the nearest names; LabelerError with file and line."""
         files = self.files()
         if name not in files:
             hint = did_you_mean(name, files)
@@ -56,14 +59,16 @@ class Catalogue:
         return read(files[name], Taxonomies(self.seeds))
 
     def get(self, name: str) -> Labeler:
-        """A labeler, ready to be asked. Loads no model."""
-        return labeler(self.spec(name))
+        """Make a labeler. Loads no model."""
+        return make_labeler(self.spec(name))
 
 
-def labeler(spec: Spec) -> Labeler:
-    """The labeler that a file describes. Loads no model."""
-    if not backends.BACKENDS[spec.backend].writes:
-        return backends.judge(spec)
-    from udfs.labels.labelers.prompted import PromptedLabeler
-
-    return PromptedLabeler(spec)
+def make_labeler(spec: Spec) -> Labeler:
+    """Return the labeler that a file describes. Loads no model."""
+    match spec.backend:
+        case "encoder":
+            return zero_shot_labeler(spec)
+        case "heads":
+            return heads_labeler(spec)
+        case _:
+            return PromptedLabeler(spec)

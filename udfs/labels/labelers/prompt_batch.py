@@ -8,33 +8,33 @@ from functools import cached_property
 from itertools import chain, cycle, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
-from udfs.labels.backends.protocol import Message, Prompt
-from udfs.labels.labelers.prompts import PromptError
-from udfs.labels.labels import readable
+from udfs.labels.messages import Message, Prompt
+from udfs.labels.prompts import PromptError
+from udfs.labels.verdicts import readable
 
 if TYPE_CHECKING:
     from udfs.labels.chat import ChatFormat
-    from udfs.labels.labelers.labeler import Spec
+    from udfs.labels.spec import Spec
 
 #: How often a document is shortened until its prompt has few enough tokens; the first time is nearly always enough.
 _SHORTENINGS = 20
 
 
-class Aside(NamedTuple):
+class Skipped(NamedTuple):
     """A document that no model is asked about: it abstains, or there is an ``error``."""
 
     key: str
     error: str | None
 
 
-class Asked(NamedTuple):
+class PromptBatch(NamedTuple):
     """Documents as prompts, those of one document one after the other; and the documents put aside."""
 
     prompts: list[Prompt]
-    aside: list[Aside]
+    skipped: list[Skipped]
 
 
-class Asking:
+class PromptMaker:
     """Makes the prompts of one labeler. ``chat`` is the model's tokenizer and format, if the engine takes tokens."""
 
     def __init__(self, spec: Spec, chat: ChatFormat | None) -> None:
@@ -43,18 +43,18 @@ class Asking:
         structured = spec.generation.structured
         self._patterns = [each.codec.pattern if structured else None for each in spec.passes]
 
-    def ask(self, keys: Sequence[str], texts: Sequence[str]) -> Asked:
-        """The prompts for some documents. No text raises.
+    def batch(self, keys: Sequence[str], texts: Sequence[str]) -> PromptBatch:
+        """Make the prompts for some documents. No text raises.
 
         A text with nothing to read in it (white space and control characters) abstains. Lone surrogates, which are no
         characters, become U+FFFD.
         """
-        asked = Asked([], [])
+        made = PromptBatch([], [])
         documents: list[tuple[str, str]] = []
         conversations: list[tuple[Message, ...]] = []
         for key, text in zip(keys, texts, strict=True):
             if not readable(text):
-                asked.aside.append(Aside(key, None))
+                made.skipped.append(Skipped(key, None))
                 continue
             try:
                 text = _sound(text)
@@ -63,16 +63,16 @@ class Asking:
                 documents.append((key, text))
             except PromptError as error:
                 del conversations[len(documents) * len(self._patterns) :]
-                asked.aside.append(Aside(key, str(error)))
+                made.skipped.append(Skipped(key, str(error)))
         passes = len(self._patterns)
         if self._chat is None:
             numbers = cycle(range(passes))
             keys_of = chain.from_iterable(repeat(key, passes) for key, _ in documents)
-            asked.prompts.extend(
+            made.prompts.extend(
                 Prompt(key, number, messages, None, self._patterns[number])
                 for key, number, messages in zip(keys_of, numbers, conversations, strict=False)
             )
-            return asked
+            return made
         tokens = self._chat.encode(conversations)
         for index, (key, text) in enumerate(documents):
             own = slice(index * passes, (index + 1) * passes)
@@ -81,10 +81,10 @@ class Asking:
                 for number, (messages, ids) in enumerate(zip(conversations[own], tokens[own], strict=True))
             ]
             if errors := [each for each in prompts if isinstance(each, str)]:
-                asked.aside.append(Aside(key, errors[0]))
+                made.skipped.append(Skipped(key, errors[0]))
             else:
-                asked.prompts.extend(each for each in prompts if isinstance(each, Prompt))
-        return asked
+                made.prompts.extend(each for each in prompts if isinstance(each, Prompt))
+        return made
 
     def _messages(self, number: int, read: str, n_chars: int) -> tuple[Message, ...]:
         asked = self._spec.passes[number]
@@ -94,7 +94,7 @@ class Asking:
         return (Message("system", asked.system.render("", n_chars, asked.categories)), user)
 
     def _fitting(self, prompt: Prompt, ids: list[int] | str, text: str) -> Prompt | str:
-        """The prompt with its tokens. Of a document that is too long less is read, by the same rule."""
+        """Return the prompt with its tokens. Of a document that is too long less is read, by the same rule."""
         if isinstance(ids, str):
             return ids
         assert self._chat is not None
@@ -126,7 +126,7 @@ class Asking:
 
 
 def _sound(text: str) -> str:
-    """The text with U+FFFD for every lone surrogate; two that make a character become it."""
+    """Put U+FFFD for every lone surrogate. Two that make a character become that character."""
     if text.isascii():
         return text
     try:

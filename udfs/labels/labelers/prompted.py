@@ -16,17 +16,19 @@ import pyarrow as pa
 
 from udfs.expensive import stopped
 from udfs.labels.backends import backends
-from udfs.labels.backends.protocol import Answer, Engine, Prompt
-from udfs.labels.codecs.codecs import Decoded
+from udfs.labels.backends.engine import Engine
+from udfs.labels.codecs.base import Decoded
 from udfs.labels.codecs.condensed import Condensed
-from udfs.labels.labelers.price import Usage
-from udfs.labels.labelers.prompt_batch import Aside, Asked, Asking
-from udfs.labels.labels import Codes, Verdicts, readable
+from udfs.labels.labeler import Labeler
+from udfs.labels.labelers.prompt_batch import PromptBatch, PromptMaker, Skipped
+from udfs.labels.messages import Answer, Prompt
 from udfs.labels.taxonomies.taxonomy import ABSTAIN
-from udfs.prefetch import ahead
+from udfs.labels.verdicts import Codes, Verdicts, readable
+from udfs.prefetch import prefetch
+from udfs.price import Usage
 
 if TYPE_CHECKING:
-    from udfs.labels.labelers.labeler import Spec
+    from udfs.labels.spec import Spec
 
 _Codes = tuple[str | None, str | None]
 
@@ -41,11 +43,11 @@ SECONDS = 1.0
 #: For as many categories as there may be.
 _NOTHING: Iterable[_Codes] = repeat((None, None))
 
-#: Stands between the answers of several passes in what is kept of them.
+#: Separates the answers of several passes in what is kept of them.
 BETWEEN = "\n\n--- pass {} ---\n\n"
 
 
-class PromptedLabeler:
+class PromptedLabeler(Labeler):
     """A labeler whose engine writes answers to prompts."""
 
     def __init__(self, spec: Spec) -> None:
@@ -53,7 +55,7 @@ class PromptedLabeler:
         self.taxonomy = spec.taxonomy
         self.name = spec.name
         #: Tokens paid for since it was made.
-        self.usage = Usage()
+        self.usage: Usage = Usage()
 
     @property
     def fingerprint(self) -> str:
@@ -66,14 +68,15 @@ class PromptedLabeler:
         return backends.open_engine(self.spec)
 
     @cached_property
-    def asking(self) -> Asking:
-        """What makes prompts for the engine."""
-        return Asking(self.spec, self.engine.chat)
+    def prompt_maker(self) -> PromptMaker:
+        """The maker of prompts for the engine."""
+        return PromptMaker(self.spec, self.engine.chat)
 
     def label(self, inputs: Iterator[pa.RecordBatch]) -> Iterator[Verdicts]:
         """Label every text; see ``Labeler.label``. Closing the iterator cancels what is in flight.
 
-        A text that no model is asked about (``udfs.labels.labelers.prompt_batch``) abstains and costs nothing, or has status ``error``.
+        A text that no model is asked about (``udfs.labels.labelers.prompt_batch``) abstains and costs nothing, or has
+        status ``error``.
         """
         batches = iter(inputs)
         for batch in batches:
@@ -82,21 +85,21 @@ class PromptedLabeler:
             if not any(map(readable, batch["text"].to_pylist())):
                 yield Verdicts.abstained(self.taxonomy, batch["key"].to_pylist())
                 continue
-            asking = self.asking  # starts the engine in this thread: some set signal handlers
-            windows = ahead(_windows(asking, chain([batch], batches)), WINDOWS_AHEAD)
+            prompt_maker = self.prompt_maker  # starts the engine in this thread: some set signal handlers
+            windows = prefetch(_windows(prompt_maker, chain([batch], batches)), WINDOWS_AHEAD)
             try:
                 yield from self._answered(windows, lambda: stopped(inputs))
             finally:
                 windows.close()
 
     def close(self) -> None:
-        """End the engine, if it was started. Asking again starts it anew."""
+        """End the engine, if it was started. It starts again with the next prompt."""
         if "engine" in self.__dict__:
-            self.__dict__.pop("asking", None)
+            self.__dict__.pop("prompt_maker", None)
             self.__dict__.pop("engine").close()
 
     def decode(self, answers: list[Answer]) -> Decoded:
-        """The labels in the answers to one document's prompts, in the order of the passes."""
+        """Read the labels in the answers to one document's prompts, in the order of the passes."""
         if len(answers) == 1:
             return self.spec.passes[0].codec.decode(answers[0].text, complete=answers[0].complete)
         return Decoded.together(
@@ -106,13 +109,13 @@ class PromptedLabeler:
             ]
         )
 
-    def _answered(self, windows: Iterator[Asked], stop: Callable[[], bool]) -> Iterator[Verdicts]:
+    def _answered(self, windows: Iterator[PromptBatch], stop: Callable[[], bool]) -> Iterator[Verdicts]:
         """Hand prompts to the engine until there are no more, or no more are wanted."""
         portion = _Portion(self.spec)
 
         def prompts() -> Generator[Prompt, None, None]:
             for window in windows:
-                portion.aside.extend(window.aside)
+                portion.skipped.extend(window.skipped)
                 for prompt in window.prompts:
                     if prompt.number == 0 and stop():
                         return
@@ -122,17 +125,15 @@ class PromptedLabeler:
         try:
             yield from self._judged(answers, portion)
         finally:
-            close = getattr(answers, "close", None)
-            if close is not None:
-                close()
+            answers.close()
 
-    def judged(self, answers: Iterator[Answer], aside: Sequence[Aside] = ()) -> Iterator[Verdicts]:
-        """The labels in answers that come from elsewhere; a document that lacks one for a pass is left out.
+    def judged(self, answers: Iterator[Answer], skipped: Sequence[Skipped] = ()) -> Iterator[Verdicts]:
+        """Read the labels in answers that come from elsewhere. A document that lacks one for a pass is left out.
 
-        ``aside`` are documents that no model is asked about.
+        ``skipped`` are documents that no model is asked about.
         """
         portion = _Portion(self.spec)
-        portion.aside.extend(aside)
+        portion.skipped.extend(skipped)
         return self._judged(answers, portion)
 
     def _judged(self, answers: Iterator[Answer], portion: _Portion) -> Iterator[Verdicts]:
@@ -142,9 +143,9 @@ class PromptedLabeler:
             if passes == 1:
                 portion.add(self, [answer])
             else:
-                given = waiting.setdefault(answer.key, [])
-                given.append(answer)
-                if len(given) < passes:
+                found = waiting.setdefault(answer.key, [])
+                found.append(answer)
+                if len(found) < passes:
                     continue
                 portion.add(self, sorted(waiting.pop(answer.key), key=lambda each: each.number))
             if portion.full():
@@ -153,11 +154,11 @@ class PromptedLabeler:
             yield portion.take()
 
 
-def _windows(asking: Asking, inputs: Iterator[pa.RecordBatch]) -> Iterator[Asked]:
+def _windows(prompt_maker: PromptMaker, inputs: Iterator[pa.RecordBatch]) -> Iterator[PromptBatch]:
     for batch in inputs:
         for start in range(0, batch.num_rows, WINDOW):
             rows = batch.slice(start, WINDOW)
-            yield asking.ask(rows["key"].to_pylist(), rows["text"].to_pylist())
+            yield prompt_maker.batch(rows["key"].to_pylist(), rows["text"].to_pylist())
 
 
 class _Portion:
@@ -166,12 +167,12 @@ class _Portion:
     def __init__(self, spec: Spec) -> None:
         self._names = [category.name for category in spec.taxonomy.categories]
         first, *others = spec.passes
-        # The pairs of an answer that is in form, if every answer is about all categories in their order.
+        # The pairs of a well-formed answer, if every answer is about all categories in their order.
         self._pairs_of: Callable[[str], Sequence[_Codes] | None] = lambda text: None
         if isinstance(first.codec, Condensed) and not others and first.categories == spec.taxonomy.categories:
             self._pairs_of = first.codec.pairs
         #: Filled by whoever makes prompts, which may be another thread than the one that reads answers.
-        self.aside: deque[Aside] = deque()
+        self.skipped: deque[Skipped] = deque()
         self._clear()
 
     def _clear(self) -> None:
@@ -183,11 +184,11 @@ class _Portion:
         self._since = monotonic()
 
     def size(self) -> int:
-        """How many documents are here."""
-        return len(self._keys) + len(self.aside)
+        """Count the documents that are here."""
+        return len(self._keys) + len(self.skipped)
 
     def full(self) -> bool:
-        """Whether there is enough to be handed on, or it has waited long enough."""
+        """Return whether there is enough to be handed on, or it has waited long enough."""
         size = self.size()
         return size >= PORTION or (size > 0 and monotonic() - self._since > SECONDS)
 
@@ -211,9 +212,9 @@ class _Portion:
             self._append(answers[0].key, decoded.status, _raw(answers), tokens, decoded.verdict)
 
     def take(self) -> Verdicts:
-        """All that is here, as verdicts."""
-        while self.aside:
-            key, error = self.aside.popleft()
+        """Return all that is here as verdicts, and start again."""
+        while self.skipped:
+            key, error = self.skipped.popleft()
             if error is None:
                 self._append(key, "ok", None, 0, dict.fromkeys(self._names, (ABSTAIN, None)))
             else:

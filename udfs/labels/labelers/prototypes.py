@@ -22,7 +22,7 @@ from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Label
 
 if TYPE_CHECKING:
     from udfs.labels.labelers.encoder import Embeddings
-    from udfs.labels.labels import Codes
+    from udfs.labels.verdicts import Codes
 
     #: Embeddings of the labels' texts.
     Vectors = Mapping[str, Embeddings]
@@ -33,7 +33,7 @@ _NEIGHBOURS = 10
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """When to say nothing: the best score must reach ``floor``, else the verdict is an abstention; the second best
-    label is the secondary one if its score does too and lies at most ``margin`` below the best.
+    label is the secondary one if its score does too and is at most ``margin`` below the best.
     """
 
     floor: float
@@ -75,7 +75,7 @@ class Scale:
         self._parents = np.array([position.get(label.parent or "", -1) for label in names], np.intp)
 
     def verdict(self, documents: Embeddings, thresholds: Thresholds) -> tuple[Codes, Codes]:
-        """Primary and secondary codes of documents given by their embeddings."""
+        """Primary and secondary codes of documents by their embeddings."""
         scores = self._labels.scores(documents)
         order = np.argsort(-scores, axis=1, kind="stable")
         first = order[:, 0]
@@ -88,7 +88,7 @@ class Scale:
         return primary.tolist(), secondary.tolist()
 
     def _codes(self, documents: Embeddings, chosen: NDArray[np.intp]) -> NDArray[Any]:
-        """The codes of the chosen labels, or in a hierarchy those of the best class below each."""
+        """Return the codes of the chosen labels, or in a hierarchy those of the best class below each."""
         codes: NDArray[Any] = self._labels.codes[chosen]
         if self._below is None:
             return codes

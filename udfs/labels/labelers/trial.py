@@ -15,10 +15,10 @@ from udfs.labels.labelers.prompted import PromptedLabeler
 from udfs.labels.taxonomies.taxonomy import ABSTAIN
 
 if TYPE_CHECKING:
-    from udfs.labels.backends.protocol import Message, Prompt
-    from udfs.labels.labels import Labeler
+    from udfs.labels.labeler import Labeler
+    from udfs.labels.messages import Answer, Message, Prompt
 
-Codes = tuple[str | None, str | None]
+PairOrNone = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Trial:
     read: tuple[str, ...]
     questions: tuple[Question, ...]
     status: str
-    labels: Mapping[str, Codes]
+    labels: Mapping[str, PairOrNone]
     reasons: Mapping[str, str]
     note: str | None
     tokens: int | None
@@ -58,11 +58,11 @@ class Trial:
 def attempt(labeler: Labeler, text: str) -> Trial:
     """Label a text as a build would. One bad text does not raise; an engine that cannot start does (CuveeError)."""
     key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return _asked(labeler, key, text) if isinstance(labeler, PromptedLabeler) else _judged(labeler, key, text)
+    return _prompted(labeler, key, text) if isinstance(labeler, PromptedLabeler) else _judged(labeler, key, text)
 
 
 def names(labeler: Labeler, category: str, code: str | None) -> str | None:
-    """What a code is called, FDC's classes from the highest down."""
+    """Return the name of a code, FDC's classes from the highest down."""
     if code is None:
         return None
     if code == ABSTAIN:
@@ -70,39 +70,53 @@ def names(labeler: Labeler, category: str, code: str | None) -> str | None:
     return " / ".join(label.label for label in labeler.taxonomy.category(category).path(code) if label.label)
 
 
-def _asked(labeler: PromptedLabeler, key: str, text: str) -> Trial:
-    asking = labeler.asking
+def _prompted(labeler: PromptedLabeler, key: str, text: str) -> Trial:
+    prompt_maker = labeler.prompt_maker
     start = perf_counter()
-    asked = asking.ask([key], [text])
-    read = (labeler.spec.excerpt.read(text, key),) if asked.prompts else ()
-    categories = [category.name for category in labeler.taxonomy.categories]
-    if asked.aside:
-        error = asked.aside[0].error
-        labels: dict[str, Codes] = dict.fromkeys(categories, (None, None) if error else (ABSTAIN, None))
-        seconds = perf_counter() - start
-        return Trial(key, len(text), read, (), "error" if error else "ok", labels, {}, error, 0, seconds)
-    answers = sorted(labeler.engine.generate(iter(asked.prompts)), key=lambda each: each.number)
-    failed = next((each.error for each in answers if each.error is not None), None)
-    questions = tuple(
-        Question(prompt.messages, _chat(labeler, prompt), len(prompt.tokens) if prompt.tokens else None,
-                 None if answer.error else answer.text, answer.complete)
-        for prompt, answer in zip(asked.prompts, answers, strict=True)
-    )  # fmt: skip
-    tokens = sum(each.prompt_tokens + each.output_tokens for each in answers)
-    if failed is not None:
-        labels = dict.fromkeys(categories, (None, None))
-        return Trial(key, len(text), read, questions, "error", labels, {}, failed, tokens, perf_counter() - start)
-    decoded = labeler.decode(answers)
-    labels = {name: decoded.verdict.get(name, (None, None)) for name in categories}
-    seconds = perf_counter() - start
+    batch = prompt_maker.batch([key], [text])
+    questions: tuple[Question, ...] = ()
+    reasons: Mapping[str, str] = {}
+    nothing: dict[str, PairOrNone] = {category.name: (None, None) for category in labeler.taxonomy.categories}
+    labels: Mapping[str, PairOrNone]
+    tokens = 0
+    if batch.skipped:
+        note = batch.skipped[0].error
+        status = "error" if note else "ok"
+        labels = nothing if note else dict.fromkeys(nothing, (ABSTAIN, None))
+    else:
+        answers = sorted(labeler.engine.generate(iter(batch.prompts)), key=lambda each: each.number)
+        questions = tuple(_question(labeler, *each) for each in zip(batch.prompts, answers, strict=True))
+        tokens = sum(each.prompt_tokens + each.output_tokens for each in answers)
+        note = next((each.error for each in answers if each.error is not None), None)
+        if note is not None:
+            status, labels = "error", nothing
+        else:
+            decoded = labeler.decode(answers)
+            status, reasons, note = decoded.status, decoded.problems, decoded.note
+            labels = {name: decoded.verdict.get(name, (None, None)) for name in nothing}
     return Trial(
-        key, len(text), read, questions, decoded.status, labels, decoded.problems, decoded.note, tokens, seconds
+        doc_id=key,
+        characters=len(text),
+        read=(labeler.spec.excerpt.read(text, key),) if batch.prompts else (),
+        questions=questions,
+        status=status,
+        labels=labels,
+        reasons=reasons,
+        note=note,
+        tokens=tokens,
+        seconds=perf_counter() - start,
     )
 
 
-def _chat(labeler: PromptedLabeler, prompt: Prompt) -> str | None:
+def _question(labeler: PromptedLabeler, prompt: Prompt, answer: Answer) -> Question:
     chat = labeler.engine.chat
-    return chat.show(prompt.tokens) if chat is not None and prompt.tokens is not None else None
+    return Question(
+        messages=prompt.messages,
+        chat=chat.show(prompt.tokens) if chat is not None and prompt.tokens is not None else None,
+        tokens=len(prompt.tokens) if prompt.tokens else None,
+        answer=None if answer.error else answer.text,
+        complete=answer.complete,
+    )
 
 
 def _judged(labeler: Labeler, key: str, text: str) -> Trial:
@@ -110,12 +124,19 @@ def _judged(labeler: Labeler, key: str, text: str) -> Trial:
     batch = pa.record_batch([[key], [text]], schema=INPUT_SCHEMA)
     (verdicts,) = labeler.label(iter([batch]))
     seconds = perf_counter() - start
-    labels: dict[str, Codes] = {}
+    labels: dict[str, PairOrNone] = {}
     for category in labeler.taxonomy.categories:
         primary, secondary = verdicts.codes.get(category.name, ([None], [None]))
         labels[category.name] = (primary[0], secondary[0])
-    reads = getattr(labeler, "reads", None)
-    read = tuple(reads(text, key)) if reads is not None else (text,)
     return Trial(
-        key, len(text), read, (), verdicts.statuses[0], labels, {}, verdicts.raw[0], verdicts.tokens[0], seconds
+        doc_id=key,
+        characters=len(text),
+        read=labeler.reads(text, key),
+        questions=(),
+        status=verdicts.statuses[0],
+        labels=labels,
+        reasons={},
+        note=verdicts.raw[0],
+        tokens=verdicts.tokens[0],
+        seconds=seconds,
     )

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from udfs.expensive import fingerprint, stopped
+from udfs.labels.labeler import Labeler
 from udfs.labels.labelers import encoder
-from udfs.labels.labels import Verdicts, readable
 from udfs.labels.sampling import LIMIT, sample
+from udfs.labels.spec import Spec
+from udfs.labels.taxonomies.taxonomies import EAI
 from udfs.labels.taxonomies.taxonomy import FDC, Label, Taxonomy
-from udfs.prefetch import ahead
+from udfs.labels.verdicts import Verdicts, readable
+from udfs.prefetch import prefetch
 
 if TYPE_CHECKING:
     from udfs.labels.labelers.prototypes import Scale
@@ -45,11 +48,21 @@ _VERSION = 1
 _MARKUP = re.compile(r"<[^<>]{1,300}>|^%.*$|\\[a-zA-Z]+\*?|[{}$&\\^_~]+|https?://\S+", re.MULTILINE)
 
 
-class ZeroShotLabeler:
+def zero_shot_labeler(spec: Spec) -> ZeroShotLabeler:
+    """Return the zero-shot labeler for any taxonomy whose labels have descriptions. Loads no model.
+
+    The names of FDC's classes are what its scores are scaled by, also where the taxonomy has no FDC.
+    """
+    has_fdc = any(category.name == FDC for category in spec.taxonomy.categories)
+    neutral = None if has_fdc else spec.taxonomies.get(EAI).category(FDC).choices
+    return ZeroShotLabeler(spec.taxonomy, spec.name, neutral)
+
+
+class ZeroShotLabeler(Labeler):
     """Labels documents by their nearest label descriptions (``udfs.labels.labelers.prototypes``)."""
 
     def __init__(self, taxonomy: Taxonomy, name: str = "zero_shot", neutral: tuple[Label, ...] | None = None) -> None:
-        """A labeler for a taxonomy with FDC, or for another one with FDC's classes as ``neutral`` names."""
+        """Make a labeler for a taxonomy with FDC, or for another one with FDC's classes as ``neutral`` names."""
         self.taxonomy = taxonomy
         self.name = name
         self._neutral = neutral
@@ -67,7 +80,7 @@ class ZeroShotLabeler:
         A text with nothing to read in it (empty, or only white space, control characters and markup) is an
         abstention in every category. No text fails.
         """
-        windows = ahead(self._windows(inputs), WINDOWS_AHEAD)
+        windows = prefetch(self._windows(inputs), WINDOWS_AHEAD)
         try:
             for window in windows:
                 if window.blank:
@@ -78,7 +91,7 @@ class ZeroShotLabeler:
             windows.close()
 
     def reads(self, text: str, key: str) -> tuple[str, ...]:
-        """What the encoder gets of a document, TOKENS tokens of it at most; nothing if there is nothing to read."""
+        """Return what the encoder reads of a document, at most TOKENS tokens; nothing if there is nothing to read."""
         prose = _MARKUP.sub(" ", "\n".join(sample(text, key)))
         return sample(prose, key, CHARACTERS) if readable(prose) else ()
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from udfs.errors import Location
+from udfs.errors import LabelerError, Location
 from udfs.labels.sampling import sample
-from udfs.labels.students.heads_form import ENCODER, HEADS, Form, HeadsError
+from udfs.labels.students.heads_form import ENCODER, HEADS, HeadsForm
 from udfs.labels.taxonomies.taxonomy import ABSTAIN
 
 _TOKENIZER = "tokenizer.json"
@@ -27,8 +27,8 @@ Pair = tuple[str, str | None]
 class Heads(nn.Module):
     """A Hugging Face encoder, and linear heads on its pooled last layer."""
 
-    def __init__(self, encoder: Any, form: Form) -> None:
-        """New heads for an encoder with ``config.hidden_size``."""
+    def __init__(self, encoder: Any, form: HeadsForm) -> None:
+        """Make new heads for an encoder with ``config.hidden_size``."""
         super().__init__()
         self.form = form
         self.encoder = encoder
@@ -48,7 +48,7 @@ class Heads(nn.Module):
         return {name: self.heads[_module(name)](pooled) for name in self.form.outputs()}
 
     def codes(self, logits: Mapping[str, Tensor]) -> dict[str, list[Pair]]:
-        """The codes that logits stand for: per category each document's primary, and its secondary or None.
+        """Return the codes that logits stand for: per category each document's primary, and its secondary or None.
 
         The likeliest primary is taken, then the likeliest secondary that is neither it nor an abstention; a document
         that abstains has none.
@@ -72,12 +72,12 @@ class Heads(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Heads:
-        """The model in a folder, ready to be asked. Raises HeadsError."""
+        """Load the model in a folder. Raises LabelerError."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
         from transformers import AutoModel
 
-        form = Form.read(folder)
+        form = HeadsForm.read(folder)
         try:
             encoder: Any = AutoModel.from_pretrained(folder / ENCODER, local_files_only=True)
             tensors = load_file(folder / HEADS)
@@ -86,10 +86,10 @@ class Heads(nn.Module):
                 state = {part: tensors.pop(f"{name}.{part}") for part in ("weight", "bias")}
                 model.heads[_module(name)].load_state_dict(state)
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise HeadsError(f"the heads in {folder} cannot be loaded: {error}") from error
+            raise LabelerError(f"the heads in {folder} cannot be loaded: {error}") from error
         if tensors:
             message = f"{next(iter(tensors))} belongs to no head of the configuration"
-            raise HeadsError(message, where=Location(str(folder / HEADS)))
+            raise LabelerError(message, where=Location(str(folder / HEADS)))
         return model.to(device=device, dtype=dtype).eval()
 
     def _pairs(self, name: str, codes: Sequence[str], logits: Mapping[str, Tensor]) -> list[Pair]:
@@ -108,17 +108,17 @@ class Heads(nn.Module):
         ]
 
 
-class Reader:
+class HeadsReader:
     """Turns documents into what an encoder reads of them."""
 
-    def __init__(self, tokenizer: Path, form: Form) -> None:
-        """``tokenizer`` is a tokenizer.json. Raises HeadsError."""
+    def __init__(self, tokenizer: Path, form: HeadsForm) -> None:
+        """``tokenizer`` is a tokenizer.json. Raises LabelerError."""
         from tokenizers import Tokenizer
 
         try:
             self._tokenizer: Any = Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # the library raises bare Exception
-            raise HeadsError(f"not a tokenizer: {error}", where=Location(str(tokenizer))) from error
+            raise LabelerError(f"not a tokenizer: {error}", where=Location(str(tokenizer))) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         probe = self._tokenizer.encode("a")
@@ -128,8 +128,8 @@ class Reader:
         self._form = form
 
     @classmethod
-    def of(cls, folder: Path, form: Form) -> Reader:
-        """The reader of a saved model."""
+    def of(cls, folder: Path, form: HeadsForm) -> HeadsReader:
+        """Make the reader of a saved model."""
         return cls(folder / ENCODER / _TOKENIZER, form)
 
     def read(self, keys: Sequence[str], texts: Sequence[str]) -> list[list[int]]:

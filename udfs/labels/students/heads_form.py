@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from udfs.errors import CuveeError, Location, did_you_mean
+from udfs.errors import LabelerError, Location, did_you_mean
 from udfs.labels.sampling import LIMIT
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, Taxonomy
 
@@ -30,19 +30,15 @@ RANKS = ("primary", "secondary")
 POOLINGS = ("mean", "first")
 
 
-class HeadsError(CuveeError):
-    """A folder is no encoder with heads, or its heads are for something else."""
-
-
 @dataclass(frozen=True, slots=True)
-class Form:
+class HeadsForm:
     """What the outputs of the heads mean, and how much of a document the encoder reads.
 
     ``categories`` maps a category to its codes, of which output n of the primary head stands for the nth; ``-1``
     among them is an abstention. The secondary head has one output more, the first, for no secondary label.
     ``pooling`` makes one vector of a document: the ``mean`` over its tokens, or the ``first`` one's. Of a document
-    with more than ``characters`` the head, a window and the tail are read (``udfs.labels.sampling``), and at most ``tokens``
-    in all, special tokens included.
+    with more than ``characters`` the head, a window and the tail are read (``udfs.labels.sampling``), and at most
+    ``tokens`` in all, special tokens included.
     """
 
     taxonomy: str
@@ -53,25 +49,25 @@ class Form:
     characters: int = LIMIT
 
     @classmethod
-    def read(cls, folder: Path) -> Form:
-        """A folder's form. Raises HeadsError if it is none."""
+    def read(cls, folder: Path) -> HeadsForm:
+        """Read a folder's configuration. Raises LabelerError if it is not valid."""
         path = folder / CONFIG
         where = Location(str(path))
         try:
             content = json.loads(path.read_bytes())
         except FileNotFoundError:
-            raise HeadsError(f"no {CONFIG} in {folder}", hint="the folder of an encoder with heads has one") from None
+            raise LabelerError(f"no {CONFIG} in {folder}", hint="the folder of an encoder with heads has one") from None
         except (OSError, ValueError) as error:
-            raise HeadsError(f"cannot be read: {error}", where=where) from error
+            raise LabelerError(f"cannot be read: {error}", where=where) from error
         if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
             hint = f"it says format: {FORMAT}, version: {VERSION}; a plain encoder has no heads"
-            raise HeadsError("not the configuration of an encoder with heads", where=where, hint=hint)
+            raise LabelerError("not the configuration of an encoder with heads", where=where, hint=hint)
         try:
             form = _form(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HeadsError(f"not a configuration of heads: {error!r}", where=where) from error
+            raise LabelerError(f"not a configuration of heads: {error!r}", where=where) from error
         if wrong := form._wrong():
-            raise HeadsError(wrong, where=where)
+            raise LabelerError(wrong, where=where)
         return form
 
     def write(self, folder: Path) -> None:
@@ -80,7 +76,7 @@ class Form:
         (folder / CONFIG).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     def outputs(self) -> dict[str, int]:
-        """The heads by name (``CATEGORY.RANK``) with their numbers of outputs."""
+        """Return the heads by name (``CATEGORY.RANK``) with their numbers of outputs."""
         return {
             f"{name}.{rank}": len(codes) + (rank == "secondary")
             for name, codes in self.categories.items()
@@ -88,26 +84,26 @@ class Form:
         }
 
     def check(self, taxonomy: Taxonomy, folder: Path) -> None:
-        """Raise HeadsError if the heads do not label by this taxonomy: all its categories, with its codes only."""
+        """Raise LabelerError if the heads do not label by this taxonomy: all its categories, with its codes only."""
         where = Location(str(folder / CONFIG))
         if self.taxonomy != taxonomy.name:
             hint = f"write taxonomy: {self.taxonomy} in the labeler's file, or name another folder"
-            raise HeadsError(
+            raise LabelerError(
                 f"these heads are for the taxonomy {self.taxonomy}, not {taxonomy.name}", where=where, hint=hint
             )
         known = [category.name for category in taxonomy.categories]
         for name in self.categories:
             if name not in known:
-                raise HeadsError(
+                raise LabelerError(
                     f"{taxonomy.name} has no category {name!r}", where=where, hint=did_you_mean(name, known)
                 )
         for category in taxonomy.categories:
             if category.name not in self.categories:
-                raise HeadsError(f"there is no head for {category.name}", where=where)
+                raise LabelerError(f"there is no head for {category.name}", where=where)
             for code in self.categories[category.name]:
                 if not category.accepts(code) and not (code == ABSTAIN and category.abstains):
-                    raise HeadsError(
-                        f"a head gives {code!r}, which is no code of {category.name}",
+                    raise LabelerError(
+                        f"a head gives {code!r}, which is not a code of {category.name}",
                         where=where,
                         hint="the taxonomy has changed since the heads were trained: train them again",
                     )
@@ -117,7 +113,7 @@ class Form:
             return "there are no categories"
         for name, codes in self.categories.items():
             if not codes or len(set(codes)) != len(codes):
-                return f"the codes of {name} are none, or not all different"
+                return f"the codes of {name} are empty, or not all different"
         if self.ranks not in (RANKS, RANKS[:1]):
             return f"ranks are {list(RANKS)}, or only the first"
         if self.pooling not in POOLINGS:
@@ -125,8 +121,12 @@ class Form:
         return None if self.tokens >= 8 and self.characters >= 3 else "tokens or characters are too few"
 
 
-def _form(content: Mapping[str, Any]) -> Form:
-    categories = {str(name): tuple(map(str, codes)) for name, codes in content["categories"].items()}
-    ranks = tuple(map(str, content["ranks"]))
-    tokens, characters = int(content["tokens"]), int(content["characters"])
-    return Form(str(content["taxonomy"]), categories, ranks, str(content["pooling"]), tokens, characters)
+def _form(content: Mapping[str, Any]) -> HeadsForm:
+    return HeadsForm(
+        taxonomy=str(content["taxonomy"]),
+        categories={str(name): tuple(map(str, codes)) for name, codes in content["categories"].items()},
+        ranks=tuple(map(str, content["ranks"])),
+        pooling=str(content["pooling"]),
+        tokens=int(content["tokens"]),
+        characters=int(content["characters"]),
+    )

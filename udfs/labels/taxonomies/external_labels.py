@@ -1,7 +1,7 @@
-"""Labels that somebody else gave: as codes or as names, in whatever way tables write them.
+"""Labels from outside, as codes or as names, in whatever way tables write them.
 
-The rules for codes are those for a model's answers (``udfs.labels.codecs.base.judge``), so labels from outside mean what
-those of any labeler mean.
+The rules for codes are those for a model's answers (``udfs.labels.taxonomies.pairs.judge``), so labels from outside
+mean what those of any labeler mean.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from functools import cached_property
 
 from udfs.errors import did_you_mean
-from udfs.labels.codecs.base import Pair, judge
+from udfs.labels.taxonomies.pairs import Pair, judge
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category
 
 #: Raised when the same table is read differently.
 VERSION = 1
 
-#: What stands where there is no label.
+#: How tables write that there is no label.
 _NOTHING = frozenset({"", "skip", "none", "null", "nan", "n/a"})
 
 #: A whole number that a table of floating-point numbers has made of a code.
@@ -26,15 +26,15 @@ _FLOAT = re.compile(r"(-?\d+)\.0+", re.ASCII)
 _REMEMBERED = 1 << 18
 
 
-class GivenCategory:
-    """Reads what was given for one category."""
+class ExternalCategory:
+    """Reads the external labels of one category."""
 
     def __init__(self, category: Category) -> None:
         self.category = category
         self._known: dict[tuple[str | None, str | None], Pair | str | None] = {}
 
     def read(self, first: str | None, second: str | None) -> Pair | str | None:
-        """The codes that two labels stand for; what is wrong with them; or None if nothing was given. Never raises.
+        """Return the codes of two labels, or what is wrong with them, or None without a label. Never raises.
 
         A label is a code, or a name in any case. Blank, ``skip`` and ``none`` are none; ``-1`` and ``Abstain`` are an
         abstention, which as a second label is none.
@@ -48,7 +48,7 @@ class GivenCategory:
         return self._known[key]
 
     def near(self, first: str | None, second: str | None) -> str | None:
-        """The names that are nearest to a label nobody knows; None for FDC, and where both are known."""
+        """Return the names nearest to an unknown label. None for FDC, and where both labels are known."""
         if self.category.decimal:
             return None
         for label in (first, second):
@@ -67,7 +67,7 @@ class GivenCategory:
         return judge(self.category, primary, secondary)
 
     def _code(self, label: str | None) -> str | None:
-        """The code that is meant; a label that nobody knows stays as it is."""
+        """Return the code of a label. An unknown label stays as it is."""
         label = (label or "").strip()
         if label == ABSTAIN or self.category.accepts(label):
             return label
@@ -98,6 +98,6 @@ class GivenCategory:
         return names
 
     def identity(self) -> list[object]:
-        """For fingerprints: which labels are read, and as what."""
+        """Return which labels are read, and as what: for fingerprints."""
         names = sorted(self._names.items())
         return [self.category.name, self.category.decimal, self.category.abstains, names]

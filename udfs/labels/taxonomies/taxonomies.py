@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from udfs.errors import Location, UsageError, did_you_mean
-from udfs.labels.labelers.section import Section
+from udfs.labels.section import Section
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, NAME, Category, Label, Taxonomy, TaxonomyError, rows
 
 #: The taxonomy that the seeds taxonomy.csv and fdc.csv make.
 EAI = "eai"
 
-#: A code stands in answers between commas, so it has none, and no white space. ``skip`` is an answer's word.
+#: A code is between commas in answers, so it has none, and no white space. ``skip`` is an answer's word.
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _RESERVED = ("skip", "none", ABSTAIN)
 
@@ -32,12 +32,12 @@ _MORE = ("position", "family", "title", "description", "example", "parent", "lev
 
 @dataclass(frozen=True, slots=True)
 class Taxonomies:
-    """Where a project's taxonomies are: ``seeds`` is its seed folder, the folder ``taxonomies`` lies beside it."""
+    """Where a project's taxonomies are: ``seeds`` is its seed folder, the folder ``taxonomies`` is next to it."""
 
     seeds: Path
 
     def files(self) -> dict[str, Path]:
-        """The files of the taxonomies that were added, by name. Raises TaxonomyError if two have the same name."""
+        """List the files of added taxonomies by name. Raises TaxonomyError if two have the same name."""
         found: dict[str, Path] = {}
         for path in sorted(
             [
@@ -53,17 +53,17 @@ class Taxonomies:
                 )
             if not NAME.fullmatch(path.stem):
                 raise TaxonomyError(
-                    f"{path.stem!r} is no name of a taxonomy", where=Location(str(path)), hint="use a-z, 0-9 and _"
+                    f"{path.stem!r} is not a valid taxonomy name", where=Location(str(path)), hint="use a-z, 0-9 and _"
                 )
             found[path.stem] = path
         return found
 
     def names(self) -> list[str]:
-        """All taxonomies' names, ``eai`` first."""
+        """List all taxonomies' names, ``eai`` first."""
         return [EAI, *self.files()]
 
     def get(self, name: str) -> Taxonomy:
-        """A taxonomy by name. Raises UsageError with the nearest names; TaxonomyError with file and line."""
+        """Read a taxonomy by name. Raises UsageError with the nearest names; TaxonomyError with file and line."""
         if name == EAI:
             return Taxonomy.load(self.seeds)
         files = self.files()
@@ -81,7 +81,10 @@ def read(path: Path) -> Taxonomy:
 
 
 def labels(taxonomy: Taxonomy) -> Iterator[dict[str, object]]:
-    """A taxonomy's labels as rows: category, position, code, label, description, example, level, parent, prefixes."""
+    """Yield a taxonomy's labels as rows.
+
+    A row has category, position, code, label, description, example, level, parent and prefixes.
+    """
     for position, category in enumerate(taxonomy.categories, 1):
         for label in category.labels:
             yield {
@@ -107,7 +110,7 @@ def _of_csv(path: Path) -> list[Category]:
             raise TaxonomyError(f"no column {unknown[0]!r} has a meaning", where=Location(str(path), 1), hint=hint)
         name = row["category"]
         if not NAME.fullmatch(name):
-            raise TaxonomyError(f"{name!r} is no name of a category", where=where, hint="use a-z, 0-9 and _")
+            raise TaxonomyError(f"{name!r} is not a valid category name", where=where, hint="use a-z, 0-9 and _")
         known = found.setdefault(name, _Labels(name))
         if row["code"] == ABSTAIN:
             abstaining.add(name)
@@ -137,7 +140,7 @@ def _of_yaml(path: Path) -> list[Category]:
     for entry in file.sections("categories", "a category"):
         name = entry.text("name")
         if not NAME.fullmatch(name):
-            raise entry.fail("name", f"{name!r} is no name of a category", "use a-z, 0-9 and _")
+            raise entry.fail("name", f"{name!r} is not a valid category name", "use a-z, 0-9 and _")
         if name in categories:
             raise entry.fail("name", f"two categories are named {name}")
         categories[name] = _category(entry, name)
@@ -163,10 +166,10 @@ def _category(entry: Section, name: str) -> Category:
         text = entry.text("range")
         bounds = _RANGE.fullmatch(text)
         if not bounds or int(bounds[1]) > int(bounds[2]):
-            raise entry.fail("range", f"{text!r} is no range", "write the lowest and the highest code: 1-9")
+            raise entry.fail("range", f"{text!r} is not a valid range", "write the lowest and the highest code: 1-9")
         category = replace(category, allowed=(int(bounds[1]), int(bounds[2])))
         if strange := [label.code for label in category.labels if not label.code.isdecimal()]:
-            raise entry.fail("range", f"{name} has a range, but its code {strange[0]!r} is no whole number")
+            raise entry.fail("range", f"{name} has a range, but its code {strange[0]!r} is not a whole number")
     entry.done()
     if not category.choices:
         raise entry.fail("labels", f"{name} has no label" + (" in its range" if category.labels else ""))
@@ -198,7 +201,9 @@ class _Labels:
             raise TaxonomyError(f"{label.code} is of level {depth}, not {level}", where=where)
         for prefix in prefixes:
             if not _PREFIX.fullmatch(prefix):
-                raise TaxonomyError(f"{prefix!r} is no FDC code", where=where, hint="write 5, 51, 513 or 513.2")
+                raise TaxonomyError(
+                    f"{prefix!r} is not a valid FDC code", where=where, hint="write 5, 51, 513 or 513.2"
+                )
             if prefix in self._prefixes:
                 raise TaxonomyError(f"{label.code} and {self._prefixes[prefix]} both claim FDC {prefix}", where=where)
             self._prefixes[prefix] = label.code

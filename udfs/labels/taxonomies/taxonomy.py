@@ -1,9 +1,9 @@
 """Taxonomies: categories, each with a fixed set of labels, read from the seeds that SQL reads too.
 
-Here is what a taxonomy is, and how ``eai`` is read; ``udfs.labels.taxonomies.taxonomies`` reads those that users add. ``taxonomy.csv``
-has one row per label of eai (category, code, label, description, example), in a category's order. The Free Decimal
-Correspondence (FDC), a hierarchy, has its classes in ``fdc.csv``: the same columns, with level and parent in place of
-category.
+This module defines a taxonomy and reads ``eai``; ``udfs.labels.taxonomies.taxonomies`` reads those that users add.
+``taxonomy.csv`` has one row per label of eai (category, code, label, description, example), in a category's order. The
+Free Decimal Correspondence (FDC), a hierarchy, has its classes in ``fdc.csv``: the same columns, with level and parent
+in place of category.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from udfs.errors import CuveeError, Location, UsageError, did_you_mean
+from udfs.errors import LabelerError, Location, UsageError, did_you_mean
 from udfs.expensive import fingerprint
 
 #: The code of an explicit abstention, in every category. It is not one of a category's labels.
@@ -36,7 +36,7 @@ DECIMAL_CODE = rf"[0-9]{{3}}(?:\.[0-9]{{1,{DECIMALS}}})?"
 _DECIMAL = re.compile(DECIMAL_CODE)
 
 
-class TaxonomyError(CuveeError):
+class TaxonomyError(LabelerError):
     """A taxonomy's file is missing or says something that cannot be."""
 
 
@@ -104,7 +104,7 @@ class Category:
         return frozenset(label.code for label in self.choices)
 
     def accepts(self, code: str) -> bool:
-        """Whether a labeler may give this code. An abstention is none of the codes.
+        """Return whether a labeler may give this code. An abstention is not one of the codes.
 
         >>> subject = Category("subject", (), decimal=True)
         >>> [subject.accepts(code) for code in ("513.212", "641.563.2", "92", "-1")]
@@ -113,7 +113,7 @@ class Category:
         return bool(_DECIMAL.fullmatch(code)) if self.decimal else code in self.codes
 
     def code(self, label: str) -> str:
-        """The code of a label given by its name, whatever its case, or by its code.
+        """Return the code of a label, which is named by its name, in any case, or by its code.
 
         Where a name is there twice, the higher label of a hierarchy is meant. Raises UsageError with the nearest
         names, or if unrelated labels share the name.
@@ -131,11 +131,11 @@ class Category:
         return found[0]
 
     def below(self, code: str) -> tuple[str, ...]:
-        """A code and all codes under it, in the taxonomy's order."""
+        """Return a code and all codes under it, in the taxonomy's order."""
         return tuple(label.code for label in self.labels if any(above.code == code for above in self.path(label.code)))
 
     def path(self, code: str) -> tuple[Label, ...]:
-        """The label of a code and those above it, the highest first.
+        """Return the label of a code and those above it, the highest first.
 
         In FDC a code is as deep as its author liked: ``513.212`` has the labels of ``5``, ``51`` and ``513`` and of
         the longest decimals that FDC names. A malformed or unknown code has the labels of its known prefixes.
@@ -169,7 +169,7 @@ class Taxonomy:
             where = Location(str(path), line)
             name, code = row["category"], row["code"]
             if not NAME.fullmatch(name):
-                raise TaxonomyError(f"{name!r} is no name of a category", where=where, hint="use a-z, 0-9 and _")
+                raise TaxonomyError(f"{name!r} is not a valid category name", where=where, hint="use a-z, 0-9 and _")
             if not code or not row["label"]:
                 raise TaxonomyError(f"a label of {name} has no code or no name", where=where)
             known = labels.setdefault(name, [])
@@ -189,7 +189,7 @@ class Taxonomy:
         return cls("eai", tuple(categories))
 
     def category(self, name: str) -> Category:
-        """A category by name. Raises UsageError with the nearest names."""
+        """Find a category by name. Raises UsageError with the nearest names."""
         for category in self.categories:
             if category.name == name:
                 return category
@@ -204,7 +204,7 @@ class Taxonomy:
 
 
 def _known(label: Label) -> tuple[object, ...]:
-    """What a labeler that compares texts can know of a label."""
+    """Return what a labeler that compares texts can know of a label."""
     return label.code, label.label, label.description, label.example, label.level, label.parent
 
 
@@ -215,7 +215,7 @@ def _fdc(path: Path) -> list[Label]:
         where = Location(str(path), line)
         code, parent = row["code"], row["parent"] or None
         if not _FDC_CODE.fullmatch(code):
-            raise TaxonomyError(f"{code!r} is no FDC code", where=where, hint="write 5, 51, 513 or 513.2")
+            raise TaxonomyError(f"{code!r} is not a valid FDC code", where=where, hint="write 5, 51, 513 or 513.2")
         if code in classes:
             raise TaxonomyError(f"the code {code} is there twice", where=where)
         if parent is not None and parent not in classes:

@@ -1,142 +1,38 @@
-"""Contracts: what a model promises of its columns, and its rows, before anybody reads it.
+"""Contracts: check the columns and rows of a model before another node reads it.
 
     config: {contract: {enforced: true}}
     columns: [{name: id, data_type: integer, constraints: [{type: not_null}]}]
 
 Names and types are compared with the query's before it runs. ``not_null``, ``check``, ``unique`` and ``primary_key``
 are checked on the computed rows before they are committed; views have no rows of their own, so their constraints
-hold nobody, as in dbt. ``foreign_key`` and ``custom`` constraints are not enforced, and the build says so.
+do not hold, as in dbt. ``foreign_key`` and ``custom`` constraints are not enforced, and the build says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from udfs.errors import CuveeError, Location, did_you_mean
-from warehouse.lake.quoting import quote
-from warehouse.project.project import Node
+from udfs.errors import ProjectError
+from warehouse.lake.quoting import literal, quote
+from warehouse.project.contract import Contract, Rule, contract
 
 if TYPE_CHECKING:
     import duckdb
 
     from warehouse.build.materialize.tables import Change, Make
-    from warehouse.graph.graph import Step
-    from warehouse.lake.lake import Staging
+    from warehouse.graph.step import Step
+    from warehouse.lake.commit import Staging
     from warehouse.project.relation import Relation
-
-_ENFORCED = ("not_null", "check", "unique", "primary_key")
-_KINDS = (*_ENFORCED, "foreign_key", "custom")
-_POLICIES = ("append_new_columns", "fail")
-
-
-class ContractError(CuveeError):
-    """A contract cannot be, or a model breaks its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A constraint. ``columns`` are what it is about, ``condition`` what a row has to satisfy, if it is a check."""
-
-    kind: str
-    columns: tuple[str, ...]
-    condition: str
-    where: Location
-
-    @property
-    def title(self) -> str:
-        return f"{self.kind} ({self.condition or ', '.join(self.columns)})"
-
-
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """What a model promises: its columns with their types, in order, and constraints."""
-
-    columns: tuple[tuple[str, str], ...]
-    rules: tuple[Rule, ...]
-    where: Location
-    silent: tuple[str, ...]  # kinds of constraints that are not enforced and whose author wants to be told
-
-    @property
-    def terms(self) -> list[Any]:
-        """All of it in plain values."""
-        return [self.columns, [(rule.kind, rule.columns, rule.condition) for rule in self.rules]]
-
-
-def contract(node: Node) -> Contract | None:
-    """The contract of a model with its final config; None if it has none. Raises ContractError for what cannot be."""
-    config = node.config.get("contract")
-    materialized = node.config.get("materialized", "view")
-    if node.kind != "model" or not isinstance(config, Mapping) or not config.get("enforced"):
-        return None
-    where = node.described_at or node.where
-    if materialized == "incremental" and node.config.get("on_schema_change") not in _POLICIES:
-        raise ContractError(
-            f"{node.name}: an incremental model with a contract needs on_schema_change",
-            where=where,
-            hint="on_schema_change: append_new_columns, or fail",
-        )
-    untyped = [column.name for column in node.columns if not column.data_type]
-    if untyped or not node.columns:
-        what = f"no data_type for {', '.join(untyped)}" if untyped else "no columns"
-        raise ContractError(
-            f"{node.name}: its contract has {what}", where=where, hint="- {name: id, data_type: integer}"
-        )
-    rules = [rule for column in node.columns for rule in _rules(node, column.constraints, (column.name,), column.line)]
-    rules += _rules(node, node.constraints, (), where.line)
-    given = [spec for column in node.columns for spec in column.constraints] + list(node.constraints)
-    return Contract(
-        tuple((column.name, str(column.data_type)) for column in node.columns),
-        tuple(rules),
-        where,
-        tuple(
-            str(spec["type"])
-            for spec in given
-            if spec["type"] not in _ENFORCED
-            and spec.get("warn_unenforced", True)
-            and spec.get("warn_unsupported", True)
-        ),
-    )
-
-
-def _rules(
-    node: Node, specs: Sequence[Mapping[str, Any]], columns: tuple[str, ...], line: int | None
-) -> Iterator[Rule]:
-    where = Location(node.described_at.path if node.described_at else node.path, line)
-    for spec in specs:
-        kind = spec.get("type")
-        if kind not in _KINDS:
-            raise ContractError(
-                f"{node.name}: there is no constraint {kind!r}", where=where, hint=did_you_mean(str(kind), _KINDS)
-            )
-        about = columns or tuple(map(str, spec.get("columns") or ()))
-        condition = str(spec.get("expression") or "") if kind == "check" else ""
-        if kind in _ENFORCED and not (condition if kind == "check" else about):
-            missing = "expression" if kind == "check" else "columns"
-            raise ContractError(f"{node.name}: its constraint {kind} has no {missing}", where=where)
-        for name in about:
-            if name not in [column.name for column in node.columns]:
-                known = [column.name for column in node.columns]
-                raise ContractError(
-                    f"{node.name}: its constraint {kind} names {name!r}, which is no column of it",
-                    where=where,
-                    hint=did_you_mean(name, known),
-                )
-        if kind in ("not_null", "primary_key"):
-            yield from (Rule("not_null", (name,), "", where) for name in about)
-        if kind in ("unique", "primary_key"):
-            yield Rule("unique", about, "", where)
-        if kind == "check":
-            yield Rule("check", about, condition, where)
 
 
 def kept(
     make: Make, promised: Contract, cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation
 ) -> Change:
-    """``make`` the change of a model under its contract: its columns first, then its rows. A view has none of its own.
+    """Make the change of a model, with its contract checked: its columns first, then its rows. A view has no rows.
 
-    Raises ContractError, and what ``make`` raises.
+    Raises ProjectError, and what ``make`` raises.
     """
     agreeing = agreed(cursor, step, promised)
     if step.kind == "view":
@@ -147,7 +43,7 @@ def kept(
 
 
 def agreed(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract) -> Step:
-    """The step with its columns in the contract's order. Raises ContractError if they are not those of the contract.
+    """Return the step with its columns in the contract's order. Raises ProjectError if they are not the contract's.
 
     A type counts as kept if the query has it, or if the lake's table will: a sum of integers is a HUGEINT in the
     query and a BIGINT in the table.
@@ -167,8 +63,8 @@ def agreed(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract) ->
         wanted = {each.name: each.type for each in describe(cursor, f"select {casts}")}
     except duckdb.Error as error:
         message = str(error).split("\n")[0]
-        raise ContractError(
-            f"{step.name}: its contract has a type that is none: {message}", where=promised.where
+        raise ProjectError(
+            f"{step.name}: its contract has a type that is not valid: {message}", where=promised.where
         ) from error
     rows = [
         (name, found.get(name, "–"), wanted.get(name, "–"))
@@ -176,7 +72,7 @@ def agreed(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract) ->
         if wanted.get(name) not in (found.get(name), held.get(name)) or name not in wanted
     ]
     if rows:
-        raise ContractError(
+        raise ProjectError(
             f"{step.name}: the query's columns are not those of its contract",
             where=promised.where,
             hint=_table([("column", "in the query", "in the contract"), *rows]),
@@ -185,8 +81,14 @@ def agreed(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract) ->
     return replace(step, sql=f"select {names} from ({step.sql}\n)")
 
 
+def check_columns(cursor: duckdb.DuckDBPyConnection, step: Step) -> None:
+    """Check that a step's columns are those of its contract, if it has one. Raises ProjectError."""
+    if promised := contract(step.node):
+        agreed(cursor, step, promised)
+
+
 def enforce(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract, change: Change) -> None:
-    """Check the constraints on the rows that a change brings. Raises ContractError with how many break which.
+    """Check the constraints on the rows of a change. Raises ProjectError with the number of rows that break each.
 
     Whether they are unique is asked of the table as it will be.
     """
@@ -197,7 +99,7 @@ def enforce(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract, c
             broken.append((rule.title, f"{count:,}"))
     if broken:
         first = next(rule.where for rule in promised.rules if rule.title == broken[0][0])
-        raise ContractError(
+        raise ProjectError(
             f"{step.name}: rows break its contract; nothing is written",
             where=first,
             hint=_table([("constraint", "rows"), *broken]),
@@ -205,7 +107,7 @@ def enforce(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract, c
 
 
 def _violations(cursor: duckdb.DuckDBPyConnection, rule: Rule, change: Change) -> str:
-    files = ", ".join("'" + str(file).replace("'", "''") + "'" for file in change.files)
+    files = ", ".join(map(literal, change.files))
     rows = f"read_parquet([{files}])"
     if rule.kind == "check":
         return f"select 1 from {rows} where not ({rule.condition})"
@@ -237,12 +139,12 @@ def _count(cursor: duckdb.DuckDBPyConnection, step: Step, rule: Rule, violations
         row = cursor.execute(f"select count(*) from ({violations})").fetchone()
     except duckdb.Error as error:
         message = str(error).split("\n")[0]
-        raise ContractError(f"{step.name}: {rule.title}: {message}", where=rule.where) from error
+        raise ProjectError(f"{step.name}: {rule.title}: {message}", where=rule.where) from error
     return int(row[0]) if row else 0
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows under each other, for a message."""
+    """Write rows under each other, for a message."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n  ".join(lines)

@@ -1,4 +1,4 @@
-"""Incremental models: what a query gives is added to the table that is there.
+"""Incremental models: add the rows of a query to the table that is there.
 
     append          all rows are added
     delete+insert   rows with a ``unique_key`` that the new rows have are replaced
@@ -13,27 +13,24 @@ A ``unique_key`` that is NULL equals nothing, as in SQL's MERGE.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, did_you_mean
-from warehouse.build.materialize.tables import Change, Column, copy, describe, lake_columns
-from warehouse.graph.graph import Step
+from udfs.errors import ProjectError, did_you_mean
+from warehouse.build.materialize.tables import Change, TableColumn, copy, describe, lake_columns
 from warehouse.graph.parsing import located
+from warehouse.graph.step import Step
 from warehouse.lake.quoting import quote
 from warehouse.project.relation import Relation
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.lake.lake import Staging
+    from warehouse.lake.commit import Staging
 
 _KEYED = ("delete+insert", "merge")
 _STRATEGIES = ("append", *_KEYED, "microbatch")
 _POLICIES = ("ignore", "fail", "append_new_columns", "sync_all_columns")
-
-
-class IncrementalError(CuveeError):
-    """An incremental model cannot be added to its table."""
 
 
 def incremental(
@@ -41,9 +38,9 @@ def incremental(
     staging: Staging,
     step: Step,
     relation: Relation,
-    have: Sequence[Column] | None = None,
+    have: Sequence[TableColumn] | None = None,
 ) -> Change:
-    """Compute the rows that are added to a table that is there already. Raises IncrementalError, SqlError.
+    """Compute the rows that are added to a table that is there already. Raises ProjectError, SqlError.
 
     ``have`` are the columns of a table that is still to come. Of a microbatch, its rows are added.
     """
@@ -53,7 +50,7 @@ def incremental(
     keys = _names(config.get("unique_key"))
     strategy = _choice(step, "incremental_strategy", _STRATEGIES, "delete+insert" if keys else "append")
     if strategy in _KEYED and not keys:
-        raise IncrementalError(f"{step.name}: {strategy} needs a unique_key", where=step.node.where)
+        raise ProjectError(f"{step.name}: {strategy} needs a unique_key", where=step.node.where)
     try:
         have = have or describe(cursor, f"select * from {relation.render()}")
         new, _ = lake_columns(cursor, step.sql)
@@ -68,7 +65,8 @@ def incremental(
             query = f"select *, {nulls} from ({query}\n)"
         if strategy == "merge":
             kept = {each.name.lower() for each in have} - (given - _left_alone(step, columns, given))
-            query = _merged(cursor, step, relation, keys, kept - {key.lower() for key in keys}, columns, query)
+            unchanged = kept - {key.lower() for key in keys}
+            query = _merged(cursor, replace(step, sql=query, relation=relation), keys, unchanged, columns)
         names = ", ".join(f"cast({quote(each.name)} as {each.type}) as {quote(each.name)}" for each in columns)
         path = staging.file(f"{relation.schema}.{relation.identifier}")
         rows = copy(cursor, f"select {names} from ({query}\n)", path, columns)
@@ -79,9 +77,9 @@ def incremental(
 
 
 def _columns(
-    step: Step, relation: Relation, have: Sequence[Column], new: Sequence[Column]
-) -> tuple[list[Column], tuple[str, ...]]:
-    """The table's columns after ``on_schema_change``, and how they come about."""
+    step: Step, relation: Relation, have: Sequence[TableColumn], new: Sequence[TableColumn]
+) -> tuple[list[TableColumn], tuple[str, ...]]:
+    """Return the table's columns after ``on_schema_change``, and the statements that make them."""
     policy = _choice(step, "on_schema_change", _POLICIES, "ignore")
     known, given = {each.name.lower() for each in have}, {each.name.lower() for each in new}
     missing = [each for each in have if each.name.lower() not in given]
@@ -92,13 +90,13 @@ def _columns(
             for word, found in (("gone:", missing), ("new:", extra))
             if found
         )
-        raise IncrementalError(
+        raise ProjectError(
             f"{step.name}: its columns are not those of {relation.key} ({what})",
             where=step.node.where,
             hint="build it with --full-refresh, or set on_schema_change",
         )
     if missing and policy == "ignore":
-        raise IncrementalError(
+        raise ProjectError(
             f"{step.name}: the query has no column {missing[0].name}, which {relation.key} has",
             where=step.node.where,
             hint="build it with --full-refresh, or set on_schema_change",
@@ -110,12 +108,12 @@ def _columns(
     return [*(each for each in have if each not in dropped), *added], tuple(alter)
 
 
-def _left_alone(step: Step, columns: Sequence[Column], given: set[str]) -> set[str]:
-    """The given columns that a merge does not update."""
+def _left_alone(step: Step, columns: Sequence[TableColumn], given: set[str]) -> set[str]:
+    """Return the given columns that a merge does not update."""
     config = step.node.config
     update, exclude = _names(config.get("merge_update_columns")), _names(config.get("merge_exclude_columns"))
     if update and exclude:
-        raise IncrementalError(
+        raise ProjectError(
             f"{step.name}: merge_update_columns and merge_exclude_columns exclude each other", where=step.node.where
         )
     _check(step, "merge_update_columns", update, columns)
@@ -124,22 +122,18 @@ def _left_alone(step: Step, columns: Sequence[Column], given: set[str]) -> set[s
 
 
 def _merged(
-    cursor: duckdb.DuckDBPyConnection,
-    step: Step,
-    relation: Relation,
-    keys: Sequence[str],
-    kept: set[str],
-    columns: Sequence[Column],
-    query: str,
+    cursor: duckdb.DuckDBPyConnection, step: Step, keys: Sequence[str], kept: set[str], columns: Sequence[TableColumn]
 ) -> str:
-    """The rows of ``query``, with the columns ``kept`` taken from the rows that are there."""
+    """Return a query for the rows of a step, with the columns ``kept`` taken from the rows that are there."""
+    query, relation = step.sql, step.relation
+    assert relation is not None
     key = ", ".join(map(quote, keys))
     present = " and ".join(f"{quote(name)} is not null" for name in keys)
     twice = cursor.execute(
         f"select {key} from ({query}\n) where {present} group by all having count(*) > 1 limit 1"
     ).fetchone()
     if twice:
-        raise IncrementalError(
+        raise ProjectError(
             f"{step.name}: several new rows have the unique_key {', '.join(map(str, twice))}",
             where=step.node.where,
             hint="a merge updates a row once: choose one, for example with qualify row_number() over (…) = 1",
@@ -156,24 +150,24 @@ def _merged(
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    """A setting that is one name or a list of them."""
+    """Return the names of a setting that is one name or a list of them."""
     return (value,) if isinstance(value, str) else tuple(map(str, value or ()))
 
 
 def _choice(step: Step, setting: str, known: Sequence[str], default: str) -> str:
     value = str(step.node.config.get(setting) or default)
     if value not in known:
-        raise IncrementalError(
+        raise ProjectError(
             f"{step.name}: {setting} is {value!r}", where=step.node.where, hint=did_you_mean(value, known)
         )
     return value
 
 
-def _check(step: Step, setting: str, names: Sequence[str], columns: Sequence[Column]) -> None:
+def _check(step: Step, setting: str, names: Sequence[str], columns: Sequence[TableColumn]) -> None:
     known = {each.name.lower() for each in columns}
     for name in names:
         if name.lower() not in known:
-            raise IncrementalError(
+            raise ProjectError(
                 f"{step.name}: no column {name} for {setting}",
                 where=step.node.where,
                 hint=did_you_mean(name.lower(), known),

@@ -1,9 +1,12 @@
-"""Snapshots: the history of a query's rows, one row for each version, with the time from which and to which it held.
+"""Snapshots: the history of a query's rows, one row for each version, with the times from and to which it is valid.
 
 A build compares the query with the versions that hold now, told apart by ``unique_key``: a row that changed closes its
 version and opens another one. What is deleted in the source is left alone, closed (``invalidate``), or closed and
 followed by a version that says so (``new_record``). Nothing is ever taken out of the table; a column that the query no
 longer has is NULL in new versions, a new one is added. The columns, and the digests in dbt_scd_id, are dbt's.
+
+A changed query, other settings and ``--full-refresh`` only add versions. Readers take each build of a snapshot for
+other data, even where its source is back to what it was.
 """
 
 from __future__ import annotations
@@ -12,18 +15,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from udfs.errors import did_you_mean
-from warehouse.build.materialize.tables import Change, Column, copy, describe, lake_columns
-from warehouse.graph.graph import Step
+from udfs.errors import ProjectError, did_you_mean
+from warehouse.build.materialize.tables import Change, TableColumn, copy, describe, lake_columns
 from warehouse.graph.parsing import located
-from warehouse.lake.quoting import quote
+from warehouse.graph.step import Step
+from warehouse.lake.quoting import literal, quote
 from warehouse.project.relation import Relation
-from warehouse.project.snapshot_settings import Settings, SnapshotError, place, settings
+from warehouse.project.snapshot_settings import Settings, place, settings
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.lake.lake import Staging
+    from warehouse.lake.commit import Staging
 
 _SOURCE, _OPEN = "_snapshot_source", "_snapshot_open"  # temporary tables: the query's rows, the versions that hold
 _AT = "_snapshot_at"
@@ -34,12 +37,12 @@ def snapshot(
 ) -> Change:
     """Compute new and closed versions, all of the first ones if ``present`` is None (else what the relation is now).
 
-    Raises SnapshotError if the table that is there is no snapshot or keys are not unique, SqlError for the query.
+    Raises ProjectError if the present table is not a snapshot or keys are not unique, SqlError for the query.
     """
     import duckdb
 
     if present not in (None, "table"):
-        raise SnapshotError(
+        raise ProjectError(
             f"snapshot {step.name}: {relation.key} is a {present}",
             where=place(step.node),
             hint="drop it, or give the snapshot another alias or schema",
@@ -69,7 +72,7 @@ def snapshot(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Where the versions of one kind come from: a FROM clause, and the expressions of columns by name."""
+    """The source of one kind of versions: a FROM clause, and the expressions of columns by name."""
 
     origin: str
     values: Mapping[str, str]
@@ -104,20 +107,20 @@ class _Made:
     # --- the first versions ---------------------------------------------------------------------------------
 
     def first(self) -> str:
-        """All rows of the query as versions that hold now."""
+        """Return all rows of the query as versions that are valid now."""
         own = self._opened("s")
         names = [f"s.{quote(each.name)}" for each in self.given]
         names += [f"{own[name]} as {quote(name)}" for name in self.kept.own]
         return f"select {', '.join(names)} from temp.{_SOURCE} as s"
 
     def _opened(self, row: str) -> dict[str, str]:
-        """The snapshot's own columns of a version that opens at the time of its row."""
+        """Return the snapshot's own columns of a version that begins at the time of its row."""
         at, names = f"{row}.{_AT}", self.kept.names
         values = {
             names["dbt_scd_id"]: _digest([*(f"{row}._key_{i}" for i in range(len(self.kept.keys))), at]),
             names["dbt_updated_at"]: at,
             names["dbt_valid_from"]: at,
-            # The type is that of the time and of what stands for "now" together, though the value is the latter.
+            # The type is the common one of the time and of the value for "now", though the value is the latter.
             names["dbt_valid_to"]: f"coalesce(nullif({at}, {at}), {self.kept.current or 'null'})",
             names["dbt_is_deleted"]: "'False'",
         }
@@ -125,16 +128,16 @@ class _Made:
 
     # --- the next ones --------------------------------------------------------------------------------------
 
-    def columns(self) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-        """The table's columns with those that the query has new, and how they come about.
+    def columns(self) -> tuple[tuple[TableColumn, ...], tuple[str, ...]]:
+        """Return the table's columns with the query's new ones, and the statements that make them.
 
-        Reads the versions that hold. Raises SnapshotError if the table is no snapshot.
+        Reads the versions that are valid now. Raises ProjectError if the table is not a snapshot.
         """
         have = describe(self.cursor, f"select * from {self.relation.render()}")
         known = {each.name.lower() for each in have}
         missing = [name for name in self.kept.own if name.lower() not in known]
         if missing:
-            raise SnapshotError(
+            raise ProjectError(
                 f"snapshot {self.step.name}: {self.relation.key} has no column {', '.join(missing)}",
                 where=place(self.step.node),
                 hint="it was not made by a snapshot with these settings: add the column, or choose another alias",
@@ -147,8 +150,8 @@ class _Made:
         )
         return (*have, *added), tuple(f"add column {quote(each.name)} {each.type}" for each in added)
 
-    def versions(self, columns: Sequence[Column]) -> str:
-        """What replaces closed versions, and new ones."""
+    def versions(self, columns: Sequence[TableColumn]) -> str:
+        """Return the rows that replace closed versions, and the new ones."""
         old = {each.name.lower(): f"o.{quote(each.name)}" for each in columns if each.name.lower() in self._have}
         new = {each.name.lower(): f"s.{quote(each.name)}" for each in self.given}
         valid_to = self.kept.names["dbt_valid_to"].lower()
@@ -174,7 +177,7 @@ class _Made:
         return "\nunion all\n".join(_select(row, columns) for row in rows)
 
     def closed(self) -> str:
-        """The dbt_scd_id of the versions that close."""
+        """Return the dbt_scd_id of the versions that close."""
         scd_id = f"o.{self._name('dbt_scd_id')} as scd_id"
         query = f"select {scd_id} from {self._joined.format('')} where {self._changed()}"
         if self.kept.hard_deletes != "ignore":
@@ -182,11 +185,10 @@ class _Made:
         return query
 
     def gone(self, closed: str) -> str:
-        """The condition of the versions ``t`` that closed ones replace. Older ones may have the same dbt_scd_id."""
-        path = closed.replace("'", "''")
+        """Return the condition of versions ``t`` that closed ones replace. Older ones may have the same dbt_scd_id."""
         return (
             f"{self._holds('t')} and exists"
-            f" (select 1 from read_parquet('{path}') as n where n.scd_id = t.{self._name('dbt_scd_id')})"
+            f" (select 1 from read_parquet({literal(closed)}) as n where n.scd_id = t.{self._name('dbt_scd_id')})"
         )
 
     def _holds(self, table: str) -> str:
@@ -196,7 +198,7 @@ class _Made:
         )
 
     def _changed(self) -> str:
-        """Whether the row ``s`` of the query is another version than ``o``."""
+        """Return the condition that the row ``s`` of the query is another version than ``o``."""
         if self.kept.strategy == "timestamp":
             changed = f"o.{self._name('dbt_valid_from')} < s.{_AT}"
         else:
@@ -221,14 +223,14 @@ class _Made:
         names = {each.name.lower() for each in self.given}
         for name in self.kept.check or ():
             if name.lower() not in names:
-                raise SnapshotError(
+                raise ProjectError(
                     f"snapshot {self.step.name}: no column {name} for check_cols",
                     where=place(self.step.node),
                     hint=did_you_mean(name.lower(), names),
                 )
         for name in self.kept.own:
             if name.lower() in names:
-                raise SnapshotError(
+                raise ProjectError(
                     f"snapshot {self.step.name}: the query has a column {name}, which is the snapshot's own",
                     where=place(self.step.node),
                     hint="rename it, or the other one with snapshot_meta_column_names",
@@ -245,7 +247,7 @@ class _Made:
                     describe(self.cursor, f"select {expression} from ({query}\n) as snapshot_query")
             except duckdb.Error as error:
                 said = str(error).split("\n\n")[0].split("\n")
-                raise SnapshotError(
+                raise ProjectError(
                     f"snapshot {self.step.name}: {setting} is {expression}: {said[0]}",
                     where=place(self.step.node),
                     hint="\n  ".join(said[1:]) or None,
@@ -258,14 +260,14 @@ class _Made:
             f"select {', '.join(keys)} from temp.{_SOURCE} where {present} group by all having count(*) > 1 limit 1"
         ).fetchone()
         if twice:
-            raise SnapshotError(
+            raise ProjectError(
                 f"snapshot {self.step.name}: several rows have the unique_key {', '.join(map(str, twice))}",
                 where=place(self.step.node),
                 hint="a version belongs to one row: choose one, or name more columns in unique_key",
             )
 
 
-def _select(row: _Row, columns: Sequence[Column]) -> str:
+def _select(row: _Row, columns: Sequence[TableColumn]) -> str:
     values = (
         f"cast({row.values.get(each.name.lower(), 'null')} as {each.type}) as {quote(each.name)}" for each in columns
     )
@@ -277,6 +279,6 @@ def _lower(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _digest(values: Sequence[str]) -> str:
-    """dbt's digest over several values, which names a version."""
+    """Return dbt's digest of several values, which names a version."""
     parts = " || '|' || ".join(f"coalesce(cast({value} as varchar), '')" for value in values)
     return f"md5({parts})"

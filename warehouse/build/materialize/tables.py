@@ -1,7 +1,11 @@
-"""From a query to a table of the lake: computed into a staged Parquet file, then registered in one commit.
+"""Compute a query into a table of the lake: into a staged Parquet file that one commit registers.
 
 The query runs outside any lake transaction. What it gave becomes a ``Change``: the part that needs the lake's lock,
 a few statements and a rename. Several changes may share a commit; each is all there or not at all.
+
+Views name tables without the catalog, so they work for a client that attaches the lake under another name. What Parquet
+cannot hold is cast: HUGEINT (any ``sum`` of integers) to BIGINT, where an overflow is an error; ENUM and BIT to
+VARCHAR; arrays of fixed length to lists.
 """
 
 from __future__ import annotations
@@ -13,17 +17,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, Location
-from warehouse.graph.graph import Step
+from udfs.errors import Location, ProjectError
 from warehouse.graph.parsing import SqlError, located
-from warehouse.lake.lake import duckdb_error
+from warehouse.graph.step import Step
+from warehouse.lake.connection import duckdb_error
 from warehouse.lake.quoting import literal, quote
 from warehouse.project.relation import LAKE, Relation
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.lake.lake import Commit, Staging
+    from warehouse.lake.commit import Commit, Staging
 
 #: What Parquet or DuckLake cannot hold, and what holds it instead. A sum of integers is a HUGEINT in DuckDB;
 #: Parquet would make it a DOUBLE and lose digits, so it becomes a BIGINT, and one too large is an error.
@@ -42,12 +46,8 @@ _SUBSTITUTES = (
 _MANY_STRINGS, _SMALL_GROUP = 16, 30_720
 
 
-class SeedError(CuveeError):
-    """A seed's CSV file cannot be read."""
-
-
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a query's result and its type in the lake."""
 
     name: str
@@ -56,11 +56,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a commit does for one node."""
+    """The change that a commit makes for one node."""
 
     relation: Relation
     kind: str  # table | view | append | delete+insert | merge | snapshot
-    columns: tuple[Column, ...] = ()
+    columns: tuple[TableColumn, ...] = ()
     files: tuple[Path, ...] = ()
     view: str = ""
     keys: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Change:
     after: tuple[str, ...] = ()  # post-hooks
 
     def apply(self, commit: Commit, present: str | None) -> None:
-        """Make the change; ``present`` is what the relation is now (``table``, ``view`` or None)."""
+        """Make the change. ``present`` is the kind of the relation now (``table``, ``view`` or None)."""
         name = f"{quote(self.relation.schema)}.{quote(self.relation.identifier)}"
         wanted = "view" if self.kind == "view" else "table"
         if present is None:
@@ -145,12 +145,12 @@ def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: 
         path = staging.file(f"{relation.schema}.{relation.identifier}")
         rows = copy(cursor, query, path)
     except duckdb_error() as error:
-        raise SeedError(str(error).split("\n\n")[0], where=Location(step.node.path)) from error
+        raise ProjectError(str(error).split("\n\n")[0], where=Location(step.node.path)) from error
     return Change(relation, "table", columns, (path,), rows=rows)
 
 
-def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tuple[tuple[Column, ...], str]:
-    """The columns of a seed as the lake has them, and the query for its rows. Raises SeedError, duckdb.Error."""
+def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tuple[tuple[TableColumn, ...], str]:
+    """Return a seed's columns as the lake has them, and the query for its rows. Raises ProjectError, duckdb.Error."""
     config = step.node.config
     types: Mapping[str, Any] = config.get("column_types") or {}
     options = {
@@ -166,10 +166,10 @@ def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tup
     source = f"read_csv({literal(file)}, {text}"
     if types:
         found = {column.name.lower(): column.name for column in describe(cursor, f"from {source})")}
-        for name in types:  # a folder's column_types are for all its seeds: what is no slip is another's
+        for name in types:  # a folder's column_types are for all its seeds: a name that is not a slip is another seed's
             if name.lower() not in found and (near := get_close_matches(name.lower(), found, 1)):
                 message = f"column_types names {name!r}, which {step.node.path} does not have"
-                raise SeedError(message, where=step.node.described_at, hint=f"did you mean {found[near[0]]}?")
+                raise ProjectError(message, where=step.node.described_at, hint=f"did you mean {found[near[0]]}?")
         pairs = [
             f"{literal(found[name.lower()])}: {literal(kind)}" for name, kind in types.items() if name.lower() in found
         ]
@@ -177,10 +177,10 @@ def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tup
     return lake_columns(cursor, f"select * from {source})")
 
 
-def lake_columns(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[Column, ...], str]:
-    """The columns of a query as the lake can hold them, and the query with the casts that this needs."""
+def lake_columns(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[TableColumn, ...], str]:
+    """Return the columns of a query as the lake can hold them, and the query with the casts for that."""
     found = describe(cursor, sql)
-    columns = tuple(Column(column.name, _lake_type(column.type)) for column in found)
+    columns = tuple(TableColumn(column.name, _lake_type(column.type)) for column in found)
     casts = [
         f"cast({quote(column.name)} as {column.type}) as {quote(column.name)}"
         for column, before in zip(columns, found, strict=True)
@@ -189,8 +189,8 @@ def lake_columns(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[tuple[Col
     return columns, f"select * replace ({', '.join(casts)}) from ({sql}\n)" if casts else sql
 
 
-def copy(cursor: duckdb.DuckDBPyConnection, query: str, path: Path, columns: Sequence[Column] = ()) -> int:
-    """Write a query's rows to a Parquet file; returns how many. Rows of many strings come in smaller groups."""
+def copy(cursor: duckdb.DuckDBPyConnection, query: str, path: Path, columns: Sequence[TableColumn] = ()) -> int:
+    """Write a query's rows to a Parquet file. Returns their number. Rows of many strings come in smaller groups."""
     options = "format parquet, compression zstd"
     if sum(column.type.upper().count("VARCHAR") for column in columns) >= _MANY_STRINGS:
         options += f", row_group_size {_SMALL_GROUP}"
@@ -199,14 +199,14 @@ def copy(cursor: duckdb.DuckDBPyConnection, query: str, path: Path, columns: Seq
     return int(row[0])
 
 
-def empty(columns: Sequence[Column]) -> str:
-    """A query for no rows of these columns."""
+def empty(columns: Sequence[TableColumn]) -> str:
+    """Return a query for no rows of these columns."""
     return "select " + ", ".join(f"cast(null as {column.type}) as {quote(column.name)}" for column in columns)
 
 
-def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[Column]:
-    """The columns of a query and their DuckDB types."""
-    return [Column(str(row[0]), str(row[1])) for row in cursor.execute(f"describe {sql}").fetchall()]
+def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[TableColumn]:
+    """Return the columns of a query and their DuckDB types."""
+    return [TableColumn(str(row[0]), str(row[1])) for row in cursor.execute(f"describe {sql}").fetchall()]
 
 
 def _lake_type(kind: str) -> str:
@@ -216,5 +216,5 @@ def _lake_type(kind: str) -> str:
 
 
 def _portable(step: Step) -> str:
-    """The view's SQL without the catalog's name before tables."""
+    """Return the view's SQL without the catalog's name before tables."""
     return step.sql.replace(f'"{LAKE}".', "")

@@ -5,26 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from udfs.errors import CuveeError
+from udfs.errors import ProjectError
 from warehouse.build.materialize import tables
 from warehouse.build.materialize.tables import Change
-from warehouse.graph.graph import Step
 from warehouse.graph.parsing import located
+from warehouse.graph.step import Step
+from warehouse.lake.quoting import literal
 from warehouse.project.relation import Relation
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.lake.lake import Staging
+    from warehouse.lake.commit import Staging
 
 
-class CheckError(CuveeError):
-    """A test's settings cannot be."""
+class CheckError(ProjectError):
+    """The settings of a data test are not valid."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a test found. ``query`` shows the rows that break it; ``message`` says it in words."""
+class TestResult:
+    """The result of a test. ``query`` shows the rows that break it; ``message`` says it in words."""
 
     status: str  # pass | warn | fail
     failures: int
@@ -35,7 +36,7 @@ class Verdict:
 
 def run(
     cursor: duckdb.DuckDBPyConnection, step: Step, staging: Staging | None = None, kept: Relation | None = None
-) -> Verdict:
+) -> TestResult:
     """Run one test. ``kept`` is the table or the view for the rows that break it; a table is written to ``staging``.
 
     Raises SqlError if its query fails, CheckError if its settings make no sense.
@@ -55,8 +56,7 @@ def run(
         make = tables.view if kept.type == "view" else tables.table
         change = make(cursor, staging, replace(step, sql=query), kept)
         if change.files:
-            file = str(change.files[0]).replace("'", "''")
-            query = f"select * from read_parquet('{file}')"
+            query = f"select * from read_parquet({literal(change.files[0])})"
     counts = f"select coalesce({counted}, 0) as failures from ({query}) as failing"
     try:
         row = cursor.execute(f"select failures, failures {warn_if}, failures {error_if} from ({counts})").fetchone()
@@ -69,11 +69,11 @@ def run(
         rows = "1 row" if failures == 1 else f"{int(failures):,} rows"
         seen = f"they are in {kept.key}" if change and kept else f"see them with:\n{step.sql}"
         message = f"{rows} break it; {seen}"
-    return Verdict(status, int(failures), step.sql, message, change)
+    return TestResult(status, int(failures), step.sql, message, change)
 
 
 def _condition(cursor: duckdb.DuckDBPyConnection, step: Step, text: str) -> str:
-    """A condition behind the number of failures, if it is one."""
+    """Return the condition on the number of failures. Raises CheckError if it is not one."""
     import duckdb
 
     try:
@@ -81,5 +81,7 @@ def _condition(cursor: duckdb.DuckDBPyConnection, step: Step, text: str) -> str:
     except duckdb.Error:
         row = None
     if row is None or len(row) != 1 or not isinstance(row[0], bool):
-        raise CheckError(f"test {step.name}: {text!r} is no condition", where=step.node.where, hint="for example: >10")
+        raise CheckError(
+            f"test {step.name}: {text!r} is not a valid condition", where=step.node.where, hint="for example: >10"
+        )
     return text

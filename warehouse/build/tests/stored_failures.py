@@ -1,4 +1,4 @@
-"""Where the rows that break a test are kept: ``store_failures``, as dbt has it.
+"""``store_failures``: keep the rows that break a test, as dbt does.
 
 They go to ``<target schema>_dbt_test__audit``, or to the schema that the test's config names, under the name that dbt
 gives the test. Each run of the test replaces them, also by none.
@@ -17,14 +17,14 @@ from warehouse.project.properties import test_alias
 from warehouse.project.relation import Relation
 
 if TYPE_CHECKING:
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
 
 _SCHEMA = "dbt_test__audit"
 _KINDS = ("table", "view", "ephemeral")
 
 
-def place(opened: Opened, node: Node) -> Relation | None:
-    """Where a test's failures go, a table or a view; None if they are not kept. ``node`` has its final config.
+def place(opened: LoadedProject, node: Node) -> Relation | None:
+    """Return the relation of a test's failures; None if they are not kept. ``node`` has its final config.
 
     ``store_failures_as`` counts before ``store_failures``, and that before ``--store-failures``. Raises CheckError for
     a kind that there is not, and for a place that a node of the project has.
@@ -59,8 +59,8 @@ def place(opened: Opened, node: Node) -> Relation | None:
     return relation
 
 
-def places(opened: Opened) -> Mapping[str, Relation]:
-    """Where the failures of every test go that keeps them, by its id. One whose settings are wrong says so itself."""
+def places(opened: LoadedProject) -> Mapping[str, Relation]:
+    """Return the relations of kept failures by the ids of their tests. Tests with wrong settings fail themselves."""
     found: dict[str, Relation] = {}
     for key, step in opened.graph.steps.items():
         if step.kind == "test":

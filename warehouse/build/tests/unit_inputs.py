@@ -1,4 +1,4 @@
-"""What a unit test is given, as tables of DuckDB: the columns of the inputs that it stands in for, and literals."""
+"""The given rows of a unit test as tables of DuckDB: columns of the inputs that they replace, and literals."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, did_you_mean
 from warehouse.answers.calls import find
-from warehouse.build.materialize.tables import Column, describe, empty, lake_columns, seed_query
+from warehouse.build.materialize.tables import TableColumn, describe, empty, lake_columns, seed_query
 from warehouse.graph.parsing import tables, with_ctes
-from warehouse.lake.quoting import quote
+from warehouse.lake import quoting
 from warehouse.project.unit_properties import Rows, UnitTestError
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
 
 
 def columns(
-    opened: Opened, present: Collection[str], key: str, cursor: duckdb.DuckDBPyConnection, said: str, rows: Rows
-) -> Sequence[Column]:
-    """The columns of a node's relation: as it is in the lake, else as its query or its file would make it.
+    opened: LoadedProject, present: Collection[str], key: str, cursor: duckdb.DuckDBPyConnection, said: str, rows: Rows
+) -> Sequence[TableColumn]:
+    """Return the columns of a node's relation: as it is in the lake, else as its query or its file would make it.
 
     ``present`` are the names of the relations that the lake has; ``said`` is how the unit test names this one.
     Raises UnitTestError if its columns cannot be known before it is built.
@@ -46,14 +46,18 @@ def columns(
 
 
 def _columns(
-    opened: Opened, present: Collection[str], key: str, cursor: duckdb.DuckDBPyConnection, within: Collection[str]
-) -> Sequence[Column] | None:
+    opened: LoadedProject,
+    present: Collection[str],
+    key: str,
+    cursor: duckdb.DuckDBPyConnection,
+    within: Collection[str],
+) -> Sequence[TableColumn] | None:
     step = opened.graph.steps[key]
     relation = opened.renderer.deferred.get(key) or step.relation
     if relation is not None and not relation.is_cte and relation.key in present:
         return describe(cursor, f"select * from {relation.render()}")
     if step.kind == "source":
-        declared = [Column(each.name, each.data_type) for each in step.node.columns if each.data_type]
+        declared = [TableColumn(each.name, each.data_type) for each in step.node.columns if each.data_type]
         return declared if len(declared) == len(step.node.columns) else None
     if step.kind == "seed":
         return seed_query(cursor, step, opened.root / step.node.path)[0]
@@ -79,7 +83,7 @@ def _columns(
 
 
 def rename(table: Any, name: str) -> None:
-    """Let a table of a syntax tree be another one, under the name that the query knows it by."""
+    """Replace a table of a syntax tree, under the name that the query has for it."""
     from sqlglot import exp
 
     if not table.alias:
@@ -89,15 +93,15 @@ def rename(table: Any, name: str) -> None:
     table.set("catalog", None)
 
 
-def typed(rows: Rows, known: Sequence[Column], said: str, *, fill: bool) -> tuple[list[Column], str]:
-    """Rows by column name as a query, each value cast to its column's type; and the columns it has.
+def typed(rows: Rows, known: Sequence[TableColumn], said: str, *, fill: bool) -> tuple[list[TableColumn], str]:
+    """Return rows by column name as a query, each value cast to its column's type, and the query's columns.
 
     ``fill``: all of ``known``, what a row does not name being NULL; else those that any row names (all, if there is
     no row). Raises UnitTestError for a column that is not known.
     """
     assert rows.rows is not None
     by_name = {column.name.lower(): column for column in known}
-    named: dict[str, Column] = {}
+    named: dict[str, TableColumn] = {}
     for row in rows.rows:
         for name in row:
             if name.lower() not in by_name:
@@ -112,12 +116,12 @@ def typed(rows: Rows, known: Sequence[Column], said: str, *, fill: bool) -> tupl
         values = {name.lower(): value for name, value in row.items()}
         cells = (f"cast({literal(values.get(each.name.lower()), each.type)} as {each.type})" for each in columns)
         lines.append(f"({', '.join(cells)})")
-    names = ", ".join(quote(each.name) for each in columns)
+    names = ", ".join(quoting.quote(each.name) for each in columns)
     return columns, f"select * from (values {', '.join(lines)}) as given({names})"
 
 
 def literal(value: Any, kind: str = "") -> str:
-    """A value of a YAML file in SQL; ``kind`` is the type that it will be cast to."""
+    """Write a value of a YAML file in SQL. ``kind`` is the type that it will be cast to."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -133,20 +137,20 @@ def literal(value: Any, kind: str = "") -> str:
         fields = ", ".join(f"{literal(str(name))}: {literal(each)}" for name, each in value.items())
         return f"{{{fields}}}" if fields else "null"
     text = repr(value) if isinstance(value, float) else str(value)
-    return "'" + text.replace("'", "''") + "'"
+    return quoting.literal(text)
 
 
 def answers(
     rows: Rows, schema: pa.Schema, result: str | None, name: str, cursor: duckdb.DuckDBPyConnection
 ) -> dict[str, Any]:
-    """The answers that a unit test gives for an expensive function: text → value of the call.
+    """Return the answers that a unit test gives for an expensive function: text → value of the call.
 
     A row has ``text`` and the answer's columns. Raises UnitTestError for a column that the function does not have.
     """
     from warehouse.answers.store import duckdb_type
 
     fields = {field.name: field for field in schema}
-    known = [Column("text", "VARCHAR"), *(Column(each.name, duckdb_type(each.type)) for each in schema)]
+    known = [TableColumn("text", "VARCHAR"), *(TableColumn(each.name, duckdb_type(each.type)) for each in schema)]
     if rows.sql is not None:
         given = cursor.sql(f"select * from ({rows.sql}\n)")
         rows = replace(

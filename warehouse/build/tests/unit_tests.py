@@ -1,85 +1,62 @@
-"""Unit tests: a model's query on rows that are given, compared with the rows that are expected.
+"""Unit tests: run a model's query on given rows, and compare the result with expected rows.
 
 The model is rendered as ever, but ``ref``, ``source`` and ``this`` are the given rows, and so is every table that the
 query names itself. A unit test reads no row of the lake and pays for no answer: what expensive functions answer is
 given too.
+
+A unit test runs before its model is built, and keeps it from being built if it fails. It is not run again while neither
+it nor a definition above its model changed. ``expect`` is compared as a multiset, in the columns that it names. Types
+of given rows are those of the relation in the lake, else of its query, its seed file, or ``data_type`` in YAML.
+
+Answers are given under the function's name among the macros' results, as rows of ``text`` and the answer's columns:
+
+    overrides:
+      macros:
+        label_document: {rows: [{text: "select 1", document_type_v2: {primary: "3"}}]}
+
+``label_document(zero_shot)`` names the calls of one labeler. An input whose answer is not given is an error that names
+it; a row without values is an answer without a verdict. All inputs count that a build would ask for.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError, Location, did_you_mean
+from udfs.errors import Location, did_you_mean
 from warehouse.answers.calls import calls
-from warehouse.build.materialize.tables import Column, describe, seed_query
-from warehouse.build.state import fold
-from warehouse.build.tests.checks import Verdict
+from warehouse.build.materialize.tables import TableColumn, describe, seed_query
+from warehouse.build.tests.checks import TestResult
 from warehouse.build.tests.unit_inputs import answers, columns, literal, rename, typed
 from warehouse.graph import parsing
-from warehouse.graph.graph import Step
 from warehouse.graph.parsing import located
+from warehouse.graph.step import Step
+from warehouse.graph.unit_test_step import overrides_of, stated
 from warehouse.lake.quoting import quote
-from warehouse.project import references
-from warehouse.project.project import Node, Project
-from warehouse.project.relation import EPHEMERAL, Relation
+from warehouse.project.project import Node
+from warehouse.project.relation import Relation
 from warehouse.project.unit_properties import Given, Rows, UnitTest, UnitTestError
-from warehouse.render.jinja_globals import Overrides
-from warehouse.render.renderer import Rendered, Renderer
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
 
 #: Rows of a difference that a message shows.
 _SHOWN = 20
 
 
-def step(renderer: Renderer, node: Node) -> Step:
-    """The unit test as a node of the graph: it depends on its model. Raises UnitTestError if it cannot be understood.
-
-    Its digest covers what the test states and the model's query as the test renders it.
-    """
-    unit, model = _stated(renderer.project, node)
-    overrides = _overrides(renderer, node)
-    rendered: Rendered | None = None
-    digest = ""
-    try:
-        rendered = renderer.render_given(model, overrides, execute=False)
-        if "is_incremental" in rendered.touched or not isinstance(unit.macros.get("is_incremental", False), bool):
-            raise UnitTestError(
-                f"unit test {node.name}: {model.name} asks is_incremental(), and the test does not say what it gives",
-                where=node.where,
-                hint="overrides: {macros: {is_incremental: false}}, or true and rows for the input this",
-            )
-        bare = Step(node.id, model, rendered, None, rendered.sql, rendered.lines, "", (), ())
-        tree = parsing.parse(bare)
-        digest = parsing.digest(tree) if tree is not None else " ".join(rendered.sql.split())
-    except UnitTestError:
-        raise
-    except CuveeError:  # it will be said again, as the test's own error, when the test is run
-        pass
-    if unit.macros.get("is_incremental") is True and model.id not in overrides.inputs:
-        raise UnitTestError(
-            f"unit test {node.name}: is_incremental() gives true, but no rows are given for the input this",
-            where=node.where,
-            hint="- input: this",
-        )
-    sql, lines = (rendered.sql, rendered.lines) if rendered else ("", ())
-    return Step(node.id, node, rendered, None, sql, lines, fold(digest, unit.terms), (model.id,), ())
-
-
-def ready(opened: Opened, step: Step, present: Collection[str]) -> Callable[[duckdb.DuckDBPyConnection], Verdict]:
-    """Render the test's model; gives what runs the test, in any thread. Raises what rendering raises.
+def ready(
+    opened: LoadedProject, step: Step, present: Collection[str]
+) -> Callable[[duckdb.DuckDBPyConnection], TestResult]:
+    """Render the test's model. Returns a function that runs the test in any thread.
 
     ``present`` are the names of the relations that the lake has now.
     """
     renderer = opened.renderer
-    _, model = _stated(renderer.project, step.node)
-    overrides = _overrides(renderer, step.node)
+    _, model = stated(renderer.project, step.node)
+    overrides = overrides_of(renderer, step.node)
     rendered = renderer.render_given(model, overrides, execute=True)
     tested = replace(opened.graph.steps[model.id], rendered=rendered, sql=rendered.sql, lines=rendered.lines)
     tested = _on_given_rows(opened, present, step.node, replace(tested, tree=parsing.parse(tested)), overrides.inputs)
@@ -89,36 +66,10 @@ def ready(opened: Opened, step: Step, present: Collection[str]) -> Callable[[duc
 # --- what is given ------------------------------------------------------------------------------------------
 
 
-def _stated(project: Project, node: Node) -> tuple[UnitTest, Node]:
-    assert node.unit is not None and node.attached is not None
-    return node.unit, project.nodes[node.attached]
-
-
-def _overrides(renderer: Renderer, node: Node) -> Overrides:
-    """The names of a unit test's tables by the nodes that they stand in for, and its other overrides."""
-    unit, model = _stated(renderer.project, node)
-    inputs: dict[str, Relation] = {}
-    taken: set[str] = set()
-    for given in unit.given:
-        found = model
-        if given.input != "this":
-            what = f"unit test {node.name}"
-            found = references.node(renderer.project, given.input, node.package, what, given.rows.where)
-        if found.id in inputs:
-            raise UnitTestError(f"unit test {node.name}: {given.input} is given twice", where=given.rows.where)
-        parts = [found.source_name, found.name] if found.source_name else [found.name]
-        name = EPHEMERAL + re.sub(r"\W", "_", "__".join(map(str, parts)))
-        while name.lower() in taken:
-            name += "_"
-        taken.add(name.lower())
-        inputs[found.id] = replace(renderer.relation(found), identifier=name, type="cte")
-    return Overrides(inputs, unit.macros, unit.vars, unit.env_vars)
-
-
 def _on_given_rows(
-    opened: Opened, present: Collection[str], node: Node, tested: Step, inputs: Mapping[str, Relation]
+    opened: LoadedProject, present: Collection[str], node: Node, tested: Step, inputs: Mapping[str, Relation]
 ) -> Step:
-    """The model's query with the tables that it names itself replaced. Raises UnitTestError for what is not given."""
+    """Return the model's query with the tables that it names replaced. Raises UnitTestError if one is not given."""
     assert tested.rendered is not None
     missing = [opened.renderer.project.nodes[key] for key in tested.rendered.refs if key not in inputs]
     owners = {each.relation.key: each.node for each in opened.graph.steps.values() if each.relation is not None}
@@ -133,7 +84,7 @@ def _on_given_rows(
             missing.append(owner)
         elif name in present:
             raise UnitTestError(
-                f"{tested.name} reads {name}, which is no node of the project, so no rows can be given for it",
+                f"{tested.name} reads {name}, which is not a node of the project, so no rows can be given for it",
                 where=node.where,
                 hint="declare it under sources: in a .yml file",
             )
@@ -154,16 +105,16 @@ def _on_given_rows(
 
 
 def _run(
-    opened: Opened,
+    opened: LoadedProject,
     present: Collection[str],
     step: Step,
     tested: Step,
     inputs: Mapping[str, Relation],
     cursor: duckdb.DuckDBPyConnection,
-) -> Verdict:
+) -> TestResult:
     import duckdb
 
-    unit, _ = _stated(opened.renderer.project, step.node)
+    unit, _ = stated(opened.renderer.project, step.node)
     queries = {}
     for index, (given, (key, relation)) in enumerate(zip(unit.given, inputs.items(), strict=True)):
         queries[relation.identifier] = f"select * from cuvee_given_{index}"
@@ -202,8 +153,10 @@ def _run(
     return _verdict(cursor, compared)
 
 
-def _rows(opened: Opened, present: Collection[str], given: Given, key: str, cursor: duckdb.DuckDBPyConnection) -> str:
-    """The query for the rows that stand in for one input."""
+def _rows(
+    opened: LoadedProject, present: Collection[str], given: Given, key: str, cursor: duckdb.DuckDBPyConnection
+) -> str:
+    """Return the query for the rows that replace one input."""
     if given.rows.sql is not None:
         return str(opened.renderer.value(given.rows.sql, given.rows.where))
     step = opened.graph.steps.get(key)
@@ -226,8 +179,8 @@ def _create(cursor: duckdb.DuckDBPyConnection, name: str, query: str, where: Loc
         raise UnitTestError(str(error).split("\n\n")[0], where=where) from error
 
 
-def _answered(opened: Opened, unit: UnitTest, tested: Step, cursor: duckdb.DuckDBPyConnection) -> Step:
-    """The query with the calls of expensive functions replaced by the answers that the test gives."""
+def _answered(opened: LoadedProject, unit: UnitTest, tested: Step, cursor: duckdb.DuckDBPyConnection) -> Step:
+    """Return the query with the calls of expensive functions replaced by the answers that the test gives."""
     found = calls(tested, opened.functions)
     if not found:
         return tested
@@ -280,8 +233,8 @@ def _short(value: object) -> str:
 # --- comparing ----------------------------------------------------------------------------------------------
 
 
-def _verdict(cursor: duckdb.DuckDBPyConnection, compared: Sequence[Column]) -> Verdict:
-    """Whether both tables have the same rows, each as often; else what is different."""
+def _verdict(cursor: duckdb.DuckDBPyConnection, compared: Sequence[TableColumn]) -> TestResult:
+    """Return whether both tables have the same rows, each as often, and what is different."""
     texts = ", ".join(f"cast({quote(each.name)} as varchar)" for each in compared)
 
     def only(left: str, right: str) -> list[tuple[Any, ...]]:
@@ -290,16 +243,16 @@ def _verdict(cursor: duckdb.DuckDBPyConnection, compared: Sequence[Column]) -> V
 
     extra, missing = only("actual", "expected"), only("expected", "actual")
     if not extra and not missing:
-        return Verdict("pass", 0, "")
+        return TestResult("pass", 0, "")
     count = cursor.execute("select count(*) from cuvee_actual").fetchone()
     same = (count[0] if count else 0) - len(extra)
     table = _difference([each.name for each in compared], extra, missing)
     alike = {0: "no row is the same", 1: "1 row is the same"}.get(same, f"{same:,} rows are the same")
-    return Verdict("fail", 1, "", f"actual differs from expected, {alike}:\n{table}")
+    return TestResult("fail", 1, "", f"actual differs from expected, {alike}:\n{table}")
 
 
 def _difference(names: Sequence[str], extra: list[tuple[Any, ...]], missing: list[tuple[Any, ...]]) -> str:
-    """Rows that are missing (---), too many (+++), or changed (→), as a table."""
+    """Draw rows that are missing (---), too many (+++), or changed (→), as a table."""
     lines: list[list[str]] = []
     left = list(extra)
     for row in missing:
@@ -323,7 +276,7 @@ def _padded(row: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
 
 
 def _alike(row: Sequence[Any], other: Sequence[Any]) -> int:
-    """How many columns two rows have in common; NULLs say nothing."""
+    """Count the columns that two rows have in common. NULLs do not count."""
     return sum(a == b and a is not None for a, b in zip(row, other, strict=True))
 
 

@@ -39,9 +39,9 @@ def batch() -> None:
     metavar="FILE",
     help="The file of requests.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many documents.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Up to N documents.")
 @retry_option
-@click.option("--split", type=click.IntRange(min=1), metavar="N", help="At most so many requests per file, numbered.")
+@click.option("--split", type=click.IntRange(min=1), metavar="N", help="Up to N requests per file, numbered.")
 @project_option
 @lake_option
 @output_options
@@ -64,18 +64,10 @@ def write(
     from warehouse.ingest.labels import batches
 
     asked = batches.labeler(project_dir / "seeds", labeler)
+    options = batches.BatchOptions(limit, split, parse_statuses(retry) if retry else ())
     lake = open_lake(lake_dir)
     with out.progress("written", unit="documents") as progress:
-        written = batches.write(
-            lake,
-            asked,
-            source,
-            path,
-            limit=limit,
-            split=split,
-            retry=parse_statuses(retry) if retry else (),
-            progress=progress.advance,
-        )
+        written = batches.write(lake, asked, source, path, options=options, progress=progress.advance)
     if out.as_json:
         out.json(asdict(written))
         return
@@ -113,7 +105,7 @@ def read(labeler: str, files: tuple[Path, ...], project_dir: Path, lake_dir: Pat
         (found.unknown, "documents are not in this lake"),
         (found.foreign, f"responses are to requests that {labeler}, as it is now, did not write"),
         (found.repeated, "responses are repeated"),
-        (found.broken, f"lines are no responses, the first of them line {found.first_broken}"),
+        (found.broken, f"lines are not responses, the first of them line {found.first_broken}"),
     ):
         if count:
             out.note(f"{count:,} {what}")

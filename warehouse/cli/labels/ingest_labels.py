@@ -6,31 +6,28 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from udfs.labels.labelers.labeler_registry import Catalogue, seeds
+from udfs.labels.labelers.labeler_registry import LabelerRegistry, seeds
 from udfs.labels.taxonomies.taxonomies import EAI, Taxonomies
 from warehouse.cli.output import Output
 from warehouse.ingest.inputs import Input
-from warehouse.ingest.labels.external_labeler import outside
-from warehouse.ingest.labels.label_files import LabelsReport, ingest_labels
-from warehouse.ingest.records import Options
+from warehouse.ingest.labels.external_labeler import ExternalLabeler, external_labeler
+from warehouse.ingest.labels.label_answers import LabelsReport
+from warehouse.ingest.labels.label_files import ingest_labels
+from warehouse.ingest.records import IngestOptions
 from warehouse.lake.lake import Lake
 
 #: As many reasons are listed, the most frequent first.
 _LISTED = 10
 
 
-def run(
-    lake: Lake,
-    inputs: Sequence[Input],
-    labeler: str,
-    taxonomy: str | None,
-    project: Path,
-    options: Options,
-    out: Output,
-) -> None:
-    """Read the labels and print what became of them. Raises UsageError for an unknown taxonomy or a taken name."""
+def new_labeler(project: Path, name: str, taxonomy: str | None) -> ExternalLabeler:
+    """Return the labeler that gave the labels. Raises UsageError for an unknown taxonomy or a taken name."""
     folder = seeds(project)
-    who = outside(labeler, Taxonomies(folder).get(taxonomy or EAI), list(Catalogue(folder).files()))
+    return external_labeler(name, Taxonomies(folder).get(taxonomy or EAI), list(LabelerRegistry(folder).files()))
+
+
+def run(lake: Lake, inputs: Sequence[Input], who: ExternalLabeler, options: IngestOptions, out: Output) -> None:
+    """Read the labels and print what became of them."""
     total = sum(entry.path.stat().st_size for entry in inputs if entry.path.is_file()) / 1e6
     with out.progress("reading labels", total, "MB") as progress:
         reports = ingest_labels(lake, inputs, who, options, lambda size, name: progress.advance(size / 1e6, name))
@@ -52,7 +49,7 @@ def run(
         rows = [(count, reason, hints.get(reason)) for reason, count in reasons.most_common(_LISTED)]
         out.rows(("count", "reason", "hint"), rows)
     count = sum(each.answers for each in new)
-    out.text(f"labels of {count:,} document{'s' * (count != 1)} in {who.store}, by the labeler {labeler}")
+    out.text(f"labels of {count:,} document{'s' * (count != 1)} in {who.store}, by the labeler {who.name}")
     if unknown := sum(each.unknown for each in new):
         out.note(f"{unknown:,} of the documents are not in the lake; their labels wait for them")
     if any(each.rejected for each in new):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from udfs.errors import CuveeError, Location, UsageError
-from udfs.labels.labelers.labeler_registry import Catalogue, seeds
+from udfs.labels.labelers.labeler_registry import LabelerRegistry, seeds
 from warehouse.cli.output import Output, output_options, project_option
 
 if TYPE_CHECKING:
+    from udfs.labels.labeler import Labeler
     from udfs.labels.labelers.trial import Trial
-    from udfs.labels.labels import Labeler
 
 #: A longer text is shown by its beginning and its end; --json has all of it.
 _SHOWN = 3_000
@@ -35,12 +35,11 @@ def label(files: tuple[str, ...], name: str | None, project_dir: Path, out: Outp
 
         cuvee label README.md --labeler fake
     """
-    from udfs.labels.labelers.prompted import PromptedLabeler
+    from udfs.labels.label_document import DEFAULT_LABELER
     from udfs.labels.labelers.trial import attempt
-    from udfs.labels.labels import DEFAULT_LABELER
 
     texts = [(file, _text(file)) for file in files]
-    labeler = Catalogue(seeds(project_dir)).get(name or DEFAULT_LABELER)
+    labeler = LabelerRegistry(seeds(project_dir)).get(name or DEFAULT_LABELER)
     shown = []
     try:
         for file, text in texts:
@@ -50,14 +49,13 @@ def label(files: tuple[str, ...], name: str | None, project_dir: Path, out: Outp
             else:
                 _print(file, labeler, trial, out)
     finally:
-        if isinstance(labeler, PromptedLabeler):
-            labeler.close()
+        labeler.close()
     if out.as_json:
         out.json(shown)
 
 
 def _text(file: str) -> str:
-    """A document's text. Raises UsageError for a file that is not there, CuveeError for one that is no text."""
+    """Read a document's text. Raises UsageError if there is no such file, CuveeError if it is not text."""
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return content.decode("utf-8-sig")
@@ -66,7 +64,7 @@ def _text(file: str) -> str:
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        message = f"is no text in UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}"
+        message = f"is not valid UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise CuveeError(message, where=Location("standard input" if file == "-" else file)) from error
 
 

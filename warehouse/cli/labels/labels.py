@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from udfs.labels.labelers.labeler_registry import Catalogue, seeds
+from udfs.labels.labelers.labeler_registry import LabelerRegistry, seeds
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
 
 if TYPE_CHECKING:
-    from warehouse.ingest.labels.labelers import Known
+    from warehouse.ingest.labels.labelers import KnownLabeler
 
 
 @click.command()
@@ -35,7 +35,7 @@ def labels(project_dir: Path, lake_dir: Path | None, out: Output) -> None:
             raise
         out.note(f"{error.message}: nothing is labelled")
         lake = None
-    found = labelers(lake, Catalogue(seeds(project_dir)))
+    found = labelers(lake, LabelerRegistry(seeds(project_dir)))
     if out.as_json:
         return out.json([_as_dict(each) for each in found])
     columns = ("labeler", "taxonomy", "backend", *STATUSES, "tokens", "documents/s", "versions", "last")
@@ -46,13 +46,13 @@ def labels(project_dir: Path, lake_dir: Path | None, out: Output) -> None:
     return None
 
 
-def _row(known: Known) -> tuple[object, ...]:
+def _row(known: KnownLabeler) -> tuple[object, ...]:
     last = f"{known.versions[-1].last:%Y-%m-%d %H:%M}" if known.versions else None
     tokens = [version.tokens for version in known.versions if version.tokens is not None]
     return (
         known.name,
         known.taxonomy,
-        "from outside" if known.outside else known.backend,
+        "from outside" if known.external else known.backend,
         *(known.statuses if known.versions else (None,) * len(known.statuses)),
         sum(tokens) if tokens else None,
         known.speed,
@@ -61,14 +61,14 @@ def _row(known: Known) -> tuple[object, ...]:
     )
 
 
-def _as_dict(known: Known) -> dict[str, object]:
+def _as_dict(known: KnownLabeler) -> dict[str, object]:
     from warehouse.ingest.labels.labelers import STATUSES
 
     return {
         "labeler": known.name,
         "taxonomy": known.taxonomy,
         "backend": known.backend,
-        "outside": known.outside,
+        "outside": known.external,
         "problem": known.problem,
         "answers": dict(zip(STATUSES, known.statuses, strict=True)),
         "documents_per_second": known.speed,

@@ -11,7 +11,7 @@ from warehouse.cli.output import Output, lake_option, open_lake, output_options
 
 @click.group()
 def attributes() -> None:
-    """Read and write scores of documents as files beside them, as Dolma's tools do.
+    """Read and write scores of documents as files next to them, as Dolma's tools do.
 
     cuvee attributes write quality --from quality_scores
     """
@@ -30,9 +30,9 @@ def read(paths: tuple[str, ...], source: str | None, strict: bool, lake_dir: Pat
     """
     from warehouse.ingest.attributes import read as read_attributes
     from warehouse.ingest.inputs import find_inputs
-    from warehouse.ingest.records import Options
+    from warehouse.ingest.records import IngestOptions
 
-    reports = read_attributes(open_lake(lake_dir), find_inputs(paths), Options(source=source, strict=strict))
+    reports = read_attributes(open_lake(lake_dir), find_inputs(paths), IngestOptions(source=source, strict=strict))
     columns = ("file", "documents", "spans", "rejected", "unchanged")
     out.rows(columns, [(each.path, each.documents, each.spans, each.rejected, each.unchanged) for each in reports])
 
@@ -40,7 +40,13 @@ def read(paths: tuple[str, ...], source: str | None, strict: bool, lake_dir: Pat
 @attributes.command()
 @click.argument("name")
 @click.option("--from", "source", required=True, metavar="MODEL|SQL", help="A relation with doc_id and numbers.")
-@click.option("--out", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Not beside the documents.")
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write  [default: next to the documents]",
+)
 @lake_option
 @output_options
 def write(name: str, source: str, folder: Path | None, lake_dir: Path | None, out: Output) -> None:

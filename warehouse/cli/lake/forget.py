@@ -13,7 +13,7 @@ from udfs.errors import UsageError
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
 
 if TYPE_CHECKING:
-    from warehouse.forget.forget import Plan
+    from warehouse.forget.forget import ForgetPlan
 
 
 @click.command()
@@ -30,7 +30,7 @@ def forget(
 
     A doc_id is a text, wherever it was found. A URL or a source is where texts were found; one that was found
     elsewhere too stays, without that place. What is forgotten is not ingested again. Exports and training runs that
-    held it are listed: exports lie outside the lake and are yours to remove or to make again.
+    held it are listed: exports are outside the lake and are yours to remove or to make again.
 
         cuvee forget 1f0c3a… https://example.org/page --plan
         cuvee forget --source blog --yes
@@ -40,7 +40,7 @@ def forget(
     if not names and not sources:
         raise UsageError("nothing to forget", hint="name doc_ids, URLs or --source NAME")
     lake = open_lake(lake_dir)
-    request = forgetting.Request.of(names, sources)
+    request = forgetting.ForgetRequest.of(names, sources)
     planned = forgetting.plan(lake, request)
     if not out.as_json:
         _show(planned, out)
@@ -52,12 +52,12 @@ def forget(
                 raise UsageError("this cannot be undone", hint="look with --plan, then say --yes")
             click.confirm("Forget this for good?", abort=True, err=True)
         forgetting.forget(lake, request, out.note)
-        out.text("forgotten; models that were built from it are made anew by: cuvee build")
+        out.text("forgotten; models that were built from it are made again by: cuvee build")
     if out.as_json:
         out.json({"forgotten": not only_plan and not planned.is_empty, **asdict(planned)})
 
 
-def _show(planned: Plan, out: Output) -> None:
+def _show(planned: ForgetPlan, out: Output) -> None:
     if planned.is_empty:
         return
     if planned.unfinished:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from udfs.amounts import parse_bytes
 from udfs.errors import CuveeError, UsageError
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
 
 if TYPE_CHECKING:
-    from warehouse.ingest.run import Report
+    from warehouse.ingest.run import IngestReport
 
 #: So many files are listed one by one; of more, only those that need attention.
 _LISTED = 20
@@ -32,14 +33,12 @@ class _Size(click.ParamType[int]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        text = str(value).strip().lower().removesuffix("b")
-        factor = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}.get(text[-1:], 1)
         try:
-            size = int(float(text.rstrip("kmgt")) * factor)
+            size = int(parse_bytes(str(value)))
         except (ValueError, OverflowError):
             size = 0
         if size < 1:
-            self.fail(f"{value!r} is no size; write 30MB or 2GB", param, ctx)
+            self.fail(f"{value!r} is not a valid size; write 30MB or 2GB", param, ctx)
         return size
 
 
@@ -102,7 +101,7 @@ def ingest(
 
     from udfs.tokens.tokenizer_files import find as find_tokenizer
     from warehouse.ingest.inputs import environment_inputs, find_inputs
-    from warehouse.ingest.records import Options, source_name
+    from warehouse.ingest.records import IngestOptions, source_name
     from warehouse.ingest.run import ingest as run
     from warehouse.lake.remote import is_url
 
@@ -110,10 +109,11 @@ def ingest(
         raise UsageError(f"{source!r} cannot be a source", hint="it names a folder: up to 240 bytes, and not NULL")
     lake = open_lake(lake_dir)
     if labeler is not None:
+        from warehouse.cli.labels.ingest_labels import new_labeler
         from warehouse.cli.labels.ingest_labels import run as run_labels
 
-        options = Options(source, text_field, id_field, url_field, strict)
-        return run_labels(lake, find_inputs(paths), labeler, taxonomy, project_dir, options, out)
+        options = IngestOptions(source, text_field, id_field, url_field, strict)
+        return run_labels(lake, find_inputs(paths), new_labeler(project_dir, labeler, taxonomy), options, out)
     with ExitStack() as stack:
         downloads = stack.enter_context(lake.staging()).folder if any(map(is_url, paths)) else None
         inputs = find_inputs(paths, downloads)
@@ -122,7 +122,7 @@ def ingest(
             inputs += environment_inputs(limit_bytes)
         total = sum(entry.path.stat().st_size for entry in inputs if entry.path.is_file()) / 1e6
         decoder = find_tokenizer(tokenizer, lake.root / "tokenizers", Path()) if tokenizer else None
-        options = Options(source, text_field, id_field, url_field, strict, decoder)
+        options = IngestOptions(source, text_field, id_field, url_field, strict, decoder)
         with out.progress("ingesting", total, "MB") as progress:
             report = run(lake, inputs, options, lambda size, name: progress.advance(size / 1e6, name))
     _print(report, out)
@@ -131,7 +131,7 @@ def ingest(
     return None
 
 
-def _print(report: Report, out: Output) -> None:
+def _print(report: IngestReport, out: Output) -> None:
     if out.as_json:
         out.json(
             {

@@ -42,6 +42,8 @@ def lake(ctx: click.Context, lake_dir: Path | None, out: Output) -> None:
     if ctx.invoked_subcommand:
         ctx.obj = lake_dir
         return
+    from rich.filesize import decimal
+
     here = open_lake(lake_dir)
     tables, snapshots = here.tables(), here.snapshots()
     if out.as_json:
@@ -57,7 +59,7 @@ def lake(ctx: click.Context, lake_dir: Path | None, out: Output) -> None:
             }
         )
         return
-    out.rows(("table", "rows", "files", "size"), [(t.name, f"{t.rows:,}", t.files, _size(t.bytes)) for t in tables])
+    out.rows(("table", "rows", "files", "size"), [(t.name, f"{t.rows:,}", t.files, decimal(t.bytes)) for t in tables])
     latest = snapshots[-10:]
     out.rows(
         ("snapshot", "time (UTC)", "author", "message"),
@@ -140,11 +142,3 @@ def expire(lake_dir: Path | None, versions: tuple[int, ...], older_than: float |
     out.text(f"{len(done.expired)} snapshots expired")
     for snapshot, holder in done.pinned.items():
         out.note(f"snapshot {snapshot} stays: it is held by {holder}")
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,15 +30,13 @@ select distinct lower(name) from (
 """
 
 
-def shell(cursor: duckdb.DuckDBPyConnection, out: Output) -> None:
-    """Answer statements until the input ends. A mistake is told and the session goes on."""
-    from warehouse.cli.lake.sql import answer
-
+def shell(cursor: duckdb.DuckDBPyConnection, answer: Callable[[str], None], out: Output) -> None:
+    """Give each statement to ``answer`` until the input ends. A mistake is printed, and the session goes on."""
     out.note('A statement ends with a semicolon. Ctrl-C drops it, Ctrl-D (or "exit") leaves.')
     with _readline(cursor):
         for statement in _statements():
             try:
-                answer(cursor, statement, out)
+                answer(statement)
             except CuveeError as error:
                 click.echo(f"error: {error}", err=True)
             except KeyboardInterrupt:
@@ -47,7 +45,7 @@ def shell(cursor: duckdb.DuckDBPyConnection, out: Output) -> None:
 
 
 def _statements() -> Iterator[str]:
-    """What is typed, up to each semicolon that DuckDB takes for an end."""
+    """Yield what is typed, up to each semicolon that DuckDB takes for an end."""
     lines: list[str] = []
     while True:
         try:
@@ -70,7 +68,7 @@ def _statements() -> Iterator[str]:
 
 
 def _is_complete(text: str) -> bool:
-    """Whether a statement's semicolon was typed; one inside quotes or a comment is none."""
+    """Check whether a statement's semicolon was typed; one inside quotes or a comment does not count."""
     if not text.endswith(";"):
         return False
     bare = re.sub(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|\$\$.*?\$\$", "", text, flags=re.DOTALL)
@@ -79,7 +77,7 @@ def _is_complete(text: str) -> bool:
 
 @contextlib.contextmanager
 def _readline(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """History from one session to the next, and names of tables and columns on Tab, where Python has readline."""
+    """Keep history between sessions, and complete names of tables and columns on Tab, where Python has readline."""
     try:
         import readline
     except ImportError:  # Python without it

@@ -30,7 +30,7 @@ def sql(statement: str | None, lake_dir: Path | None, out: Output) -> None:
     if statement is None and sys.stdin.isatty():
         from warehouse.cli.lake.shell import shell
 
-        return shell(cursor, out)
+        return shell(cursor, lambda line: answer(cursor, line, out), out)
     return answer(cursor, sys.stdin.read() if statement in (None, "-") else statement or "", out)
 
 
@@ -56,7 +56,7 @@ def answer(cursor: duckdb.DuckDBPyConnection, statement: str, out: Output) -> No
 
 
 def _ask(cursor: duckdb.DuckDBPyConnection, statement: str) -> duckdb.DuckDBPyRelation | None:
-    """Run a statement. Vectorized functions are made known when one is missing: loading them takes 0.3 s."""
+    """Run a statement. Register vectorized functions only when one is missing: loading them takes 0.3 s."""
     import duckdb
 
     from udfs.registry import VECTORIZED, Resources, expensive_functions

@@ -15,7 +15,7 @@ from warehouse.cli.output import Output, lake_option, open_lake, output_options
 if TYPE_CHECKING:
     from udfs.tokens.tokenizer import Tokenizer
     from warehouse.export.packing import Method
-    from warehouse.export.write import Exported, Watcher
+    from warehouse.export.write import ExportCallback, ExportResult
     from warehouse.lake.lake import Lake
 
 
@@ -38,7 +38,7 @@ def export() -> None:
 
 @export.command()
 @click.argument("name", metavar="MIXTURE")
-@click.option("--out", "place", required=True, metavar="DIR|URL", help="Where to: a folder, s3://…, gs://…, …")
+@click.option("--out", "destination", required=True, metavar="DIR|URL", help="Where to: a folder, s3://…, gs://…, …")
 @click.option(
     "--format",
     "kind",
@@ -78,7 +78,7 @@ def export() -> None:
 @output_options
 def mixture(
     name: str,
-    place: str,
+    destination: str,
     kind: str,
     labels: tuple[str, ...],
     tokenizer: str | None,
@@ -102,13 +102,13 @@ def mixture(
 
         cuvee export baseline --out exports/baseline --tokenizer demo --sequence-length 1024
     """
-    from warehouse.export.packing import Text, Tokens
-    from warehouse.export.store import Options
-    from warehouse.export.write import Request
+    from warehouse.export.packing import TextSamples, TokenSequences
+    from warehouse.export.store import ShardOptions
+    from warehouse.export.write import ExportRequest
     from warehouse.export.write import export as export_mixture
 
     lake = open_lake(lake_dir)
-    how: Text | Tokens = Text()
+    how: TextSamples | TokenSequences = TextSamples()
     if kind == "text":
         _refuse(tokens={"--tokenizer": tokenizer, "--bos": bos, "--eos": eos, "--lengths": lengths})
     else:
@@ -117,10 +117,12 @@ def mixture(
         bpe = _tokenizer(lake, tokenizer)
         end = bpe.end_of_text if eos is None else None if eos == "none" else _token(bpe, eos)
         begin = _token(bpe, bos) if bos else None
-        how = Tokens(bpe, sequence_length, packing, column, begin, end, lengths, min_length)
+        how = TokenSequences(bpe, sequence_length, packing, column, begin, end, lengths, min_length)
     name_used = tokenizer if kind == "tokens" else None
-    request = Request(name, place, how, name_used, seed, Options(compression=compression), labels, copies)
-    done = export_mixture(lake, request, _watcher(out))
+    request = ExportRequest(
+        name, destination, how, name_used, seed, ShardOptions(compression=compression), labels, copies
+    )
+    done = export_mixture(lake, request, _callback(out))
     _report(done, out)
 
 
@@ -137,12 +139,12 @@ def _tokenizer(lake: Lake, name: str | None) -> Tokenizer:
     if not name:
         known = ", ".join(each.name for each in tokenizers(lake))
         hint = f"the lake has {known}" if known else "train one: cuvee tokenizer train demo --from MODEL"
-        raise UsageError("tokens of which tokenizer? say --tokenizer NAME", hint=hint)
+        raise UsageError("missing --tokenizer NAME", hint=hint)
     return load(lake, name)
 
 
 def _token(tokenizer: Tokenizer, text: str) -> int:
-    """The id of a token of the vocabulary. Raises UsageError."""
+    """Return the id of a token of the vocabulary. Raises UsageError."""
     from tokenizers import Tokenizer as Library
 
     library = Library.from_file(str(tokenizer.path))
@@ -153,14 +155,14 @@ def _token(tokenizer: Tokenizer, text: str) -> int:
     return found
 
 
-def _report(done: Exported, out: Output) -> None:
+def _report(done: ExportResult, out: Output) -> None:
     manifest = done.manifest
     if out.as_json:
         out.json(
             {
                 "export_id": manifest.export_id,
                 "mixture": manifest.mixture,
-                "folder": str(done.place),
+                "folder": str(done.destination),
                 "changed": done.changed,
                 "snapshot": manifest.snapshot_id,
                 "samples": manifest.samples,
@@ -172,7 +174,9 @@ def _report(done: Exported, out: Output) -> None:
         )
         return
     if not done.changed:
-        out.text(f"{done.place} has this export already: {manifest.samples:,} samples, {manifest.tokens:,} tokens")
+        out.text(
+            f"{done.destination} has this export already: {manifest.samples:,} samples, {manifest.tokens:,} tokens"
+        )
         return
     rows = [
         (
@@ -188,27 +192,27 @@ def _report(done: Exported, out: Output) -> None:
     out.rows(("component", "share", "tokens", "documents", "copies", "tail dropped"), rows)
     out.text(done.streams)
     out.text(
-        f"{manifest.samples:,} samples, {manifest.tokens:,} tokens in {done.place}"
+        f"{manifest.samples:,} samples, {manifest.tokens:,} tokens in {done.destination}"
         f" (lake snapshot {manifest.snapshot_id}; {done.written} of {done.units} parts were new)"
     )
 
 
 @export.command()
-@click.argument("place", metavar="DIR|URL")
+@click.argument("destination", metavar="DIR|URL")
 @output_options
-def verify(place: str, out: Output) -> None:
+def verify(destination: str, out: Output) -> None:
     """Read an export back and compare every hash, sample and token with its manifest; exit 1 if one differs.
 
     StreamingDataset reads it too, where it is installed, and must find the same.
 
     cuvee export verify exports/baseline
     """
-    from warehouse.export.destinations import place_of
+    from warehouse.export.destinations import parse_destination
     from warehouse.export.verify import verify as verify_export
 
-    total = sum(stream.samples for stream in place_of(place).manifest().streams)
+    total = sum(stream.samples for stream in parse_destination(destination).manifest().streams)
     with out.progress("verify", total, "samples") as progress:
-        found = verify_export(place, progress.advance)
+        found = verify_export(destination, progress.advance)
     if out.as_json:
         counts = {"samples": found.samples, "tokens": found.tokens}
         out.json({**counts, "read_by_streaming": found.official, "faults": found.faults})
@@ -220,7 +224,7 @@ def verify(place: str, out: Output) -> None:
         )
         out.text(f"{found.samples:,} samples, {found.tokens:,} tokens, {len(found.faults)} faults; {reader}")
     if found.faults:
-        raise CuveeError(f"{place} is not what its manifest says", hint="write it again: cuvee export")
+        raise CuveeError(f"{destination} is not what its manifest says", hint="write it again: cuvee export")
 
 
 @export.command()
@@ -244,11 +248,11 @@ def gc(lake_dir: Path | None, out: Output) -> None:
         out.text(f"{parts:,} unused parts removed, {freed / 1e6:,.1f} MB freed")
 
 
-def _watcher(out: Output) -> Watcher:
-    """Shows an export's progress."""
-    from warehouse.export.write import Watcher
+def _callback(out: Output) -> ExportCallback:
+    """Make a callback that shows an export's progress."""
+    from warehouse.export.write import ExportCallback
 
-    class Shown(Watcher):
+    class Shown(ExportCallback):
         def note(self, line: str) -> None:
             out.note(line)
 

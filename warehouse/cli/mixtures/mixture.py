@@ -40,7 +40,7 @@ def show(name: str, lake_dir: Path | None, out: Output) -> None:
 
         cuvee mixture show upsampled
     """
-    from warehouse.mixtures.mixtures import show as shown
+    from warehouse.mixtures.report import show as shown
 
     with _reading(lake_dir) as cursor:
         found = shown(cursor, name)
@@ -88,7 +88,7 @@ def diff(a: str, b: str | None, lake_dir: Path | None, out: Output) -> None:
         cuvee mixture diff baseline@12 baseline
         cuvee mixture diff demo-upsampled-1
     """
-    from warehouse.mixtures.mixtures import compare
+    from warehouse.mixtures.comparison import compare
 
     with _reading(lake_dir) as cursor:
         found = compare(cursor, a, b)
@@ -128,7 +128,7 @@ def diff(a: str, b: str | None, lake_dir: Path | None, out: Output) -> None:
 
 @contextlib.contextmanager
 def _reading(lake_dir: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """One snapshot of the lake, to read from."""
+    """Open one snapshot of the lake for reading."""
     with contextlib.closing(open_lake(lake_dir).reader()) as cursor:
         cursor.execute("begin transaction")
         yield cursor

@@ -10,7 +10,7 @@ import click
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
 
 if TYPE_CHECKING:
-    from warehouse.mixtures.tokenizers import Trained
+    from warehouse.mixtures.tokenizers import TokenizerRow
 
 
 @click.group()
@@ -38,19 +38,13 @@ def train(
 
     cuvee tokenizer train demo --from train_documents --vocab-size 8192
     """
+    from warehouse.mixtures.tokenizers import TokenizerCorpus
     from warehouse.mixtures.tokenizers import train as train_tokenizer
 
     lake = open_lake(lake_dir)
     with out.progress("read", unit="characters") as progress:
-        trained, new = train_tokenizer(
-            lake,
-            name,
-            source,
-            vocab_size,
-            max_characters=max_characters,
-            force=force,
-            progress=progress.advance,
-        )
+        corpus = TokenizerCorpus(source, max_characters)
+        trained, new = train_tokenizer(lake, name, corpus, vocab_size, force=force, progress=progress.advance)
     _show(trained, new, f"trained, from {trained.documents:,} documents", out)
 
 
@@ -72,7 +66,7 @@ def add(name: str, place: str, end_of_text: str | None, force: bool, lake_dir: P
     _show(added, new, added.trained_on, out)
 
 
-def _show(row: Trained, new: bool, origin: str, out: Output) -> None:
+def _show(row: TokenizerRow, new: bool, origin: str, out: Output) -> None:
     if out.as_json:
         out.json(
             {

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from warehouse.cli.answering import Progress
+from udfs.errors import ProjectError
+from warehouse.cli.answering import AnswerProgress
 from warehouse.cli.output import Output, output_options
 from warehouse.cli.project_options import (
-    Asked,
+    BuildFlags,
+    ProjectOptions,
     SelectingCommand,
     asking_options,
+    build_flags,
     fail_fast_option,
     part_options,
     project_options,
@@ -22,116 +25,111 @@ from warehouse.cli.project_options import (
 )
 
 if TYPE_CHECKING:
-    from warehouse.answers.call_stats import Tally
+    from warehouse.answers.call_stats import CallStats
+    from warehouse.build.callbacks import BuildCallback
     from warehouse.build.plan import Plan
-    from warehouse.project.outcome import Result, Watcher
+    from warehouse.project.results import NodeResult
 
 
 @click.command(cls=SelectingCommand)
 @project_options
-@refresh_option
-@part_options
-@store_option
-@fail_fast_option
-@asking_options
+@build_flags(refresh_option, part_options, store_option, fail_fast_option, asking_options)
 @output_options
-def build(asked: Asked, out: Output, **flags: Any) -> None:
+def build(project: ProjectOptions, flags: BuildFlags, out: Output) -> None:
     """Build seeds, snapshots and models and test them, in dependency order.
 
-    What did not change is not built again. A failed test keeps what lies downstream from being built.
+    What did not change is not built again. A failed test keeps what is downstream from being built.
 
         cuvee build --select +orders
     """
-    from warehouse.build import build_cache
+    from warehouse.build.build_cache import BuildCache
 
-    options = asked.options(**flags)
     began = time.perf_counter()
-    lake = asked.lake()
-    results = build_cache.look(lake, asked.project_dir, asked.select, asked.exclude, options)
+    options = project.options(flags)
+    lake = project.lake()
+    results = BuildCache(lake, project.project_dir, project.selection(), options).load()
     if results is None:
         from warehouse.build.build import build as run
 
-        results = run(lake, asked.project_dir, asked.select, asked.exclude, options, watcher=terminal(out))
+        results = run(lake, project.project_dir, project.selection(), options, callback=terminal(out))
     else:
-        from warehouse.artifacts import artifacts
+        from warehouse.artifacts.invocation import invocation, unless_unwritable
+        from warehouse.artifacts.run_results import write_run_results
 
-        call = artifacts.invocation("build", asked.project_dir, asked.select, asked.exclude, options)
-        with artifacts.unless_unwritable(out.note):
-            artifacts.write_run_results(call, results)
+        call = invocation("build", project.project_dir, project.selection(), options)
+        with unless_unwritable(out.note):
+            write_run_results(call, results)
     report(out, results, time.perf_counter() - began)
 
 
 @click.command(cls=SelectingCommand)
 @project_options
-@refresh_option
-@part_options
-@fail_fast_option
-@asking_options
+@build_flags(refresh_option, part_options, fail_fast_option, asking_options)
 @output_options
-def run(asked: Asked, out: Output, **flags: Any) -> None:
+def run(project: ProjectOptions, flags: BuildFlags, out: Output) -> None:
     """Build models that changed; no seeds, and no tests.
 
     cuvee run --select orders+
     """
-    _build_part(asked, out, ["model"], **flags)
+    _build_part(project, flags, ("model",), out)
 
 
 @click.command(cls=SelectingCommand)
 @project_options
-@refresh_option
+@build_flags(refresh_option)
 @output_options
-def seed(asked: Asked, out: Output, **flags: Any) -> None:
+def seed(project: ProjectOptions, flags: BuildFlags, out: Output) -> None:
     """Load the seeds that changed.
 
     cuvee seed --select taxonomy
     """
-    _build_part(asked, out, ["seed"], **flags)
+    _build_part(project, flags, ("seed",), out)
 
 
 @click.command(cls=SelectingCommand)
 @project_options
-@fail_fast_option
+@build_flags(fail_fast_option)
 @output_options
-def snapshot(asked: Asked, out: Output, **flags: Any) -> None:
+def snapshot(project: ProjectOptions, flags: BuildFlags, out: Output) -> None:
     """Add to the snapshots what changed in what they read. History stays, whatever else changes.
 
     cuvee snapshot --select orders_history
     """
-    _build_part(asked, out, ["snapshot"], **flags)
+    _build_part(project, flags, ("snapshot",), out)
 
 
 @click.command(cls=SelectingCommand)
 @project_options
-@store_option
+@build_flags(store_option)
 @output_options
-def test(asked: Asked, out: Output, **flags: Any) -> None:
+def test(project: ProjectOptions, flags: BuildFlags, out: Output) -> None:
     """Run the project's tests, changed or not; build nothing.
 
     cuvee test --select orders
     """
-    _build_part(asked, out, ["test", "unit_test"], **flags)
+    _build_part(project, flags, ("test", "unit_test"), out)
 
 
-def _build_part(asked: Asked, out: Output, kinds: list[str], **flags: Any) -> None:
+def _build_part(project: ProjectOptions, flags: BuildFlags, kinds: tuple[str, ...], out: Output) -> None:
     from warehouse.build.build import build as run
 
     began = time.perf_counter()
-    options, watcher = asked.options(**flags), terminal(out)
-    results = run(asked.lake(), asked.project_dir, asked.select, asked.exclude, options, watcher=watcher, kinds=kinds)
+    options, selection = project.options(flags), project.selection(kinds=kinds)
+    results = run(project.lake(), project.project_dir, selection, options, callback=terminal(out))
     report(out, results, time.perf_counter() - began)
 
 
-def terminal(out: Output) -> Watcher:
-    """A watcher that tells what happens on standard error."""
-    from warehouse.project.outcome import Watcher
+def terminal(out: Output) -> BuildCallback:
+    """Make a callback that prints what happens on standard error."""
+    from warehouse.build.callbacks import BuildCallback
 
-    class Terminal(Watcher):
-        """Tells each node's end on standard error as it comes."""
+    class Terminal(BuildCallback):
+        """Prints the result of each node on standard error as it comes."""
 
         def started(self, plan: Plan) -> None:
             self.total, self.done = sum(1 for _ in plan), 0
 
-        def finished(self, result: Result) -> None:
+        def finished(self, result: NodeResult) -> None:
             self.done += 1
             if result.status == "unchanged":
                 return
@@ -143,11 +141,11 @@ def terminal(out: Output) -> Watcher:
             if result.status in ("error", "fail", "warn", "limited", "skipped") and result.message:
                 out.note("      " + result.message.replace("\n", "\n      "))
 
-        def answering(self, tally: Tally) -> Callable[[Tally], None]:
+        def answering(self, tally: CallStats) -> Callable[[CallStats], None]:
             out.note(f"      {tally.title}: {tally.missing:,} to answer, {tally.reused:,} answered before")
             return progress.begin(out)
 
-        def answered(self, tally: Tally) -> None:
+        def answered(self, tally: CallStats) -> None:
             progress.end()
             if tally.done:
                 out.note(f"      {tally.summary()}")
@@ -155,12 +153,12 @@ def terminal(out: Output) -> Watcher:
         def say(self, line: str) -> None:
             progress.say(out, line)
 
-    progress = Progress()
+    progress = AnswerProgress()
     return Terminal()
 
 
-def report(out: Output, results: list[Result], seconds: float) -> None:
-    """Print what became of the nodes. Raises BuildError if any failed."""
+def report(out: Output, results: list[NodeResult], seconds: float) -> None:
+    """Print what became of the nodes. Raises ProjectError if any failed."""
     counts: dict[str, int] = {}
     for result in results:
         counts[result.status] = counts.get(result.status, 0) + 1
@@ -172,11 +170,9 @@ def report(out: Output, results: list[Result], seconds: float) -> None:
         out.text(f"{said} in {seconds:.2f} s")
     failed = [result for result in results if result.failed]
     if failed:
-        from warehouse.project.outcome import BuildError
-
         details = [f"{result.name}: {result.message}" for result in failed] if out.quiet else []
         stopped = [result.name for result in failed if result.status == "limited"]
         broken = [result.name for result in failed if result.status != "limited"]
         parts = [f"failed: {', '.join(broken)}"] if broken else []
         parts += [f"not finished, run again to go on: {', '.join(stopped)}"] if stopped else []
-        raise BuildError("\n".join([*parts, *details]))
+        raise ProjectError("\n".join([*parts, *details]))

@@ -9,7 +9,7 @@ import click
 
 from warehouse.cli.output import Output, output_options
 from warehouse.cli.project.show import one_model
-from warehouse.cli.project_options import Asked, SelectingCommand, project_options
+from warehouse.cli.project_options import ProjectOptions, SelectingCommand, project_options
 
 if TYPE_CHECKING:
     from warehouse.build.differences import Difference
@@ -26,7 +26,7 @@ _SHOWN = 60
 @click.option("--limit", default=5, show_default=True, type=click.IntRange(min=0), help="Examples of each kind.")
 @project_options
 @output_options
-def diff(asked: Asked, name: str, key: tuple[str, ...], limit: int, out: Output) -> None:
+def diff(project: ProjectOptions, name: str, key: tuple[str, ...], limit: int, out: Output) -> None:
     """Show which rows a model's query would add, remove and change in the lake. Builds nothing.
 
     What the query reads is taken as it is in the lake. Several columns of a key: --key a --key b.
@@ -35,9 +35,9 @@ def diff(asked: Asked, name: str, key: tuple[str, ...], limit: int, out: Output)
     """
     from warehouse.build.differences import difference
 
-    chosen = (name, *asked.select)
-    opened = asked.open_deferred(out, chosen)
-    step = one_model(opened, chosen, asked.exclude, "diff")
+    selection = project.selection(name)
+    opened = project.open_deferred(out, selection)
+    step = one_model(opened, selection, "diff")
     columns = [each.strip() for given in key for each in given.split(",") if each.strip()]
     found = difference(opened, opened.in_full(step), columns, limit)
     if out.as_json:

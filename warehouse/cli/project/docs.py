@@ -8,7 +8,7 @@ import click
 
 from udfs.errors import UsageError
 from warehouse.cli.output import Output, output_options, project_option
-from warehouse.cli.project_options import Asked, SelectingCommand, project_options, target_path_option
+from warehouse.cli.project_options import ProjectOptions, SelectingCommand, project_options, target_path_option
 
 
 @click.group()
@@ -22,28 +22,29 @@ def docs() -> None:
 @docs.command(cls=SelectingCommand)
 @project_options
 @output_options
-def generate(asked: Asked, out: Output) -> None:
+def generate(project: ProjectOptions, out: Output) -> None:
     """Write manifest.json, catalog.json and index.html into the project's target/. Needs no network to be read.
 
     The catalog and the page always tell of the whole project.
 
         cuvee docs generate
     """
-    from warehouse.artifacts import artifacts, manifest
     from warehouse.artifacts.catalog import write_catalog
     from warehouse.artifacts.docs import write_page
+    from warehouse.artifacts.invocation import MANIFEST, invocation
+    from warehouse.artifacts.manifest import write_manifest
 
-    opened = asked.open(out)
-    call = artifacts.invocation("generate", opened.root, asked.select, asked.exclude, opened.options)
+    opened = project.open(out)
+    call = invocation("generate", opened.root, project.selection(), opened.options)
     try:
-        manifest.write_manifest(opened, call)
+        write_manifest(opened, call)
         catalog = write_catalog(opened, call)
         page = write_page(opened, catalog, call.folder)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     out.text(f"wrote {page}: {len(catalog['nodes']) + len(catalog['sources'])} relations")
     if out.as_json:
-        out.json({"page": str(page), "manifest": str(call.folder / artifacts.MANIFEST)})
+        out.json({"page": str(page), "manifest": str(call.folder / MANIFEST)})
 
 
 @docs.command()

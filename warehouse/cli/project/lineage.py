@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from warehouse.cli.output import Output, output_options
-from warehouse.cli.project_options import Asked, reading_options
+from warehouse.cli.project_options import ProjectOptions, reading_options
 
 if TYPE_CHECKING:
     from warehouse.graph.columns import Branch
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 @click.argument("column", metavar="MODEL.COLUMN")
 @reading_options
 @output_options
-def lineage(asked: Asked, column: str, out: Output) -> None:
+def lineage(project: ProjectOptions, column: str, out: Output) -> None:
     """Show which columns a column comes from, and which come from it.
 
     cuvee lineage components.component
     """
     from warehouse.graph.columns import Lineage, lake_columns
 
-    opened = asked.open(out)
+    opened = project.open(out)
     found = Lineage(opened.graph, lake_columns(opened.database.cursor))
     start = found.find(column)
     above, below = found.upstream(start), found.downstream(start)

@@ -35,14 +35,15 @@ def retry(state: Path | None, target_path: Path | None, project_dir: Path, lake_
 
     cuvee retry
     """
-    from warehouse.artifacts.artifacts import RUN_RESULTS
-    from warehouse.artifacts.comparison import StateError, read
+    from warehouse.artifacts.comparison import read
+    from warehouse.artifacts.invocation import RUN_RESULTS
     from warehouse.build.build import build
-    from warehouse.project.outcome import Options
+    from warehouse.build.build_options import BuildOptions
+    from warehouse.project.options import Selection
 
     folder = state or target_path or project_dir / "target"
     if not (folder / RUN_RESULTS).is_file():
-        raise StateError(f"no {RUN_RESULTS} in {folder}", hint="retry goes by what the last build left there")
+        raise UsageError(f"no {RUN_RESULTS} in {folder}", hint="retry goes by what the last build left there")
     last = read(folder, RUN_RESULTS)
     args: dict[str, Any] = last.get("args") or {}
     which = str(args.get("which"))
@@ -55,15 +56,12 @@ def retry(state: Path | None, target_path: Path | None, project_dir: Path, lake_
         out.text("nothing to retry: all went well the last time")
         return
     began = time.perf_counter()
-    options = replace(Options.of_record(args), target_path=target_path)
-    results = build(
-        open_lake(lake_dir),
-        project_dir,
-        args.get("select") or (),
-        args.get("exclude") or (),
-        options,
-        watcher=terminal(out),
-        kinds=args.get("resource_types") or (),
-        only=undone,
+    options = replace(BuildOptions.of_record(args), target_path=target_path)
+    selection = Selection(
+        select=tuple(args.get("select") or ()),
+        exclude=tuple(args.get("exclude") or ()),
+        kinds=tuple(args.get("resource_types") or ()),
+        only=frozenset(undone),
     )
+    results = build(open_lake(lake_dir), project_dir, selection, options, callback=terminal(out))
     report(out, results, time.perf_counter() - began)

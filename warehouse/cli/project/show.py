@@ -8,34 +8,42 @@ import click
 
 from udfs.errors import CuveeError, Location, UsageError
 from warehouse.cli.output import Output, output_options
-from warehouse.cli.project_options import Asked, SelectingCommand, project_options, refresh_option, retry_option
+from warehouse.cli.project_options import (
+    BuildFlags,
+    ProjectOptions,
+    SelectingCommand,
+    build_flags,
+    project_options,
+    refresh_option,
+    retry_option,
+)
+from warehouse.project.options import Selection
 
 if TYPE_CHECKING:
-    from warehouse.graph.graph import Step
-    from warehouse.graph.loaded_project import Opened
+    from warehouse.graph.loaded_project import LoadedProject
+    from warehouse.graph.step import Step
 
 
 @click.command(cls=SelectingCommand)
 @project_options
-@refresh_option
-@retry_option
+@build_flags(refresh_option, retry_option)
 @output_options
-def plan(asked: Asked, full_refresh: bool, retry: str, out: Output) -> None:
+def plan(project: ProjectOptions, flags: BuildFlags, out: Output) -> None:
     """Say what a build would do, and why. Changes nothing.
 
     For expensive functions it counts the inputs that have no answer yet, and those that are answered. Where the SQL
-    changed it shows how, and which models and snapshots lie downstream.
+    changed it shows how, and which models and snapshots are downstream.
 
         cuvee plan --select +orders
     """
     from warehouse.build import build as building
     from warehouse.build import estimates
 
-    opened = asked.open_deferred(out, asked.select, full_refresh=full_refresh, retry=retry)
-    made = building.plan(opened, asked.select, asked.exclude)
+    opened = project.open_deferred(out, project.selection(), flags)
+    made = building.plan(opened, project.selection())
     rows = []
     for planned in made:
-        calls = estimates.estimate(opened, planned, made) if planned.changed else []
+        calls = estimates.estimate(opened, planned, made, flags.limits()) if planned.changed else []
         why = str(planned.problem) if planned.problem and planned.changed else "; ".join(planned.why) or "unchanged"
         rows.append((planned, why, calls))
     if out.as_json:
@@ -81,19 +89,17 @@ def plan(asked: Asked, full_refresh: bool, retry: str, out: Output) -> None:
     help="Only nodes of this kind.",
 )
 @output_options
-def ls(asked: Asked, kinds: tuple[str, ...], out: Output) -> None:
+def ls(project: ProjectOptions, kinds: tuple[str, ...], out: Output) -> None:
     """List the project's nodes.
 
     cuvee ls --select tag:nightly
     """
-    opened = asked.open(out)
-    keys = opened.select(asked.select, asked.exclude)
+    from warehouse.build.node_selection import selected_nodes
+
+    opened = project.open(out)
+    keys = selected_nodes(opened, project.selection(kinds=kinds))
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
-    rows = [
-        (step.kind, step.name, step.relation.key if step.relation else None, step.node.path)
-        for step in steps
-        if not kinds or step.node.kind in kinds
-    ]
+    rows = [(step.kind, step.name, step.relation.key if step.relation else None, step.node.path) for step in steps]
     out.rows(("kind", "name", "relation", "path"), rows)
 
 
@@ -101,24 +107,26 @@ def ls(asked: Asked, kinds: tuple[str, ...], out: Output) -> None:
 @click.argument("names", nargs=-1, metavar="[MODEL]…")
 @project_options
 @output_options
-def compile_(asked: Asked, names: tuple[str, ...], out: Output) -> None:
+def compile_(project: ProjectOptions, names: tuple[str, ...], out: Output) -> None:
     """Print a model's SQL as its template gives it, ephemeral models put in.
 
     cuvee compile orders
     """
-    from warehouse.artifacts import artifacts, manifest
+    from warehouse.artifacts.invocation import invocation, unless_unwritable
+    from warehouse.artifacts.manifest import write_manifest
+    from warehouse.build.node_selection import selected_nodes
 
-    if not names and not asked.select:
+    if not names and not project.select:
         raise UsageError("compile needs the name of a model", hint="for example: cuvee compile orders")
-    chosen = (*names, *asked.select)
-    opened = asked.open_deferred(out, chosen)
-    keys = opened.select(chosen, asked.exclude)
-    call = artifacts.invocation("compile", opened.root, asked.select, asked.exclude, opened.options)
-    with artifacts.unless_unwritable(out.note):
-        manifest.write_manifest(opened, call)
+    selection = project.selection(*names)
+    opened = project.open_deferred(out, selection)
+    keys = selected_nodes(opened, selection)
+    call = invocation("compile", opened.root, project.selection(), opened.options)
+    with unless_unwritable(out.note):
+        write_manifest(opened, call)
     kinds = ("model", "snapshot") if names else ("model", "snapshot", "test")
     steps = [opened.graph.steps[key] for key in opened.graph.order() if key in keys]
-    texts = {step.name: opened.asked(step).sql for step in steps if step.node.kind in kinds}
+    texts = {step.name: opened.compile_with_database(step).sql for step in steps if step.node.kind in kinds}
     if out.as_json:
         out.json(texts)
         return
@@ -132,7 +140,7 @@ def compile_(asked: Asked, names: tuple[str, ...], out: Output) -> None:
 @click.option("--limit", default=5, show_default=True, type=click.IntRange(min=-1), help="Rows to show; -1 shows all.")
 @project_options
 @output_options
-def show(asked: Asked, name: str | None, inline: str | None, limit: int, out: Output) -> None:
+def show(project: ProjectOptions, name: str | None, inline: str | None, limit: int, out: Output) -> None:
     """Show the first rows of a model's query, or of a query given inline. Builds nothing.
 
     What the query reads has to be built; a model that calls a labelling function has to be built itself.
@@ -140,19 +148,19 @@ def show(asked: Asked, name: str | None, inline: str | None, limit: int, out: Ou
         cuvee show orders --limit 10
         cuvee show --inline "select count(*) from {{ ref('orders') }}"
     """
-    if (inline is None) == (name is None and not asked.select):
+    if (inline is None) == (name is None and not project.select):
         raise UsageError("show needs one model or --inline SQL", hint="for example: cuvee show orders")
     import duckdb
 
     from warehouse.graph.parsing import located
 
     if inline is not None:
-        opened = asked.open(out)
+        opened = project.open(out)
         step, sql = None, str(opened.renderer.value(inline, Location("--inline")))
     else:
-        chosen = (name,) if name else asked.select
-        opened = asked.open_deferred(out, chosen)
-        step = one_model(opened, chosen, asked.exclude, "show")
+        selection = Selection((name,), project.exclude) if name else project.selection()
+        opened = project.open_deferred(out, selection)
+        step = one_model(opened, selection, "show")
         sql = step.sql
     limited = sql if limit < 0 else f"select * from (\n{sql.rstrip().rstrip(';')}\n) as shown limit {limit}"
     try:
@@ -162,17 +170,18 @@ def show(asked: Asked, name: str | None, inline: str | None, limit: int, out: Ou
         raise located(step, error) if step else UsageError(str(error)) from error
 
 
-def one_model(opened: Opened, names: tuple[str, ...], excluded: tuple[str, ...], command: str) -> Step:
-    """The model that ``names`` select, for ``command``. Raises UsageError if it is not one.
+def one_model(opened: LoadedProject, selection: Selection, command: str) -> Step:
+    """Return the one selected model, for ``command``. Raises UsageError if there is none or several.
 
     Raises CuveeError if it calls an expensive function: only a build answers those.
     """
     from warehouse.answers.calls import calls
+    from warehouse.build.node_selection import selected_nodes
 
-    steps = [opened.graph.steps[key] for key in opened.select(names, excluded)]
+    steps = [opened.graph.steps[key] for key in selected_nodes(opened, selection)]
     models = [step for step in steps if step.node.kind in ("model", "snapshot")]
     if len(models) != 1:
-        raise UsageError(f"{' '.join(names)} are {len(models)} models", hint=f"{command} takes one")
+        raise UsageError(f"{' '.join(selection.select)} are {len(models)} models", hint=f"{command} takes one")
     for call in calls(models[0], opened.functions):
         hint = f'build it, then: cuvee sql "from {models[0].name} limit 5"'
         raise CuveeError(f"{models[0].name} calls {call.name}, which answers in a build", where=call.where, hint=hint)

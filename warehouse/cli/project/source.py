@@ -8,7 +8,7 @@ import click
 
 from udfs.errors import CuveeError
 from warehouse.cli.output import Output, output_options
-from warehouse.cli.project_options import Asked, SelectingCommand, project_options
+from warehouse.cli.project_options import ProjectOptions, SelectingCommand, project_options
 
 if TYPE_CHECKING:
     from warehouse.build.freshness import Freshness, Limit
@@ -25,7 +25,7 @@ def source() -> None:
 @source.command(cls=SelectingCommand)
 @project_options
 @output_options
-def freshness(asked: Asked, out: Output) -> None:
+def freshness(project: ProjectOptions, out: Output) -> None:
     """Say how old each source's rows are; exit 1 if one is older than its error_after.
 
     The time is that of loaded_at_field or loaded_at_query, else that of the table's last commit in the lake.
@@ -34,7 +34,7 @@ def freshness(asked: Asked, out: Output) -> None:
     """
     from warehouse.build.freshness import check
 
-    found = check(asked.open(out), asked.select, asked.exclude)
+    found = check(project.open(out), project.selection())
     if out.as_json:
         out.json([_plain(each) for each in found])
     elif found:

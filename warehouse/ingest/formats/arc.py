@@ -1,4 +1,4 @@
-"""ARC files, the older form of web archives: a header line, then that many bytes.
+"""Read ARC files, the older form of web archives: a header line, then that many bytes.
 
     http://example.com/ 93.184.216.119 20140216050221 text/html 1591
 
@@ -14,21 +14,22 @@ from email.parser import BytesParser
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from udfs.prefetch import ahead
-from warehouse.ingest.bytestream import blocks
-from warehouse.ingest.formats.warc import MAX_PAGE, Blocks, add_page, require_web
-from warehouse.ingest.records import RAW_LIMIT, Batch, Options, RecordBuilder
+from udfs.prefetch import prefetch
+from warehouse.ingest.bytestream import BlockFile, blocks
+from warehouse.ingest.formats.warc import MAX_PAGE, WebPage, add_page, require_web
+from warehouse.ingest.record_builder import RecordBuilder
+from warehouse.ingest.records import RAW_LIMIT, DocumentBatch, IngestOptions
 
 _HEADER_LIMIT = 64 << 10
 
 
-def read_arc(path: Path, source: str, options: Options) -> Iterator[Batch]:
-    """Pages of an ARC file."""
+def read_arc(path: Path, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
+    """Read the pages of an ARC file."""
     require_web()
     builder = RecordBuilder(path, source, options)
     position = 0
-    with closing(ahead(blocks(path))) as stream:
-        handle = Blocks(stream)
+    with closing(prefetch(blocks(path))) as stream:
+        handle = BlockFile(stream)
         reader = cast(BinaryIO, io.BufferedReader(handle, 1 << 20))
         while header := reader.readline(_HEADER_LIMIT):
             if not header.strip():
@@ -44,7 +45,7 @@ def read_arc(path: Path, source: str, options: Options) -> Iterator[Batch]:
 
 
 def _add_record(builder: RecordBuilder, reader: BinaryIO, header: bytes, position: int) -> bool:
-    """Take one record; False if the file cannot be followed any further."""
+    """Add one record. Return False if the rest of the file cannot be read."""
     # URLs may hold spaces: only the last four fields are sure. The file's own header has further fields in version 2.
     fields = header.decode("utf-8", "replace").rsplit(None, 4)
     if len(fields) < 5 or not (fields[4].isascii() and fields[4].isdigit()):
@@ -75,7 +76,7 @@ def _add_record(builder: RecordBuilder, reader: BinaryIO, header: bytes, positio
         record["http_status"] = 200
         content_type, charset = head.get_content_type(), head.get_content_charset()
         body = rest[end:]
-    add_page(builder, body, position, url, content_type, charset, record)
+    add_page(builder, position, WebPage(body, url, content_type, charset, fields=record))
     return True
 
 

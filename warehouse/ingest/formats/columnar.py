@@ -1,4 +1,4 @@
-"""Documents from Arrow columns (Parquet, MDS) without a Python object for each text.
+"""Make documents from Arrow columns (Parquet, MDS) without a Python object for each text.
 
 Texts are hashed in Arrow's own buffers. All other columns become the occurrence's metadata, as one JSON object.
 """
@@ -25,9 +25,9 @@ from warehouse.ingest.records import (
     OCCURRENCES,
     PUBLISHED_FIELDS,
     RAW_LIMIT,
-    Batch,
-    Options,
-    Rejects,
+    DocumentBatch,
+    IngestOptions,
+    RejectCollector,
     field_list,
     hex_ids,
     source_name,
@@ -43,9 +43,9 @@ class NoTextColumnError(Exception):
 class ColumnarDocuments:
     """Turns record batches of one file into documents."""
 
-    def __init__(self, path: Path, source: str, options: Options, schema: pa.Schema) -> None:
-        """Raises NoTextColumnError if the schema has no text column."""
-        self.rejects = Rejects(path, options.strict)
+    def __init__(self, path: Path, source: str, options: IngestOptions, schema: pa.Schema) -> None:
+        """Check the schema. Raises NoTextColumnError if it has no text column."""
+        self.rejects = RejectCollector(path, options.strict)
         self._source, self._forced = options.source or source, options.source is not None
         self._options = options
         self._json = JsonRows()
@@ -55,8 +55,8 @@ class ColumnarDocuments:
         if not _is_text(text.type):
             raise NoTextColumnError(f"column {options.text_field!r} is {text.type}, not text")
 
-    def batches(self, rows: pa.RecordBatch, position: int, labels: pa.Table | None = None) -> Iterator[Batch]:
-        """Documents of consecutive rows, the first of which has the number ``position``.
+    def batches(self, rows: pa.RecordBatch, position: int, labels: pa.Table | None = None) -> Iterator[DocumentBatch]:
+        """Yield the documents of consecutive rows, the first of which has the number ``position``.
 
         ``labels`` has a row for each row, with a doc_id column to be filled; see ``essential_web``.
         """
@@ -92,10 +92,10 @@ class ColumnarDocuments:
         occurrences = pa.table([found[name] for name in OCCURRENCES.names], schema=OCCURRENCES)
         if labels is not None:
             labels = labels.filter(kept).set_column(0, labels.schema.field(0), doc_ids)
-        yield Batch(documents, occurrences, digests, self.rejects.take(), labels)
+        yield DocumentBatch(documents, occurrences, digests, rejects=self.rejects.take(), labels=labels)
 
     def _checked(self, texts: pa.Array, positions: NDArray[Any]) -> tuple[pa.Array, NDArray[Any]]:
-        """Texts as UTF-8 strings, and which rows have one. The others are rejected."""
+        """Return texts as UTF-8 strings, and which rows have one. The others are rejected."""
         texts = _plain(texts, pa.binary())
         name = self._options.text_field
         sizes = pc.fill_null(pc.binary_length(texts), -1).to_numpy(zero_copy_only=False)
@@ -140,7 +140,7 @@ class ColumnarDocuments:
     def _sources(
         self, columns: dict[str, pa.Array], good: NDArray[Any], positions: NDArray[Any]
     ) -> tuple[pa.Array | None, NDArray[Any]]:
-        """Each row's own source, if the table has such a column and no other was asked for."""
+        """Return each row's own source, if the table has such a column and the caller named none."""
         if self._forced or "source" not in columns or not _is_text(columns["source"].type):
             return None, good
         own = _plain(columns.pop("source"), pa.string())
@@ -156,7 +156,7 @@ class ColumnarDocuments:
 
 
 class JsonRows:
-    """Rows as JSON objects. DuckDB makes 1.5 million of five fields in a second, Python 90 thousand."""
+    """Writes rows as JSON objects. DuckDB makes 1.5 million of five fields in a second, Python 90 thousand."""
 
     def __init__(self) -> None:
         import duckdb
@@ -166,7 +166,7 @@ class JsonRows:
         self._database.execute("set threads = 1; set memory_limit = '300MB'")
 
     def rows(self, columns: dict[str, pa.Array], n: int) -> pa.Array:
-        """One object a row, of type json; NULL when there are no columns."""
+        """Return one object a row, of type json; NULL when there are no columns."""
         if not columns or not n:
             return _as_json(pa.nulls(n, pa.string()))
         try:
@@ -179,7 +179,7 @@ class JsonRows:
 
     @staticmethod
     def _slowly(columns: dict[str, pa.Array], n: int) -> pa.Array:
-        """The same in Python, for types that DuckDB does not read from Arrow."""
+        """Do the same in Python, for types that DuckDB does not read from Arrow."""
         made = [
             orjson.dumps(
                 {name: column[row].as_py() for name, column in columns.items()},
@@ -192,7 +192,7 @@ class JsonRows:
 
 
 def hash_texts(texts: pa.StringArray) -> list[bytes]:
-    """The first 16 bytes of each text's SHA-256, read from Arrow's buffer."""
+    """Return the first 16 bytes of each text's SHA-256, read from Arrow's buffer."""
     if not len(texts):
         return []
     _, offsets_buffer, data = texts.buffers()
@@ -203,7 +203,7 @@ def hash_texts(texts: pa.StringArray) -> list[bytes]:
 
 
 def take_column(columns: dict[str, pa.Array], name: str) -> pa.Array | None:
-    """Remove and return a column; ``a.b`` reaches into structs unless a column is spelled so."""
+    """Remove and return a column; ``a.b`` reaches into structs unless a column has this name."""
     if name in columns or "." not in name:
         return columns.pop(name, None)
     first, _, rest = name.partition(".")
@@ -227,7 +227,7 @@ def _field(schema: pa.Schema | pa.StructType, name: str) -> pa.Field | None:
 
 
 def _columns(rows: pa.RecordBatch) -> dict[str, pa.Array]:
-    """Columns by name; of two with one name the later is kept under its number."""
+    """Return columns by name; of two with one name the later one gets its number as a suffix."""
     columns: dict[str, pa.Array] = {}
     for index, name in enumerate(rows.schema.names):
         column = rows.column(index)
@@ -237,7 +237,7 @@ def _columns(rows: pa.RecordBatch) -> dict[str, pa.Array]:
 
 
 def _children(struct: pa.StructArray) -> dict[str, pa.Array]:
-    """A struct's fields; a field of a null struct is null."""
+    """Return a struct's fields; a field of a null struct is null."""
     return dict(zip((field.name for field in struct.type), struct.flatten(), strict=True))
 
 
@@ -248,7 +248,7 @@ def _struct(fields: dict[str, pa.Array], like: pa.StructArray) -> pa.Array:
 
 
 def _flattened(columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
-    """Fields of a struct called ``metadata`` stand beside the other columns, as in ``records.metadata_json``."""
+    """Put the fields of a struct called ``metadata`` next to the other columns, as ``metadata_json`` does."""
     inner = columns.get("metadata")
     if inner is None or not pa.types.is_struct(inner.type):
         return columns
@@ -260,7 +260,7 @@ def _flattened(columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
 
 
 def _finite(column: pa.Array) -> pa.Array:
-    """NaN and infinities, which JSON lacks, become null. Raises NotImplementedError where floats hide in a map."""
+    """Make NaN and infinities, which JSON lacks, null. Raises NotImplementedError for floats inside a map."""
     kind = column.type
     if pa.types.is_floating(kind):
         column = column.cast(pa.float32()) if pa.types.is_float16(kind) else column
@@ -281,7 +281,7 @@ def _has_floats(kind: pa.DataType) -> bool:
 
 
 def _nulls(column: pa.Array) -> pa.Array | None:
-    """Which rows are null, in the form that goes with sliced offsets: none, or an array that begins at 0."""
+    """Return which rows are null, as sliced offsets need it: None, or an array that begins at 0."""
     return column.is_null() if column.null_count else None
 
 
@@ -327,7 +327,7 @@ def _published(columns: dict[str, pa.Array], n: int) -> pa.Array:
             del columns[name]
             return moments
         if _is_text(column.type):
-            # The text stays in the metadata: some rows may hold what is no time.
+            # The text stays in the metadata: some rows may not hold a time.
             return pa.array([timestamp(value) for value in _plain(column, pa.string()).to_pylist()], kind)
     return pa.nulls(n, kind)
 
@@ -349,7 +349,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _plain(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    """A column without dictionary or large offsets. Casting to string checks that it is UTF-8."""
+    """Return a column without dictionary or large offsets. Casting to string checks that it is UTF-8."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if isinstance(column, pa.ExtensionArray):

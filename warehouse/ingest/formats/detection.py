@@ -1,4 +1,4 @@
-"""Tells what a file is by its content; its name decides only between kinds of text.
+"""Detect a file's format by its content; its name decides only between kinds of text.
 
     PAR1                                   Parquet
     WARC/, filedesc://                     WARC (also WET), ARC
@@ -7,7 +7,7 @@
     UTF-8 without NUL bytes                a text document
     anything else                          rejected, with a reason
 
-gzip and Zstandard are looked through, and their suffixes (.gz, .zst) are no part of the name.
+gzip and Zstandard are decompressed first, and their suffixes (.gz, .zst) do not count as part of the name.
 """
 
 from __future__ import annotations
@@ -39,53 +39,53 @@ _CONTROL = bytes(code for code in range(32) if code not in b"\t\n\r\f\b\x1b")
 
 
 @dataclass(frozen=True, slots=True)
-class Detected:
+class DetectedFormat:
     """A file's format: jsonl, json, parquet, warc, arc, text, empty; or unknown, and why."""
 
     format: str
     reason: str | None = None
 
 
-def detect(path: Path) -> Detected:
-    """The format of a file. Raises OSError if it cannot be opened."""
+def detect(path: Path) -> DetectedFormat:
+    """Detect the format of a file. Raises OSError if it cannot be opened."""
     with path.open("rb") as handle:
         raw = handle.read(8)
     if not raw:
-        return Detected("empty")
+        return DetectedFormat("empty")
     start, damage = head(path, HEAD)
     if not start:
-        return Detected("unknown", damage.message) if damage else Detected("empty")
+        return DetectedFormat("unknown", damage.message) if damage else DetectedFormat("empty")
     return detect_content(start, plain_name(path))
 
 
 def plain_name(path: Path) -> str:
-    """The file's name in lower case, without a compression suffix."""
+    """Return the file's name in lower case, without a compression suffix."""
     return path.name.lower().removesuffix(".gz").removesuffix(".zst")
 
 
-def detect_content(start: bytes, name: str) -> Detected:
-    """The format of a file by its first (decompressed) bytes and its name."""
+def detect_content(start: bytes, name: str) -> DetectedFormat:
+    """Detect the format of a file by its first (decompressed) bytes and its name."""
     if start.startswith(b"PAR1"):
-        return Detected("parquet")
+        return DetectedFormat("parquet")
     if start.startswith(b"WARC/"):
-        return Detected("warc")
+        return DetectedFormat("warc")
     if start.startswith(b"filedesc://"):
-        return Detected("arc")
+        return DetectedFormat("arc")
     json = _json(start.removeprefix(b"\xef\xbb\xbf"), name)
     if json:
-        return Detected(json)
+        return DetectedFormat(json)
     for magic, reason in _FOREIGN:
         if start.startswith(magic):
-            return Detected("unknown", reason)
+            return DetectedFormat("unknown", reason)
     if name.endswith((".parquet", ".parquet.encrypted")):
-        return Detected("unknown", "not a Parquet file: it does not begin with PAR1")
+        return DetectedFormat("unknown", "not a Parquet file: it does not begin with PAR1")
     if name.endswith((".mds", ".mds.zstd")) or (b"\0" in start[:8] and name.startswith("shard.")):
-        return Detected("unknown", "an MDS shard without its index.json: ingest the folder that has one")
+        return DetectedFormat("unknown", "an MDS shard without its index.json: ingest the folder that has one")
     if b"\0" in start:
-        return Detected("unknown", "binary: it holds NUL bytes")
+        return DetectedFormat("unknown", "binary: it holds NUL bytes")
     if 10 * len(start.translate(None, bytes(set(range(256)) - set(_CONTROL)))) > len(start):
-        return Detected("unknown", "binary: more than a tenth of it are control characters")
-    return Detected("text")
+        return DetectedFormat("unknown", "binary: more than a tenth of it are control characters")
+    return DetectedFormat("text")
 
 
 def _json(start: bytes, name: str) -> str | None:
@@ -104,7 +104,7 @@ def _json(start: bytes, name: str) -> str | None:
 
 
 def _lines(start: bytes) -> Iterator[bytes]:
-    """Lines that are not blank. The last may be cut."""
+    """Yield lines that are not blank. The last may be cut."""
     return (line for line in start.split(b"\n") if line.strip())
 
 

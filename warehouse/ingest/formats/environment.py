@@ -1,16 +1,16 @@
-"""The installed Python environment as documents: what every machine with Python has.
+"""Read the installed Python environment as documents: every machine with Python has some.
 
 One document is one file of an installed distribution, or the description in its metadata. By kind:
 
     description     the long description (README) in METADATA
-    licence         LICENSE, COPYING, NOTICE, AUTHORS and what lies in dist-info/licenses
+    licence         LICENSE, COPYING, NOTICE, AUTHORS and files in dist-info/licenses
     documentation   .md, .rst, .txt
     source          Python, Cython, C, C++, CUDA, Rust, Go, JavaScript, TypeScript, Fortran, SQL, shell, HTML, CSS
 
 Left out: empty files, files over 256 KiB, and files whose lines are longer than 200 bytes on average in their first
 64 KiB; those are data, or were written by a program. A document's URL is its package URL
 (``pkg:pypi/numpy@2.1.3#numpy/linalg/_linalg.py``). With a limit of bytes, documents are taken in the order of the md5
-of their URLs, so the choice depends on nothing else than what is installed.
+of their URLs, so the choice depends only on what is installed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email import message_from_bytes
+from email.policy import compat32
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from warehouse.ingest.formats.text import read_text
-from warehouse.ingest.records import Batch, Options, RecordBuilder
+from warehouse.ingest.record_builder import RecordBuilder
+from warehouse.ingest.records import DocumentBatch, IngestOptions
 
 SOURCE = "pypi"
 MAX_FILE = 256 << 10
@@ -52,9 +55,9 @@ class PackageFile:
 
 
 def package_files(limit_bytes: int | None = None) -> list[PackageFile]:
-    """The documents of the running environment, in the order of the md5 of their URLs, up to ``limit_bytes``.
+    """List the documents of the environment, in the order of the md5 of their URLs, up to ``limit_bytes``.
 
-    Descriptions, documentation and licences come first, up to half of the limit: they are few beside the sources.
+    Descriptions, documentation and licences come first, up to half of the limit: there are few, and many sources.
     """
     found = {file.url: file for distribution in metadata.distributions() for file in _files(distribution)}
     ordered = sorted(found.values(), key=lambda file: (hashlib.md5(file.url.encode()).digest(), file.url))
@@ -65,7 +68,7 @@ def package_files(limit_bytes: int | None = None) -> list[PackageFile]:
 
 
 def _fitting(files: list[PackageFile], limit_bytes: int | None) -> list[PackageFile]:
-    """The first files, those that programs wrote left out, that have at most ``limit_bytes`` together."""
+    """Take the first files, without those that programs wrote, that have at most ``limit_bytes`` together."""
     chosen: list[PackageFile] = []
     size = 0
     for file in files:
@@ -77,8 +80,8 @@ def _fitting(files: list[PackageFile], limit_bytes: int | None) -> list[PackageF
     return chosen
 
 
-def read_package_file(file: PackageFile, options: Options) -> Iterator[Batch]:
-    """The document of a package's file."""
+def read_package_file(file: PackageFile, options: IngestOptions) -> Iterator[DocumentBatch]:
+    """Read the document of a package's file."""
     record = {
         options.url_field: file.url,
         options.id_field: file.path,
@@ -122,7 +125,10 @@ def _files(distribution: metadata.Distribution) -> Iterator[PackageFile]:
             continue
         if 0 < size <= MAX_FILE and file.is_file():
             url = base if described else f"{base}#{quote(str(path))}"
-            yield PackageFile(file, url, package, version, kind, str(path), licence, size)
+            yield PackageFile(
+                file=file, url=url, package=package, version=version, kind=kind, path=str(path), licence=licence,
+                bytes=size,
+            )  # fmt: skip
 
 
 def _kind(path: PurePosixPath) -> str | None:
@@ -136,10 +142,7 @@ def _kind(path: PurePosixPath) -> str | None:
 
 
 def _description(file: Path) -> str:
-    """The body of a METADATA file, or its Description field; empty if the package gives none."""
-    from email import message_from_bytes
-    from email.policy import compat32
-
+    """Return the body of a METADATA file, or its Description field; empty if the package gives none."""
     message = message_from_bytes(file.read_bytes(), policy=compat32)
     body = message.get_payload(decode=True)
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else ""
@@ -148,7 +151,7 @@ def _description(file: Path) -> str:
 
 
 def _licence(meta: metadata.PackageMetadata) -> str | None:
-    """The licence as the package names it: an SPDX expression, a short name, or the classifiers."""
+    """Return the licence as the package names it: an SPDX expression, a short name, or the classifiers."""
     for name in ("License-Expression", "License"):
         text = "; ".join(meta.get_all(name) or ()).strip()
         if text and text != "UNKNOWN" and "\n" not in text and len(text) <= 100:
@@ -160,7 +163,7 @@ def _licence(meta: metadata.PackageMetadata) -> str | None:
 
 
 def _written_by_hand(file: Path) -> bool:
-    """Whether a file looks like text that people write: its lines are short."""
+    """Tell whether a file looks like text that people write: its lines are short."""
     try:
         with file.open("rb") as handle:
             start = handle.read(64 << 10)

@@ -1,8 +1,8 @@
-"""Essential-Web's published schema (arXiv 2506.14111): its labels go to the label store, under their own labeler.
+"""Read Essential-Web's published schema (arXiv 2506.14111): labels go to the label store, under their own labeler.
 
 A row holds ``eai_taxonomy.<field>.{primary,secondary}.code`` for the ten fields of the taxonomy. The code ``-1`` is an
 abstention: as a primary it is kept, as a secondary it means that there is none, so NULL. Codes are kept as published,
-also the few that are no proper code (``641.563.2``); a row without some primary has the status ``partial``. The label
+also the few that are not valid (``641.563.2``); a row without some primary has the status ``partial``. The label
 texts are left out: they follow from the codes. Everything else becomes the occurrence's metadata.
 """
 
@@ -42,7 +42,7 @@ ANSWERS = pa.schema([pa.field(name, _PAIR) for name in FIELDS])
 
 
 def is_published(schema: pa.Schema) -> bool:
-    """Whether a schema is the published one: a taxonomy struct with codes for the ten fields."""
+    """Tell whether a schema is the published one: a taxonomy struct with codes for the ten fields."""
     index = schema.get_field_index(COLUMN)
     if index < 0 or not pa.types.is_struct(schema.field(index).type):
         return False
@@ -63,12 +63,12 @@ def _has_codes(taxonomy: pa.StructType, name: str) -> bool:
 
 
 def without_labels(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The other columns."""
+    """Return the other columns."""
     return rows.drop_columns([COLUMN])
 
 
 def labels(rows: pa.RecordBatch) -> pa.Table:
-    """The store rows of published labels; ``doc_id`` is still to be filled."""
+    """Return the store rows of published labels, with empty doc_ids to be filled."""
     taxonomy, n = rows.column(COLUMN), rows.num_rows
     answers = {name: _pair(taxonomy, name) for name in FIELDS}
     complete = pa.repeat(True, n)

@@ -1,4 +1,4 @@
-"""JSON records too large for a Python string of their text.
+"""Decode JSON records too large for a Python string of their text.
 
 Python keeps a string with one emoji in it at 4 bytes a character: a 200 MB document would take 800 MB. Here long
 strings are found in the bytes, cut out and unescaped in pieces, straight into UTF-8; the rest is decoded as usual.
@@ -28,8 +28,8 @@ _WHOLE = re.compile(rb"(?:[^\\]++|\\u[Dd][89ABab]..\\u....|\\u(?![Dd][89ABab])..
 def decode_giant(raw: bytes | memoryview, text_field: str) -> tuple[Any, bytearray | None]:
     """Decode a large JSON value.
 
-    Returns the value and the bytes of its text. The text is None, and everything stays in the value, if the value is no
-    object or if its field ``text_field`` is no long string.
+    Returns the value and the bytes of its text. The text is None, and everything stays in the value, if the value is
+    not an object or if its field ``text_field`` is not a long string.
 
     Raises orjson.JSONDecodeError for what orjson would refuse, and for a value with more than 16 MB of other things
     than long strings.
@@ -46,7 +46,7 @@ def decode_giant(raw: bytes | memoryview, text_field: str) -> tuple[Any, bytearr
             cut.append(view[found.start() + 1 : found.end() - 1])
             done = found.end()
     if len(small) + len(view) - done > GIANT:
-        raise orjson.JSONDecodeError(f"more than {GIANT >> 20} MB of a record beside its long strings", "", 0)
+        raise orjson.JSONDecodeError(f"more than {GIANT >> 20} MB of a record without its long strings", "", 0)
     small += view[done:]
     value = orjson.loads(small)
     text = None
@@ -59,7 +59,7 @@ def decode_giant(raw: bytes | memoryview, text_field: str) -> tuple[Any, bytearr
 
 
 def _unescape(view: memoryview) -> bytearray:
-    """The UTF-8 bytes of a JSON string's content."""
+    """Return the UTF-8 bytes of a JSON string's content."""
     out = bytearray()
     done = 0
     while done < len(view):
@@ -73,7 +73,7 @@ def _unescape(view: memoryview) -> bytearray:
 
 
 def _whole(piece: bytes) -> int:
-    """The length of the longest part that splits no escape, surrogate pair or character."""
+    """Return the length of the longest part that does not split an escape, surrogate pair or character."""
     found = _WHOLE.match(piece)
     assert found is not None
     end = found.end()

@@ -1,7 +1,7 @@
-"""Splits a JSON file that is not one record a line into its values, without holding the file.
+"""Split a JSON file that is not one record a line into its values, without holding the file.
 
-A file that begins with ``[`` is an array and gives its elements; any other gives the values that stand in it one after
-the other. Values are cut by brackets and strings only: whether each is JSON is for the decoder to say.
+A file that begins with ``[`` is an array and gives its elements; any other gives its values one after the
+other. Values are cut by brackets and strings only: the decoder finds out whether each is JSON.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-#: These stand before what was read of an array whose end is missing, and before what follows an array's end. They
-#: make the piece no JSON.
+#: Prefixes of what was read of an array whose end is missing, and of what follows an array's end. They make the piece
+#: invalid JSON.
 NOT_CLOSED = b"\0not closed\0"
 AFTER_END = b"\0after the end\0"
 
@@ -20,7 +20,7 @@ _SPACE = b" \t\r\n"
 
 
 def values(stream: Iterable[bytes], limit: int, keep: int) -> Iterator[tuple[bytes, int]]:
-    """Each value's bytes and its size. A value larger than ``limit`` gives only its first ``keep`` bytes."""
+    """Yield each value's bytes and its size. A value larger than ``limit`` gives only its first ``keep`` bytes."""
     splitter = _Splitter(limit, keep)
     for block in stream:
         yield from splitter.feed(block)
@@ -40,13 +40,7 @@ class _Splitter:
         self._elements = 0
 
     def feed(self, block: bytes) -> Iterator[tuple[bytes, int]]:
-        at = done = 0
-        if self._array is None:
-            start = block.lstrip(b"\xef\xbb\xbf" + _SPACE)
-            if not start:
-                return
-            self._array = start.startswith(b"[")
-            done = at = len(block) - len(start) + self._array
+        at = done = self._begin(block) if self._array is None else 0
         while at < len(block):
             if self._escaped:
                 self._escaped = False
@@ -91,11 +85,16 @@ class _Splitter:
                     yield self._give()
         self._take(block[done:])
 
+    def _begin(self, block: bytes) -> int:
+        """Find out whether the file is an array; return where its values begin in the block."""
+        start = block.lstrip(b"\xef\xbb\xbf" + _SPACE)
+        if not start:
+            return len(block)
+        self._array = start.startswith(b"[")
+        return len(block) - len(start) + self._array
+
     def finish(self) -> Iterator[tuple[bytes, int]]:
-        if not self._array:
-            mark = b""
-        else:
-            mark = AFTER_END if self._closed else NOT_CLOSED
+        mark = b"" if not self._array else AFTER_END if self._closed else NOT_CLOSED
         if self._value.strip(_SPACE) or mark == NOT_CLOSED:
             self._value[:0] = mark
             self._size += len(mark)
@@ -111,5 +110,5 @@ class _Splitter:
     def _give(self) -> tuple[bytes, int]:
         value, size = bytes(self._value.strip(_SPACE)), self._size
         self._value, self._size = bytearray(), 0
-        # An empty element, as in [1,,2], is no blank line: it must not pass for one.
+        # An empty element, as in [1,,2], must not pass for a blank line.
         return (value, size) if size > self._limit else (value or b",", len(value))

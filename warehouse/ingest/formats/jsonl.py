@@ -1,6 +1,6 @@
-"""JSON records: one object a line, or the values of a JSON file (see ``json_values``).
+"""Read JSON records: one object a line, or the values of a JSON file (see ``json_values``).
 
-A line's number is its position, counted from 1 and including blank lines, which are no records. A byte order mark at
+A line's number is its position, counted from 1 and including blank lines, which are not records. A byte order mark at
 the start of the file and carriage returns at the ends of lines are not part of a record.
 """
 
@@ -13,47 +13,48 @@ from pathlib import Path
 
 import orjson
 
-from udfs.prefetch import ahead
+from udfs.prefetch import prefetch
 from warehouse.ingest.bytestream import DamagedStreamError, blocks
 from warehouse.ingest.formats.giant import GIANT, decode_giant
 from warehouse.ingest.formats.json_values import AFTER_END, NOT_CLOSED, values
-from warehouse.ingest.records import MAX_RECORD, RAW_LIMIT, Batch, Options, RecordBuilder, utf8_length
+from warehouse.ingest.record_builder import RecordBuilder
+from warehouse.ingest.records import MAX_RECORD, RAW_LIMIT, DocumentBatch, IngestOptions, utf8_length
 
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Overlong:
-    """A record past MAX_RECORD: its beginning and its length."""
+class OverlongRecord:
+    """A record over MAX_RECORD: its beginning and its length."""
 
     head: bytes
     size: int
 
 
-#: A record's bytes; mostly a view of the block that it stands in, since copying them out took a tenth of the time.
+#: A record's bytes; mostly a view of its block, since copying them out took a tenth of the time.
 Record = bytes | memoryview
 
-Split = Callable[[Iterable[bytes]], Iterator[list[Record] | Overlong]]
+Split = Callable[[Iterable[bytes]], Iterator[list[Record] | OverlongRecord]]
 
 
-def read_jsonl(path: Path, source: str, options: Options) -> Iterator[Batch]:
-    """Documents of a JSONL file."""
+def read_jsonl(path: Path, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
+    """Read the documents of a JSONL file."""
     builder = RecordBuilder(path, source, options)
     return _batches(builder, path, lines)
 
 
-def read_json(path: Path, source: str, options: Options) -> Iterator[Batch]:
-    """Documents of a JSON file: an array of objects, or objects one after the other, printed over several lines."""
+def read_json(path: Path, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
+    """Read the documents of a JSON file: an array of objects, or objects printed over several lines each."""
     builder = RecordBuilder(path, source, options)
     return _batches(builder, path, _elements)
 
 
-def _batches(builder: RecordBuilder, path: Path, split: Split) -> Iterator[Batch]:
+def _batches(builder: RecordBuilder, path: Path, split: Split) -> Iterator[DocumentBatch]:
     position = 0
-    with closing(ahead(blocks(path))) as stream:
+    with closing(prefetch(blocks(path))) as stream:
         try:
             for records in split(stream):
-                if isinstance(records, Overlong):
+                if isinstance(records, OverlongRecord):
                     position += 1
                     builder.rejects.add(
                         position,
@@ -78,8 +79,8 @@ def _batches(builder: RecordBuilder, path: Path, split: Split) -> Iterator[Batch
     yield builder.take()
 
 
-def lines(stream: Iterable[bytes]) -> Iterator[list[Record] | Overlong]:
-    """The lines of a stream, block by block. The last one needs no line feed."""
+def lines(stream: Iterable[bytes]) -> Iterator[list[Record] | OverlongRecord]:
+    """Yield the lines of a stream, block by block. The last one needs no line feed."""
     carry: list[bytes] = []
     size = 0
     first = True
@@ -106,7 +107,7 @@ def lines(stream: Iterable[bytes]) -> Iterator[list[Record] | Overlong]:
             size += cut
             whole: list[Record] = [b"".join((*carry, block[:cut]))] if size <= MAX_RECORD else [carry[0][:RAW_LIMIT]]
             carry = []
-            yield whole if size <= MAX_RECORD else Overlong(bytes(whole[0]), size)
+            yield whole if size <= MAX_RECORD else OverlongRecord(bytes(whole[0]), size)
             start = cut + 1
         else:
             start = 0
@@ -119,7 +120,7 @@ def lines(stream: Iterable[bytes]) -> Iterator[list[Record] | Overlong]:
         damage.unfinished = b"".join(carry)[:RAW_LIMIT]
         raise damage
     if size > MAX_RECORD:
-        yield Overlong(carry[0][:RAW_LIMIT], size)
+        yield OverlongRecord(carry[0][:RAW_LIMIT], size)
     elif carry:
         whole = [b"".join(carry)]
         carry = []
@@ -127,7 +128,7 @@ def lines(stream: Iterable[bytes]) -> Iterator[list[Record] | Overlong]:
 
 
 def _views(block: bytes, start: int, last: int) -> list[Record]:
-    """The lines of ``block[start:last]``, which ends with a line feed."""
+    """Return the lines of ``block[start:last]``, which ends with a line feed."""
     view, find = memoryview(block), block.find
     found: list[Record] = []
     while start < last:
@@ -137,9 +138,9 @@ def _views(block: bytes, start: int, last: int) -> list[Record]:
     return found
 
 
-def _elements(stream: Iterable[bytes]) -> Iterator[list[Record] | Overlong]:
+def _elements(stream: Iterable[bytes]) -> Iterator[list[Record] | OverlongRecord]:
     for value, size in values(stream, MAX_RECORD, RAW_LIMIT):
-        yield Overlong(value, size) if size > MAX_RECORD else [value]
+        yield OverlongRecord(value, size) if size > MAX_RECORD else [value]
 
 
 def add_json(builder: RecordBuilder, raw: Record, position: int) -> None:
@@ -157,7 +158,7 @@ def add_json(builder: RecordBuilder, raw: Record, position: int) -> None:
 
 
 def _add_giant(builder: RecordBuilder, raw: Record, position: int) -> None:
-    """A record of many megabytes, decoded without a Python string of it (up to 4 bytes a character)."""
+    """Add a record of many megabytes without a Python string of it (up to 4 bytes a character)."""
     try:
         record, text = decode_giant(raw, builder.options.text_field)
     except orjson.JSONDecodeError as error:
@@ -169,7 +170,7 @@ def _add_giant(builder: RecordBuilder, raw: Record, position: int) -> None:
 
 
 def explain(raw: bytes, error: orjson.JSONDecodeError) -> str:
-    """Why bytes are not a record, in words."""
+    """Say why bytes are not a record."""
     if raw.startswith(NOT_CLOSED):
         return "bad JSON: the array is not closed"
     if raw.startswith(AFTER_END):

@@ -1,4 +1,4 @@
-"""MDS folders, through the one module that knows their layout. A sample's number, counted from 1, is its position.
+"""Read MDS folders, by the one package that knows their layout. A sample's number, counted from 1, is its position.
 
 A shard that cannot be read, or has no text, is rejected and the next one is tried. A folder that holds token samples
 only is rejected as one, unless a tokenizer is named that makes text of them; special tokens are left out of it.
@@ -9,48 +9,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from warehouse.ingest.formats.columnar import ColumnarDocuments, NoTextColumnError
 from warehouse.ingest.formats.parquet import empty
-from warehouse.ingest.records import Batch, Options, Rejects
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from warehouse.mds.index import Shard
+from warehouse.ingest.records import DocumentBatch, IngestOptions, RejectCollector
+from warehouse.mds.error import MDSError
+from warehouse.mds.index import MDSIndex, Shard, find_folders
+from warehouse.mds.reader import read_shard
 
 #: Columns that hold token ids.
 TOKENS = ("input_ids", "tokens")
 
 
 def folders(root: Path) -> list[Path]:
-    """The MDS folders at and below ``root``."""
-    from warehouse.mds.index import find_folders
-
+    """Find the MDS folders at and below ``root``."""
     return find_folders(root)
 
 
 def files(folder: Path) -> list[Path]:
-    """The files that an MDS folder consists of and that are there: its index and its shards."""
-    from warehouse.mds.error import MDSError
-    from warehouse.mds.index import Index
-
+    """List the files of an MDS folder that are there: its index and its shards."""
     index = folder / "index.json"
     try:
-        shards = [shard.path for shard in Index.read(folder).shards]
+        shards = [shard.path for shard in MDSIndex.read(folder).shards]
     except MDSError:
         shards = []
     return [index, *(shard for shard in shards if shard.is_file())]
 
 
-def _decoded(rows: pa.RecordBatch, options: Options) -> pa.RecordBatch:
-    """Rows whose tokens have become text, if a tokenizer is there for that and text is not."""
+def _decoded(rows: pa.RecordBatch, options: IngestOptions) -> pa.RecordBatch:
+    """Replace tokens by text, if there is a tokenizer and no text."""
     tokens = next((name for name in TOKENS if name in rows.schema.names), None)
     if options.tokenizer is None or tokens is None or options.text_field in rows.schema.names:
         return rows
-    import pyarrow as pa
-
     texts = _tokenizer(options.tokenizer).decode_batch(rows[tokens].to_pylist())
     return rows.drop_columns([tokens]).append_column(options.text_field, pa.array(texts, pa.large_string()))
 
@@ -62,18 +55,14 @@ def _tokenizer(path: Path) -> Any:
     return Tokenizer.from_file(str(path))
 
 
-def read_mds(path: Path, source: str, options: Options) -> Iterator[Batch]:
-    """Documents of an MDS folder: the one that holds ``index.json``."""
-    from warehouse.mds.error import MDSError
-    from warehouse.mds.index import Index
-    from warehouse.mds.reader import read_shard
-
-    rejects = Rejects(path, options.strict)
+def read_mds(path: Path, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
+    """Read the documents of an MDS folder: the one that holds ``index.json``."""
+    rejects = RejectCollector(path, options.strict)
     textless: list[tuple[int, str]] = []
     shards: Sequence[Shard] = ()
     first = 1
     try:
-        shards = Index.read(path).shards
+        shards = MDSIndex.read(path).shards
     except MDSError as error:
         rejects.add(0, str(error))
     for shard in shards:

@@ -1,4 +1,4 @@
-"""Parquet files of any schema that has a text column.
+"""Read Parquet files of any schema that has a text column.
 
 Rows are read in batches of bounded size, whatever the row groups are. A row group that cannot be read is rejected and
 the next one is tried. A row's number in the file, counted from 1, is its position.
@@ -14,18 +14,26 @@ import pyarrow.parquet as pq
 
 from warehouse.ingest.formats import essential_web
 from warehouse.ingest.formats.columnar import ColumnarDocuments, NoTextColumnError
-from warehouse.ingest.records import BATCH_BYTES, BATCH_ROWS, Batch, Options, Rejects
+from warehouse.ingest.records import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    DOCUMENTS,
+    OCCURRENCES,
+    DocumentBatch,
+    IngestOptions,
+    RejectCollector,
+)
 
-#: What pyarrow raises for files that are not as the format says.
+#: Errors that pyarrow raises for invalid files.
 UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, RecursionError)
 
 #: Columns are read through a buffer of this size: a whole column chunk can be as large as the file.
 _BUFFER = 4 << 20
 
 
-def read_parquet(path: Path, source: str, options: Options) -> Iterator[Batch]:
-    """Documents of a Parquet file."""
-    rejects = Rejects(path, options.strict)
+def read_parquet(path: Path, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
+    """Read the documents of a Parquet file."""
+    rejects = RejectCollector(path, options.strict)
     try:
         yield from _read(path, source, options, rejects)
     except NoTextColumnError as error:
@@ -35,14 +43,12 @@ def read_parquet(path: Path, source: str, options: Options) -> Iterator[Batch]:
     yield empty(rejects)
 
 
-def empty(rejects: Rejects) -> Batch:
-    """A batch of rejects only."""
-    from warehouse.ingest.records import DOCUMENTS, OCCURRENCES
-
-    return Batch(DOCUMENTS.empty_table(), OCCURRENCES.empty_table(), [], rejects.take())
+def empty(rejects: RejectCollector) -> DocumentBatch:
+    """Make a batch of rejects only."""
+    return DocumentBatch(DOCUMENTS.empty_table(), OCCURRENCES.empty_table(), [], rejects.take())
 
 
-def _read(path: Path, source: str, options: Options, rejects: Rejects) -> Iterator[Batch]:
+def _read(path: Path, source: str, options: IngestOptions, rejects: RejectCollector) -> Iterator[DocumentBatch]:
     with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
         published = essential_web.is_published(file.schema_arrow)
         documents = ColumnarDocuments(path, source, options, file.schema_arrow)
@@ -63,7 +69,7 @@ def _read(path: Path, source: str, options: Options, rejects: Rejects) -> Iterat
 
 
 def _batch_rows(group: pq.RowGroupMetaData) -> int:
-    """Rows that are about one batch."""
+    """Return the number of rows that are about one batch."""
     average = max(group.total_byte_size, 1) / max(group.num_rows, 1)
     return int(max(1, min(BATCH_ROWS, BATCH_BYTES / average)))
 

@@ -1,7 +1,7 @@
-"""Text, Markdown and source files: one document a file.
+"""Read text, Markdown and source files: one document a file.
 
-The text is the file's content as it stands, carriage returns and NUL-free control characters included, without a byte
-order mark. A file that is not UTF-8 is rejected; one of 0 bytes holds no document.
+The text is the file's content unchanged, with carriage returns and control characters other than NUL, but without a
+byte order mark. A file that is not UTF-8 is rejected; one of 0 bytes holds no document.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.ingest.bytestream import DamagedStreamError, blocks
-from warehouse.ingest.records import MAX_RECORD, RAW_LIMIT, Batch, Options, RecordBuilder, utf8_length
+from warehouse.ingest.record_builder import RecordBuilder
+from warehouse.ingest.records import MAX_RECORD, RAW_LIMIT, DocumentBatch, IngestOptions, utf8_length
 
 
 def read_text(
-    path: Path, source: str, options: Options, *, name: str | None = None, record: dict[str, Any] | None = None
-) -> Iterator[Batch]:
-    """The document that a file is. ``record`` has more fields for its occurrence; ``name`` is its source_id."""
+    path: Path, source: str, options: IngestOptions, *, name: str | None = None, record: dict[str, Any] | None = None
+) -> Iterator[DocumentBatch]:
+    """Read a file as one document. ``record`` has more fields for its occurrence; ``name`` is its source_id."""
     builder = RecordBuilder(path, source, options)
     fields = {**(record or {})}
     if name is not None:

@@ -1,24 +1,26 @@
-"""WARC and WET files: web pages to text.
+"""Read WARC and WET files: web pages to text.
 
 A response's HTML becomes the text of its main content (resiliparse); plain text, and WET's conversion records, are
-taken as they stand. Requests, metadata, revisits, images, pages answered with another status than 200 and pages without
-any text are no documents and are passed over. A record's number, counted from 1, is its position, its WARC-Record-ID
-the ``source_id``. The time of the crawl is no date of publication: it is in the metadata, as ``warc_date``.
+taken as they are. Skipped are requests, metadata, revisits, images, pages answered with another status than 200 and
+pages without any text. A record's number, counted from 1, is its position; its WARC-Record-ID is the ``source_id``.
+The time of the crawl is not a date of publication: it is in the metadata, as ``warc_date``.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from udfs.errors import CuveeError
-from udfs.prefetch import ahead
-from warehouse.ingest.bytestream import DamagedStreamError, blocks
+from udfs.prefetch import prefetch
+from warehouse.ingest.bytestream import BlockFile, blocks
 from warehouse.ingest.formats.text import add_document
-from warehouse.ingest.records import Batch, Options, RecordBuilder
+from warehouse.ingest.record_builder import RecordBuilder
+from warehouse.ingest.records import DocumentBatch, IngestOptions
 
 #: A longer page is rejected: its parsed tree takes 10 to 20 times its size. Common Crawl cuts pages at 1 or 5 MB.
 MAX_PAGE = 16 << 20
@@ -26,15 +28,26 @@ MAX_PAGE = 16 << 20
 _HTML = ("text/html", "application/xhtml+xml")
 
 
-def read_warc(path: Path, source: str, options: Options) -> Iterator[Batch]:
-    """Pages of a WARC or WET file."""
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """A page as it was fetched. ``fields`` are the other fields of its record; ``charset`` is the stated encoding."""
+
+    body: bytes
+    url: str
+    content_type: str
+    charset: str | None
+    fields: dict[str, Any]
+
+
+def read_warc(path: Path, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
+    """Read the pages of a WARC or WET file."""
     require_web()
     from fastwarc.warc import ArchiveIterator
 
     builder = RecordBuilder(path, source, options)
     position = 0
-    with closing(ahead(blocks(path))) as stream:
-        handle = Blocks(stream)
+    with closing(prefetch(blocks(path))) as stream:
+        handle = BlockFile(stream)
         try:
             for record in ArchiveIterator(handle, auto_decode="all"):
                 position += 1
@@ -51,13 +64,11 @@ def read_warc(path: Path, source: str, options: Options) -> Iterator[Batch]:
 
 def require_web() -> None:
     """Raise CuveeError unless the packages that web archives need are installed."""
-    from importlib.util import find_spec
-
     if missing := [name for name in ("fastwarc", "resiliparse") if find_spec(name) is None]:
         raise CuveeError(f"web archives need {' and '.join(missing)}", hint="pip install 'cuvee[web]'")
 
 
-def _add_record(builder: RecordBuilder, record: Any, position: int, handle: Blocks) -> None:
+def _add_record(builder: RecordBuilder, record: Any, position: int, handle: BlockFile) -> None:
     from fastwarc.warc import WarcRecordType as Type
 
     if record.record_type not in (Type.response, Type.conversion, Type.resource):
@@ -90,20 +101,13 @@ def _add_record(builder: RecordBuilder, record: Any, position: int, handle: Bloc
     url = (headers.get("WARC-Target-URI") or "").strip("<>")
     if url.startswith("metadata:"):  # a crawler's own log
         return None
-    return add_page(builder, body, position, url, content_type, charset, fields)
+    return add_page(builder, position, WebPage(body, url, content_type, charset, fields=fields))
 
 
-def add_page(
-    builder: RecordBuilder,
-    body: bytes,
-    position: int,
-    url: str,
-    content_type: str,
-    charset: str | None,
-    fields: dict[str, Any],
-) -> None:
+def add_page(builder: RecordBuilder, position: int, page: WebPage) -> None:
     """Add the document of a page's content, if it has one."""
-    kind = content_type.partition(";")[0].strip().lower()
+    body, charset = page.body, page.charset
+    kind = page.content_type.partition(";")[0].strip().lower()
     if kind in _HTML or (not kind and body.lstrip()[:1] == b"<"):
         try:
             text = page_text(body, charset).encode("utf-8", "replace")
@@ -116,14 +120,14 @@ def add_page(
         return None
     if not text.strip():
         return None
-    record = {**fields, "content_type": kind or None}
-    if url:
-        record[builder.options.url_field] = url
+    record = {**page.fields, "content_type": kind or None}
+    if page.url:
+        record[builder.options.url_field] = page.url
     return add_document(builder, text, position, record)
 
 
 def page_text(body: bytes, charset: str | None) -> str:
-    """The text of a page's main content."""
+    """Extract the text of a page's main content."""
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
@@ -133,7 +137,7 @@ def page_text(body: bytes, charset: str | None) -> str:
 
 
 def _decoded(body: bytes, charset: str | None) -> str:
-    """Bytes as text: by the stated encoding if they fit it, else by what they look like."""
+    """Decode bytes by the stated encoding if they fit it, else by the one they look like."""
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
     for encoding in (charset, "utf-8"):
@@ -152,36 +156,3 @@ def _is_utf8(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-class Blocks(io.RawIOBase):
-    """Blocks as a file. Where the stream is damaged the file ends, and ``damage`` says why."""
-
-    def __init__(self, stream: Iterator[bytes]) -> None:
-        self._stream = stream
-        self._block = memoryview(b"")
-        self.size = 0
-        self.ended = False
-        self.damage: DamagedStreamError | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.size - len(self._block)
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._block:
-            try:
-                self._block = memoryview(next(self._stream))
-                self.size += len(self._block)
-            except StopIteration:
-                self.ended = True
-                return 0
-            except DamagedStreamError as error:
-                self.damage, self.ended = error, True
-                return 0
-        n = min(len(buffer), len(self._block))
-        buffer[:n] = self._block[:n]
-        self._block = self._block[n:]
-        return n

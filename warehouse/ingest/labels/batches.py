@@ -1,7 +1,7 @@
-"""Labelling by OpenAI's batch files: requests about documents without an answer, and responses as answers.
+"""Label by OpenAI's batch files: requests about documents without an answer, and responses as answers.
 
-``write`` asks nobody: a file of requests goes to a service, or to ``vllm run-batch``, and ``read`` takes what comes
-back. Answers go into the labeler's store as those of a build do.
+``write`` calls no model: a file of requests goes to a service, or to ``vllm run-batch``, and ``read`` takes the
+responses. Answers go into the labeler's store as those of a build do.
 """
 
 from __future__ import annotations
@@ -12,22 +12,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import pyarrow as pa
 
+from udfs.atomic_files import open_atomically
 from udfs.errors import UsageError
 from udfs.expensive import INPUT_SCHEMA
+from udfs.labels import batchfile
+from udfs.labels.backends.wire import CHAT, Wire, endpoint, name_at_server
+from udfs.labels.batchfile import Responses
+from udfs.labels.label_document import BoundLabeler
+from udfs.labels.labelers.labeler_registry import LabelerRegistry
+from udfs.labels.labelers.prompt_batch import PromptMaker
+from udfs.labels.labelers.prompted import PromptedLabeler
 from warehouse.answers import store
 from warehouse.answers.store import Retry
+from warehouse.lake.connection import stream_texts
 from warehouse.lake.documents import reading, relation_of
-from warehouse.lake.lake import texts
 
 if TYPE_CHECKING:
     import duckdb
 
-    from udfs.labels.labelers.prompted import PromptedLabeler
-    from udfs.labels.labels import BoundLabeler
     from warehouse.lake.lake import Lake
 
 
@@ -38,8 +44,21 @@ _AUTHOR = "cuvee batch"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What ``write`` did. ``answered`` documents had an answer; ``aside`` are those that need no model."""
+class BatchOptions:
+    """The documents to take, and the size of files.
+
+    At most ``limit`` documents are taken; answers with a status of ``retry`` do not count. With ``split`` a file has at
+    most that many requests, and files are numbered: ``out-1.jsonl``.
+    """
+
+    limit: int | None = None
+    split: int | None = None
+    retry: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRequests:
+    """The result of ``write``. ``answered`` documents had an answer; ``aside`` are those that need no model."""
 
     files: tuple[Path, ...]
     documents: int
@@ -49,8 +68,8 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What ``read`` found: documents stored by status, and what was left alone."""
+class ReadResponses:
+    """The result of ``read``: documents stored by status, and what was left out."""
 
     statuses: dict[str, int]
     answered: int
@@ -63,15 +82,11 @@ class Read:
 
 
 def labeler(seeds: Path, name: str) -> PromptedLabeler:
-    """A labeler of the project that can be asked by batch files. Raises UsageError."""
-    from udfs.labels.backends.wire import CHAT, Settings, endpoint
-    from udfs.labels.labelers.labeler_registry import Catalogue
-    from udfs.labels.labelers.prompted import PromptedLabeler
-
-    found = Catalogue(seeds).get(name)
+    """Get a labeler of the project that batch files can be written for. Raises UsageError."""
+    found = LabelerRegistry(seeds).get(name)
     if not isinstance(found, PromptedLabeler) or found.spec.backend != "openai":
         raise UsageError(f"batch files are for labelers with the backend openai, which {name} does not have")
-    path, _ = endpoint(found.spec, found.spec.engine or Settings())
+    path, _ = endpoint(found.spec)
     if path != CHAT:
         raise UsageError(
             f"the labeler {name} sends token ids, but batch files hold messages",
@@ -85,64 +100,55 @@ def write(
     asked: PromptedLabeler,
     source: str,
     out: Path,
-    *,
-    limit: int | None = None,
-    split: int | None = None,
-    retry: tuple[str, ...] = (),
+    options: BatchOptions,
     progress: Callable[[int], None] = lambda documents: None,
-) -> Written:
+) -> WrittenRequests:
     """Write requests about the documents of ``source`` (a model's name, or SQL that yields a doc_id) without answer.
 
-    Documents are taken in the order of their ids, at most ``limit``; answers with a status of ``retry`` do not
-    count. With ``split`` a file has at most so many requests and they are numbered: ``out-1.jsonl``. A file appears
-    when it is complete. A document with nothing to read abstains at once and is stored. Raises UsageError for a bad
-    source.
+    Documents are taken in the order of their ids. A file appears when it is complete. A document with nothing to read
+    abstains at once and is stored. Raises UsageError for a bad source.
     """
-    from udfs.labels import batchfile
-    from udfs.labels.backends.openai import name_at_server
-    from udfs.labels.backends.wire import Settings, Wire
-    from udfs.labels.labelers.prompt_batch import Asking
-    from udfs.labels.labels import BoundLabeler
-
     bound = BoundLabeler(asked)
-    settings = asked.spec.engine or Settings()
-    wire = Wire(asked.spec, settings, name_at_server(asked.spec, settings), None)
-    asking = Asking(asked.spec, None)
-    files = _Files(out, split)
+    wire = Wire(asked.spec, name_at_server(asked.spec), None)
+    prompt_maker = PromptMaker(asked.spec, None)
+    files = _RequestFiles(out, options.split)
     documents = 0
-    aside: list[pa.RecordBatch] = []
+    skipped: list[pa.RecordBatch] = []
     with contextlib.closing(lake.reader()) as reader, files:
         reader.execute("begin transaction")  # the choice of documents and their texts are of one snapshot
-        chosen, missing = _choose(reader, source, bound, limit, _again(retry))
+        chosen, missing = _choose(reader, source, bound, options)
         for batch in _texts(reader):
-            made = asking.ask(batch["key"].to_pylist(), batch["text"].to_pylist())
+            made = prompt_maker.batch(batch["key"].to_pylist(), batch["text"].to_pylist())
             lines = [batchfile.line(prompt, wire, bound.fingerprint) for prompt in made.prompts]
             passes = len(asked.spec.passes)
             for start in range(0, len(lines), passes):
                 files.write(lines[start : start + passes])
             documents += len(lines) // passes
-            if made.aside:
-                aside.extend(map(bound.batch, asked.judged(iter(()), made.aside)))
+            if made.skipped:
+                skipped.extend(map(bound.batch, asked.judged(iter(()), made.skipped)))
             progress(batch.num_rows)
-    n_aside = sum(stored.num_rows for stored in store.Answers(lake, bound, author=_AUTHOR).collect(aside))
-    return Written(tuple(files.done), documents, files.requests, chosen - missing, n_aside)
+    n_aside = sum(stored.num_rows for stored in store.Answers(lake, bound, author=_AUTHOR).collect(skipped))
+    return WrittenRequests(
+        files=tuple(files.done),
+        documents=documents,
+        requests=files.requests,
+        answered=chosen - missing,
+        aside=n_aside,
+    )
 
 
 def read(
     lake: Lake, asked: PromptedLabeler, paths: Sequence[Path], progress: Callable[[int], None] = lambda documents: None
-) -> Read:
+) -> ReadResponses:
     """Store the responses in files that a service wrote. Reading a file twice changes nothing.
 
-    A document is left alone if it has an answer that is no error, is none of the lake's, or lacks the answer to a pass
-    in these files.
+    A document is skipped if it has an answer other than an error, is not in the lake, or lacks the answer to a pass in
+    these files.
     """
-    from udfs.labels.batchfile import Responses
-    from udfs.labels.labels import BoundLabeler
-
     bound = BoundLabeler(asked)
     responses = Responses(bound.fingerprint, len(asked.spec.passes))
     statuses: Counter[str] = Counter()
-    known = _Known(lake, bound)
+    known = _AnswerFilter(lake, bound)
     n_documents = 0
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -159,19 +165,19 @@ def read(
     with contextlib.closing(known):
         for _ in store.Answers(lake, bound, author=_AUTHOR).collect(batches()):
             pass
-    return Read(
-        dict(statuses),
-        known.answered,
-        responses.documents() - n_documents,
-        known.unknown,
-        responses.foreign,
-        responses.repeated,
-        responses.broken,
-        responses.first_broken,
+    return ReadResponses(
+        statuses=dict(statuses),
+        answered=known.answered,
+        incomplete=responses.documents() - n_documents,
+        unknown=known.unknown,
+        foreign=responses.foreign,
+        repeated=responses.repeated,
+        broken=responses.broken,
+        first_broken=responses.first_broken,
     )
 
 
-class _Files:
+class _RequestFiles:
     """The files that requests go into; each appears when it is complete."""
 
     def __init__(self, out: Path, split: int | None) -> None:
@@ -180,56 +186,45 @@ class _Files:
         self._out = out
         self._split = split
         self._lines = 0
-        self._file: IO[bytes] | None = None
+        self._file: BinaryIO | None = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._file is None:
-            return
-        if kind is None:
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
             self._finish()
         else:
-            self._file.close()
-            self._partial().unlink(missing_ok=True)
+            self._stack.__exit__(*error)
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Write a document's requests; they stay together."""
-        if self._file is not None and self._split is not None and self._lines + len(lines) > self._split:
+        if self._split is not None and self._lines + len(lines) > self._split:
             self._finish()
         if self._file is None:
-            self._file = self._open()
+            try:
+                self._file = self._stack.enter_context(open_atomically(self._path()))
+            except OSError as error:
+                raise UsageError(f"cannot write {self._path()}: {error.strerror}") from error
         self._file.writelines(lines)
         self._lines += len(lines)
         self.requests += len(lines)
-
-    def _open(self) -> IO[bytes]:
-        try:
-            return self._partial().open("wb")
-        except OSError as error:
-            raise UsageError(f"cannot write {self._partial()}: {error.strerror}") from error
 
     def _path(self) -> Path:
         if self._split is None:
             return self._out
         return self._out.with_name(f"{self._out.stem}-{len(self.done) + 1}{self._out.suffix}")
 
-    def _partial(self) -> Path:
-        path = self._path()
-        return path.with_name(f".{path.name}.part")
-
     def _finish(self) -> None:
-        assert self._file is not None
-        self._file.close()
-        self._file, self._lines = None, 0
-        path = self._path()
-        self._partial().replace(path)
-        self.done.append(path)
+        if self._file is not None:
+            self._stack.close()
+            self.done.append(self._path())
+            self._file, self._lines = None, 0
 
 
-class _Known:
-    """Tells documents that may be stored from those that are none, or have an answer."""
+class _AnswerFilter:
+    """Keeps answers that may be stored: those about documents of the lake that have no answer."""
 
     def __init__(self, lake: Lake, function: BoundLabeler) -> None:
         self.answered = 0
@@ -241,7 +236,7 @@ class _Known:
         self._reader.close()
 
     def new(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows of a batch of answers whose documents are the lake's and have no answer."""
+        """Return the rows of a batch of answers whose documents are in the lake and have no answer."""
         asked = pa.table({"key": batch["key"]})
         self._reader.register("asked", asked)
         found = self._reader.execute("select key from asked semi join raw.documents on doc_id = key").fetchall()
@@ -265,19 +260,19 @@ class _Known:
 
 
 def _choose(
-    reader: duckdb.DuckDBPyConnection, source: str, function: BoundLabeler, limit: int | None, retry: Retry | None
+    reader: duckdb.DuckDBPyConnection, source: str, function: BoundLabeler, options: BatchOptions
 ) -> tuple[int, int]:
-    """Fill the temporary table ``chosen`` with documents without an answer; returns how many there are, and these."""
+    """Fill the table ``chosen`` with documents without an answer; return the numbers of documents and of these."""
     with reading(reader, source, "label"):
         reader.execute(
             f"create temp table asked as select doc_id as key from raw.documents"
             f" semi join (select doc_id from {relation_of(source)}) using (doc_id)"
         )
-    least = f"limit {limit}" if limit is not None else ""
-    missing = store.missing(reader, "asked", function, retry)
+    limit = f"limit {options.limit}" if options.limit is not None else ""
+    missing = store.missing(reader, "asked", function, _again(options.retry))
     row = reader.execute(f"select (select count(*) from asked), (select count(*) from ({missing}))").fetchone()
     assert row is not None
-    reader.execute(f"create temp table chosen as select key from ({missing}) order by key {least}")
+    reader.execute(f"create temp table chosen as select key from ({missing}) order by key {limit}")
     return int(row[0]), int(row[1])
 
 
@@ -287,7 +282,7 @@ def _again(statuses: tuple[str, ...]) -> Retry | None:
 
 def _texts(reader: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     query = "select doc_id as key, text from raw.documents semi join chosen on key = doc_id"
-    for batch in texts(reader, query, _BATCH):
+    for batch in stream_texts(reader, query, _BATCH):
         if batch.num_rows:
             yield batch.cast(INPUT_SCHEMA)
 

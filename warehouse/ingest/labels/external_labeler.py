@@ -1,4 +1,4 @@
-"""Who gives labels from outside: a labeler by name, with a taxonomy, and no model."""
+"""External labelers: a name and a taxonomy, without a model. Their labels come from files."""
 
 from __future__ import annotations
 
@@ -9,45 +9,43 @@ import pyarrow as pa
 
 from udfs.errors import UsageError
 from udfs.expensive import fingerprint
-from udfs.labels.labels import VERDICT
 from udfs.labels.taxonomies import external_labels
-from udfs.labels.taxonomies.external_labels import GivenCategory
+from udfs.labels.taxonomies.external_labels import ExternalCategory
 from udfs.labels.taxonomies.taxonomy import NAME, Taxonomy
-from warehouse.ingest.records import Options
+from udfs.labels.verdicts import VERDICT
+from warehouse.ingest.records import IngestOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """Who gave the labels, and for which taxonomy."""
+class ExternalLabeler:
+    """The name of who gave the labels, and their taxonomy."""
 
-    labeler: str
+    name: str
     taxonomy: Taxonomy
 
     @property
     def store(self) -> str:
-        """Where the answers are kept."""
+        """The table of the answers."""
         return f"labels.{self.taxonomy.name}"
 
     @property
     def columns(self) -> pa.Schema:
-        """The answer columns, as those of every labeler of the taxonomy."""
+        """The answer columns: those of every labeler of the taxonomy."""
         return pa.schema([pa.field(category.name, VERDICT) for category in self.taxonomy.categories])
 
-    def fingerprint(self, checksum: str, options: Options) -> str:
-        """32 hex digits over the file's content and all that decides how it is read."""
-        codes = [GivenCategory(category).identity() for category in self.taxonomy.categories]
+    def fingerprint(self, checksum: str, options: IngestOptions) -> str:
+        """Return 32 hex digits over the file's content and all that decides how it is read."""
+        codes = [ExternalCategory(category).identity() for category in self.taxonomy.categories]
         return fingerprint(
-            "given", external_labels.VERSION, self.labeler, self.taxonomy.name, codes, checksum, options.fields
+            "given", external_labels.VERSION, self.name, self.taxonomy.name, codes, checksum, options.fields
         )
 
 
-def outside(labeler: str, taxonomy: Taxonomy, configured: Sequence[str]) -> Outside:
-    """A labeler from outside. Raises UsageError for a name that is none, or that a configured labeler has."""
-    if not NAME.fullmatch(labeler):
-        raise UsageError(f"{labeler!r} is no name of a labeler", hint="use a-z, 0-9 and _")
-    if labeler in configured:
-        message = f"{labeler} is a labeler of this project"
-        raise UsageError(
-            message, hint="labels from outside need a name of their own, or nobody can tell whose they are"
-        )
-    return Outside(labeler, taxonomy)
+def external_labeler(name: str, taxonomy: Taxonomy, configured: Sequence[str]) -> ExternalLabeler:
+    """Make an external labeler. Raises UsageError for an invalid name, or one that a configured labeler has."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not a valid labeler name", hint="use a-z, 0-9 and _")
+    if name in configured:
+        hint = "labels from outside need a name of their own, to show whose they are"
+        raise UsageError(f"{name} is a labeler of this project", hint=hint)
+    return ExternalLabeler(name, taxonomy)

@@ -1,8 +1,8 @@
-"""Tables of labels: what a file's columns mean. Nothing is judged here; labels stay as they were written.
+"""Open tables of labels, and find out what their columns mean. Labels stay as they were written.
 
     wide    one row per document. A category is a column; or two, ``<category>_primary`` and ``<category>_secondary``;
             or a struct of both; or a struct of structs with ``code`` (Essential-Web's ``eai_taxonomy``). The categories
-            may stand together in one struct (``label``), and dots in names of columns are as good as structs.
+            may be together in one struct (``label``), and dots in names of columns mean the same as structs.
     long    one row per label: ``category``, and ``primary`` and ``secondary``, or ``rank`` and ``code``
 
 A row names its document by ``doc_id``, ``text``, ``url`` or ``id``. Parquet, CSV, TSV and JSONL are read by DuckDB, the
@@ -22,10 +22,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from udfs.errors import CuveeError, Location, did_you_mean
+from udfs.errors import LakeError, Location, did_you_mean
 from warehouse.ingest.bytestream import blocks, head
 from warehouse.ingest.formats.detection import HEAD, detect, plain_name
-from warehouse.ingest.records import RAW_LIMIT, Options
+from warehouse.ingest.records import RAW_LIMIT, IngestOptions
 from warehouse.lake.quoting import literal, quote
 
 if TYPE_CHECKING:
@@ -34,25 +34,28 @@ if TYPE_CHECKING:
 #: A table's columns by name: an expression in SQL, or the fields of a struct.
 Tree: TypeAlias = "dict[str, Tree | str]"
 
+#: A line that is not a row: its position, the reason, its bytes.
+BrokenRow: TypeAlias = tuple[int, str, bytes | None]
+
 #: The longest line of CSV and JSONL, in bytes. Unless it is told, DuckDB takes buffers of 16 such lines.
 _LINE = 16 << 20
 
-#: The number of a row, counted from 1, beside the columns of the file.
+#: The number of a row, counted from 1, next to the columns of the file.
 POSITION = "cuvee_position"
 
 NULL = "null::varchar"
 
-#: How documents are named, the surest first.
+#: The names of documents, the surest first.
 NAMES = ("doc_id", "text_id", "url", "source_id")
 
 
-class LabelFileError(CuveeError):
-    """A file is no table of labels."""
+class LabelFileError(LakeError):
+    """A file is not a table of labels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What the columns of a table mean, as SQL expressions; NULL for what it does not have.
+class LabelColumns:
+    """The meaning of a table's columns, as SQL expressions; NULL for what it does not have.
 
     ``names`` are those of ``NAMES``. ``wide`` gives a primary and a secondary label per category. Where it is empty the
     table is long: ``category`` and ``rank`` (NULL: both labels are in one row) say what ``first`` and ``second`` are.
@@ -67,16 +70,16 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A file as a relation with a column ``POSITION``, the columns it has, and the lines that are no row of it."""
+class LabelTable:
+    """A file as a relation with a column ``POSITION``, its columns, and the lines that could not be read as rows."""
 
     relation: str
     columns: Tree
-    broken: list[tuple[int, str, bytes | None]]
+    broken: list[BrokenRow]
 
 
-def open_table(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
-    """The table in a file. Raises LabelFileError if it is none, OSError if it cannot be opened."""
+def open_table(cursor: duckdb.DuckDBPyConnection, path: Path) -> LabelTable:
+    """Open the table in a file. Raises LabelFileError if there is none, OSError if it cannot be opened."""
     import duckdb
 
     kind = detect(path).format
@@ -92,12 +95,12 @@ def open_table(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
         first = str(error).strip().splitlines()[0][:300]
         raise LabelFileError(f"cannot be read as {kind}: {first}", where=Location(str(path))) from error
     found = {"empty": "it is empty", "json": "it is one JSON value", "unknown": "it is binary"}
-    message = f"is no table of labels: {found.get(kind, 'it is ' + kind)}"
+    message = f"is not a table of labels: {found.get(kind, 'it is ' + kind)}"
     raise LabelFileError(message, where=Location(str(path)), hint="labels come as Parquet, CSV or JSONL")
 
 
-def shape(path: Path, table: Table, categories: Sequence[str], options: Options) -> Shape:
-    """What a table's columns mean for a taxonomy's categories. Raises LabelFileError."""
+def label_columns(path: Path, table: LabelTable, categories: Sequence[str], options: IngestOptions) -> LabelColumns:
+    """Find what a table's columns mean for a taxonomy's categories. Raises LabelFileError."""
     columns = table.columns
     names = {
         "doc_id": _text(_leaf(columns, "doc_id")),
@@ -112,12 +115,13 @@ def shape(path: Path, table: Table, categories: Sequence[str], options: Options)
     first = _leaf(columns, "primary") or _leaf(columns, "code") or _leaf(columns, "label")
     if category and first:
         rank = None if _leaf(columns, "primary") else _leaf(columns, "rank")
-        return Shape(names, {}, _text(category), _text(rank), _text(first), _text(_leaf(columns, "secondary")))
+        second = _text(_leaf(columns, "secondary"))
+        return LabelColumns(names, {}, category=_text(category), rank=_text(rank), first=_text(first), second=second)
     inside = [columns, *(each for each in columns.values() if isinstance(each, dict))]
     wide = max(({name: pair for name in categories if (pair := _pair(each, name))} for each in inside), key=len)
     if not wide:
         raise _wrong(path, f"no column has labels: neither category nor one like {categories[0]}", columns, categories)
-    return Shape(names, wide)
+    return LabelColumns(names, wide)
 
 
 def _wrong(path: Path, message: str, columns: Tree, wanted: Sequence[str]) -> LabelFileError:
@@ -128,7 +132,7 @@ def _wrong(path: Path, message: str, columns: Tree, wanted: Sequence[str]) -> La
 
 
 def _pair(columns: Tree, name: str) -> tuple[str, str] | None:
-    """The primary and the secondary label of a category."""
+    """Find the primary and the secondary label of a category."""
     found = columns.get(name)
     if isinstance(found, dict):
         first, second = (_code(found.get(rank)) for rank in ("primary", "secondary"))
@@ -139,7 +143,7 @@ def _pair(columns: Tree, name: str) -> tuple[str, str] | None:
 
 
 def _code(found: Tree | str | None) -> str | None:
-    """A label's expression; of a struct its code, else its name."""
+    """Return a label's expression; of a struct its code, else its name."""
     if isinstance(found, dict):
         code = found.get("code") or found.get("label")
         return code if isinstance(code, str) else None
@@ -147,7 +151,7 @@ def _code(found: Tree | str | None) -> str | None:
 
 
 def _leaf(columns: Tree, field: str) -> str | None:
-    """The column of a name, or with dots a field of a struct; also the one in ``metadata``, as documents have it."""
+    """Find the column of a name, or with dots a field of a struct; else the one in ``metadata``, as for documents."""
     for start in (columns, columns.get("metadata")):
         found: Tree | str | None = start
         for part in field.split("."):
@@ -161,7 +165,7 @@ def _text(expression: str | None) -> str:
     return f"nullif(cast({expression} as varchar), '')" if expression else NULL
 
 
-def _parquet(path: Path) -> Table:
+def _parquet(path: Path) -> LabelTable:
     schema = pq.read_schema(path)
     tree: Tree = {}
     for field in schema:
@@ -169,7 +173,7 @@ def _parquet(path: Path) -> Table:
     relation = (
         f"(select *, file_row_number + 1 as {POSITION} from read_parquet({literal(path)}, file_row_number => true))"
     )
-    return Table(relation, tree, [])
+    return LabelTable(relation, tree, [])
 
 
 def _field_tree(expression: str, kind: pa.DataType) -> Tree | str:
@@ -179,7 +183,7 @@ def _field_tree(expression: str, kind: pa.DataType) -> Tree | str:
 
 
 def _place(tree: Tree, name: str, found: Tree | str) -> None:
-    """Put a column in its place; ``a.b`` is the field b of a, unless there is a column a."""
+    """Put a column into the tree; ``a.b`` is the field b of a, unless there is a column a."""
     *above, last = name.split(".")
     here = tree
     for part in above:
@@ -191,7 +195,7 @@ def _place(tree: Tree, name: str, found: Tree | str) -> None:
     here[last] = found
 
 
-def _csv(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
+def _csv(cursor: duckdb.DuckDBPyConnection, path: Path) -> LabelTable:
     start, _ = head(path, HEAD)
     first = start.decode("utf-8-sig", "replace").lstrip("\r\n").split("\n")[0].rstrip("\r")
     comma = max(",\t;", key=first.count)
@@ -209,14 +213,14 @@ def _csv(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
     return _lines(cursor, path, scan, tree, header=1)
 
 
-def _jsonl(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
+def _jsonl(cursor: duckdb.DuckDBPyConnection, path: Path) -> LabelTable:
     scan = (
         f"read_csv({literal(path)}, auto_detect = false, columns = {{'line': 'varchar'}}, delim = '\x1f', quote = '',"
         f" escape = '', header = false, max_line_size = {_LINE}, buffer_size = {2 * _LINE}"
     )
     table = _lines(cursor, path, scan, {}, header=0)
-    # A line with a lone surrogate is no valid JSON to DuckDB, which raises where it is asked for a field of it.
-    # A condition beside another may be asked first; a CASE asks in its order.
+    # A line with a lone surrogate is not valid JSON to DuckDB, which raises where it is asked for a field of it.
+    # Conditions joined by AND may be tested in any order; a CASE tests in its order.
     sound = "case when json_valid(line) then json_type(line) = 'OBJECT' else false end"
     relation = f"(select {POSITION}, case when {sound} then line end as line from {table.relation} where {sound})"
     bad = cursor.execute(
@@ -235,7 +239,7 @@ def _jsonl(cursor: duckdb.DuckDBPyConnection, path: Path) -> Table:
     listed = ", ".join(map(literal, paths))
     # All fields in one call: a line is parsed once.
     relation = f"(select {POSITION}, json_extract_string(line, [{listed}]::varchar[]) as fields from {relation})"
-    return Table(relation, tree, sorted([*table.broken, *broken]))
+    return LabelTable(relation, tree, sorted([*table.broken, *broken]))
 
 
 def _merge(fields: dict[str, Any], more: dict[str, Any]) -> None:
@@ -250,7 +254,7 @@ def _merge(fields: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def _json_tree(path: str, kind: Any, paths: list[str]) -> Tree | str:
-    """A field's tree; ``paths`` collects those of the leaves."""
+    """Return a field's tree; ``paths`` collects those of the leaves."""
     if isinstance(kind, dict):
         return {name: _json_tree(f"{path}.{_key(name)}", inner, paths) for name, inner in kind.items()}
     paths.append(path)
@@ -261,8 +265,8 @@ def _key(name: str) -> str:
     return '"' + name.replace('"', '\\"') + '"'
 
 
-def _lines(cursor: duckdb.DuckDBPyConnection, path: Path, scan: str, tree: Tree, *, header: int) -> Table:
-    """The rows that DuckDB can read, numbered; and the lines that it cannot."""
+def _lines(cursor: duckdb.DuckDBPyConnection, path: Path, scan: str, tree: Tree, *, header: int) -> LabelTable:
+    """Make a table of the rows that DuckDB can read, numbered, and of the lines that it cannot."""
     kept = "store_rejects = true, rejects_limit = 0"
     cursor.execute(f"select count(*) from {scan}, ignore_errors = true, {kept})").fetchall()  # unread, it is not run
     rejected = cursor.execute(
@@ -272,7 +276,7 @@ def _lines(cursor: duckdb.DuckDBPyConnection, path: Path, scan: str, tree: Tree,
     cursor.execute("drop table temp.reject_errors; drop table temp.reject_scans")
     numbered = f"(select row_number() over () as {POSITION}, * from {scan}, ignore_errors = true))"
     if not rejected:
-        return Table(numbered, tree, [])
+        return LabelTable(numbered, tree, [])
     # Rows are counted without the lines that were left out: of those before a row there are as many as it is short of.
     behind = {line - header - count: count for count, (line, _, _) in enumerate(rejected, 1)}
     shifts = ", ".join(str(pair) for pair in behind.items())
@@ -291,11 +295,11 @@ def _lines(cursor: duckdb.DuckDBPyConnection, path: Path, scan: str, tree: Tree,
         )
         for line, kind, text in rejected
     ]
-    return Table(relation, tree, [(position, reason, raw[:RAW_LIMIT]) for position, reason, raw in broken])
+    return LabelTable(relation, tree, [(position, reason, raw[:RAW_LIMIT]) for position, reason, raw in broken])
 
 
 def _raw_lines(path: Path, numbers: Sequence[int]) -> Iterator[bytes]:
-    """Lines of a file by their numbers, from 1 and rising, as they stand there."""
+    """Yield lines of a file by their numbers, from 1 and rising, unchanged."""
     lines = _split(blocks(path))
     done = 0
     for number in numbers:

@@ -1,4 +1,4 @@
-"""The labelers of a lake and a project: what their answers say about them."""
+"""List the labelers of a lake and a project, with counts of their answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from udfs.errors import CuveeError
 from warehouse.answers.store import HEAD, TAIL
 from warehouse.ingest.formats.essential_web import LABELER
 from warehouse.ingest.labels.label_files import FORMAT
+from warehouse.lake.quoting import quote
 
 if TYPE_CHECKING:
     import duckdb
 
-    from udfs.labels.labelers.labeler_registry import Catalogue
+    from udfs.labels.labelers.labeler_registry import LabelerRegistry
     from warehouse.lake.lake import Lake
 
-#: A longer time between two portions of answers, in seconds, was no work.
+#: A longer time between two portions of answers, in seconds, was a pause.
 _PAUSE = 300
 
 _OWN = ", ".join(f"'{each.name}'" for each in (*HEAD, *TAIL))
@@ -30,7 +31,7 @@ order by table_name
 
 _GIVEN = f"select distinct source from lake.raw.files where format = '{FORMAT}'"
 
-# A portion of answers is committed with one time, its end. The first one after a pause began nobody knows when.
+# A portion of answers is committed with one time, its end. The start of the first one after a pause is not known.
 _COUNTS = """
 with portions as (
     select labeler, fingerprint, status, labelled_at, count(*) as answers, sum(tokens) as tokens from lake.{store}
@@ -64,7 +65,7 @@ STATUSES = ("ok", "partial", "unparsed", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class LabelerVersion:
     """The answers of a labeler under one fingerprint: how many of each status of ``STATUSES``, and the tokens paid for.
 
     An answer that was asked for again after an error counts once.
@@ -77,20 +78,20 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownLabeler:
     """A labeler: ``backend`` is None if it is not configured, ``versions`` are empty if it has never answered.
 
-    ``outside`` says that its labels were ingested. ``speed`` is in documents per second, over all its answers in this
-    lake; None if it cannot be told. ``problem`` is what is wrong with its file.
+    ``external`` says that its labels were ingested. ``speed`` is in documents per second, over all its answers in
+    this lake; None if it is not known. ``problem`` is what is wrong with its file.
     """
 
     name: str
     taxonomy: str | None
     backend: str | None
-    versions: tuple[Version, ...] = ()
+    versions: tuple[LabelerVersion, ...] = ()
     speed: float | None = None
     problem: str | None = None
-    outside: bool = False
+    external: bool = False
 
     @property
     def statuses(self) -> tuple[int, ...]:
@@ -98,8 +99,8 @@ class Known:
         return tuple(sum(version.statuses[at] for version in self.versions) for at in range(len(STATUSES)))
 
 
-def labelers(lake: Lake | None, catalogue: Catalogue) -> list[Known]:
-    """The labelers with answers in the lake, and those configured, by name. One whose file is wrong has a problem."""
+def labelers(lake: Lake | None, catalogue: LabelerRegistry) -> list[KnownLabeler]:
+    """List the labelers with answers in the lake, and those configured, by name. An invalid one has a problem."""
     stored = _stored(lake) if lake is not None else []
     configured = {name: _configured(catalogue, name) for name in catalogue.files()}
     found = []
@@ -114,21 +115,21 @@ def labelers(lake: Lake | None, catalogue: Catalogue) -> list[Known]:
     return sorted(found, key=lambda each: (each.name, each.taxonomy or ""))
 
 
-def _configured(catalogue: Catalogue, name: str) -> Known:
+def _configured(catalogue: LabelerRegistry, name: str) -> KnownLabeler:
     try:
         spec = catalogue.spec(name)
     except CuveeError as error:
-        return Known(name, None, None, problem=str(error))
-    return Known(name, spec.taxonomy.name, spec.backend)
+        return KnownLabeler(name, None, None, problem=str(error))
+    return KnownLabeler(name, spec.taxonomy.name, spec.backend)
 
 
-def _stored(lake: Lake) -> list[Known]:
+def _stored(lake: Lake) -> list[KnownLabeler]:
     cursor = lake.cursor()
     try:
         stores = [name for (name,) in cursor.execute(_STORES).fetchall()]
         given = {LABELER, *(name for (name,) in cursor.execute(_GIVEN).fetchall())}
         return [
-            replace(known, outside=True, speed=None) if known.name in given else known
+            replace(known, external=True, speed=None) if known.name in given else known
             for store in stores
             for known in _counts(cursor, store)
         ]
@@ -136,15 +137,19 @@ def _stored(lake: Lake) -> list[Known]:
         cursor.close()
 
 
-def _counts(cursor: duckdb.DuckDBPyConnection, store: str) -> list[Known]:
+def _counts(cursor: duckdb.DuckDBPyConnection, store: str) -> list[KnownLabeler]:
     counted = ", ".join(
         f"coalesce(sum(answers) filter (status = '{status}'), 0)::bigint as {status}" for status in STATUSES
     )
-    quoted = 'labels."' + store.replace('"', '""') + '"'
-    rows = cursor.execute(_COUNTS.format(store=quoted, statuses=counted, pause=_PAUSE)).fetchall()
-    versions: dict[str, list[Version]] = {}
+    rows = cursor.execute(_COUNTS.format(store=f"labels.{quote(store)}", statuses=counted, pause=_PAUSE)).fetchall()
+    versions: dict[str, list[LabelerVersion]] = {}
     speeds: dict[str, float | None] = {}
     for labeler, fingerprint, ok, partial, unparsed, error, tokens, speed, last in rows:
-        versions.setdefault(labeler, []).append(Version(fingerprint, (ok, partial, unparsed, error), tokens, last))
+        versions.setdefault(labeler, []).append(
+            LabelerVersion(fingerprint, (ok, partial, unparsed, error), tokens, last)
+        )
         speeds[labeler] = speed
-    return [Known(name, store, None, tuple(each), speeds[name]) for name, each in versions.items()]
+    return [
+        KnownLabeler(name=name, taxonomy=store, backend=None, versions=tuple(each), speed=speeds[name])
+        for name, each in versions.items()
+    ]

@@ -1,0 +1,212 @@
+"""Labels as text: what is written is read back, and no text breaks the reader."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import SQL
+from udfs.labels.codecs.base import CodecError
+from udfs.labels.codecs.codecs import CODECS, Codec, make
+from udfs.labels.codecs.condensed import Condensed
+from udfs.labels.taxonomies.pairs import Pair
+from udfs.labels.taxonomies.taxonomies import Taxonomies
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, FDC, Category, Label
+
+SEEDS = SQL / "seeds"
+EAI = Taxonomies(SEEDS).get("eai").categories
+DOMAINS = Taxonomies(SEEDS).get("web_domains").categories
+ODD = (
+    Category("kind", (Label("a+b", "A\nand (B)"), Label("a.b", "A - B: C*"), Label("1-2", "")), title="Kind - of"),
+    Category("sure", (Label("y", "Yes"), Label("n", "No")), abstains=False),
+)
+TAXONOMIES = (EAI, DOMAINS, ODD)
+EVERY: list[Codec] = [make(name, categories) for name in CODECS for categories in TAXONOMIES]
+
+ANSWER = "513.212,510.71\n2,3\n3,1\n3,skip\n0,3\n0,2\n23,10\n3,2\n4,3\n2,1"
+FIRST = ["free_decimal_correspondence", "bloom_cognitive_process", "bloom_knowledge_domain"]
+
+
+def codes(category: Category) -> st.SearchStrategy[str]:
+    if category.decimal:
+        return st.from_regex(r"[0-9]{3}(\.[0-9]{1,12})?", fullmatch=True)
+    return st.sampled_from(sorted(category.codes))
+
+
+@st.composite
+def verdicts(draw: Any, categories: tuple[Category, ...]) -> dict[str, Pair]:
+    verdict = {}
+    for category in categories:
+        primary = draw(codes(category) | st.just(ABSTAIN) if category.abstains else codes(category))
+        secondary = draw(st.none() | codes(category)) if primary != ABSTAIN else None
+        verdict[category.name] = Pair(primary, None if secondary == primary else secondary)
+    return verdict
+
+
+@pytest.mark.parametrize("codec", EVERY)
+@given(data=st.data())
+def test_what_is_written_is_read_back_and_matches_the_pattern(codec: Codec, data: st.DataObject) -> None:
+    verdict = data.draw(verdicts(codec.categories))
+    text = codec.encode(verdict)
+    decoded = codec.decode(text)
+    assert (decoded.verdict, decoded.status, decoded.problems) == (verdict, "ok", {})
+    assert re.fullmatch(codec.pattern, text)
+
+
+@pytest.mark.parametrize("codec", EVERY)
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_the_pattern_matches_is_read(codec: Codec, data: st.DataObject) -> None:
+    text = data.draw(
+        st.from_regex(codec.pattern.replace("{0,2000}", "{0,9}").replace("{0,200}", "{0,3}"), fullmatch=True)
+    )
+    decoded = codec.decode(text)
+    assert decoded.status == "ok", (text, decoded)
+    assert decoded.verdict.keys() == {category.name for category in codec.categories}
+    for category in codec.categories:
+        primary, secondary = decoded.verdict[category.name]
+        assert primary == ABSTAIN or category.accepts(primary)
+        assert secondary is None or (category.accepts(secondary) and secondary != primary)
+
+
+#: Texts that are nearly answers: pieces of them in any order, among anything else.
+PIECES = st.sampled_from([*ANSWER.split("\n"), "Final labels", "-1,skip", ",", "skip", "\r", "\n", "\x00", "\u2028"])
+VERBOSE_PIECES = st.sampled_from(make("verbose", EAI).encode(make("condensed", EAI).decode(ANSWER).verdict).split("\n"))
+NEARLY = st.lists(PIECES | VERBOSE_PIECES | st.text(), max_size=30).map("\n".join)
+
+
+@pytest.mark.parametrize("codec", EVERY)
+@given(text=st.text() | NEARLY, complete=st.booleans())
+def test_no_text_makes_the_reader_raise_and_every_category_is_accounted_for(
+    codec: Codec, text: str, complete: bool
+) -> None:
+    decoded = codec.decode(text, complete=complete)
+    names = {category.name for category in codec.categories}
+    assert decoded.verdict.keys() | decoded.problems.keys() == names
+    assert not decoded.verdict.keys() & decoded.problems.keys()
+    assert decoded.status == ("unparsed" if not decoded.verdict else decoded.status)
+    assert (decoded.status == "ok") == (not decoded.problems and decoded.note is None)
+
+
+@given(data=st.data())
+def test_the_short_way_reads_what_the_long_way_reads(data: st.DataObject) -> None:
+    codec = next(each for each in EVERY if isinstance(each, Condensed))
+    right = verdicts(codec.categories).map(codec.encode)
+    blanks = right.map(lambda text: text.replace("\n", " \n ").replace(",", " , "))
+    text = data.draw(right | blanks | NEARLY | st.builds("".join, st.tuples(right, NEARLY)))
+    pairs, decoded = codec.pairs(text), codec.decode(text)
+    assert decoded.status == "ok" or pairs is None
+    assert pairs is None or pairs == list(decoded.verdict.values())
+    assert pairs is not None or decoded.status != "ok" or text.count("\n") != len(codec.categories) - 1
+
+
+def condensed(text: str, *, complete: bool = True) -> Any:
+    return make("condensed", EAI).decode(text, complete=complete)
+
+
+def test_the_ten_lines_of_the_paper() -> None:
+    decoded = condensed(ANSWER)
+    assert decoded.status == "ok"
+    assert decoded.verdict[FDC] == ("513.212", "510.71")
+    assert decoded.verdict["document_type_v1"] == ("3", None)
+    assert decoded.verdict["extraction_artifacts"] == ("0", "3")
+    assert condensed("\n\n " + ANSWER.replace("\n", " \r\n\n") + "\n").verdict == decoded.verdict
+
+
+@pytest.mark.parametrize(
+    ("line", "pair"),
+    [
+        ("005.1,skip", ("005.1", None)),
+        ("005.1,", ("005.1", None)),
+        ("510 , 004", ("510", "004")),
+        ("510,510", ("510", None)),
+        ("510,-1", ("510", None)),
+        ("-1,skip", ("-1", None)),
+        ("-1,-1", ("-1", None)),
+        ("641.563.2,skip", "'641.563.2' is no FDC code"),
+        ("812.54812.54,skip", "'812.54812.54' is no FDC code"),
+        ("320.973/0207,skip", "'320.973/0207' is no FDC code"),
+        ("92,skip", "'92' is no FDC code"),
+        ("510,92", "'92' is no FDC code"),
+        ("510.,skip", "'510.' is no FDC code"),
+        ("５１０,skip", "'５１０' is no FDC code"),
+        (f"510.{'1' * 13},skip", "'510.1111111111111' is no FDC code"),
+        ("skip,510", "'skip' is no FDC code"),
+        ("510,004,005", "'004,005' is no FDC code"),
+        ("-1,510", "abstains and has a secondary label"),
+        ("510", "no comma in '510'"),
+    ],
+)
+def test_a_line_is_a_pair_or_has_a_reason(line: str, pair: tuple[str, str | None] | str) -> None:
+    decoded = condensed(line + ANSWER[ANSWER.index("\n") :])
+    if isinstance(pair, str):
+        assert decoded.problems == {FDC: pair}
+        assert (decoded.status, len(decoded.verdict)) == ("partial", 9)
+    else:
+        assert (decoded.verdict[FDC], decoded.status) == (pair, "ok")
+
+
+@pytest.mark.parametrize(
+    "line", ["7,skip", "0,skip", "1,7", "1.0,skip", "01,skip", "+1,skip", "Remember,skip", ",skip"]
+)
+def test_a_code_is_one_of_its_category(line: str) -> None:
+    decoded = condensed(ANSWER.replace("2,3", line, 1))
+    assert list(decoded.problems) == ["bloom_cognitive_process"]
+
+
+def test_missing_lines_are_missing_and_extra_lines_make_places_doubtful() -> None:
+    short = condensed("\n".join(ANSWER.split("\n")[:3]))
+    assert (short.status, list(short.verdict), short.problems["education_level"]) == ("partial", FIRST, "no line")
+    after = condensed(ANSWER + "\nThe document is a tutorial.")
+    assert (after.status, len(after.verdict), after.note) == ("partial", 10, "1 more line than categories")
+    before = condensed("Here are the labels:\n" + ANSWER)
+    assert (before.status, before.verdict) == ("unparsed", {})
+    assert condensed("").status == condensed("I cannot label this.").status == "unparsed"
+
+
+def test_a_line_that_was_cut_off_is_not_believed() -> None:
+    cut = condensed(ANSWER[: ANSWER.index("23,10") + 4], complete=False)
+    assert cut.problems["document_type_v2"] == "cut off"
+    assert len(cut.verdict) == 6
+    assert len(condensed(ANSWER[: ANSWER.index("23,10") + 6], complete=False).verdict) == 7
+
+
+def test_a_teacher_answers_after_its_analysis() -> None:
+    codec = make("verbose", EAI[6:8])
+    text = """Both look like a guide. The page itself says
+Final labels
+Document Type V2: Primary Classification: 19 - Spam / Ads
+Document Type V2: Secondary Classification: -1 - Abstain
+
+## Final labels
+- **Document Type V2: Primary Classification: 23 - Tutorial**
+- **Document Type V2: Secondary Classification: 10 - Knowledge Article**
+Reasoning Depth: Primary Classification: 3
+Reasoning Depth: Secondary Classification: -1 - Abstain
+"""
+    decoded = codec.decode(text)
+    assert decoded.verdict == {"document_type_v2": ("23", "10"), "reasoning_depth": ("3", None)}
+    assert decoded.status == "ok"
+    lost = codec.decode(text.replace("Reasoning Depth: Secondary", "Rest: Secondary"))
+    assert lost.problems == {"reasoning_depth": "no secondary line after the primary one"}
+    assert codec.decode("Document Type V2: Primary Classification: 23 - Tutorial").status == "unparsed"
+    assert codec.decode(text[:-30], complete=False).status == "partial"
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        (None, "no label for sure"),
+        (Pair("-1", None), "sure: sure does not abstain"),
+        (Pair("y", "y"), "the secondary label 'y' is not valid"),
+        (Pair("y", "maybe"), "'maybe' is no code of sure"),
+    ],
+)
+def test_a_verdict_that_cannot_be_is_not_written(pair: Pair | None, says: str) -> None:
+    for name in CODECS:
+        with pytest.raises(CodecError, match=re.escape(says)):
+            make(name, ODD[1:]).encode({} if pair is None else {"sure": pair})

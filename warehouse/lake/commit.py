@@ -1,0 +1,98 @@
+"""Staged files, and the one transaction that makes them part of the lake."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote as url_quote
+
+from udfs.errors import CuveeError
+from warehouse.lake.quoting import quote
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Staging:
+    """A folder of Parquet files that are not yet part of the lake."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, table: str, **partition: str) -> Path:
+        """Return a new path for a Parquet file that will belong to ``table`` (``schema.name``).
+
+        ``partition`` gives the values of the columns by which the table is partitioned; such a file may leave
+        them out.
+        """
+        keys = [f"{column}={url_quote(value, safe='')}" for column, value in partition.items()]
+        path = self.folder.joinpath(table, *keys, f"{uuid.uuid4().hex}.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+class Commit:
+    """A transaction that holds the lake's lock. ``data`` is the folder of the lake's data files."""
+
+    def __init__(self, data: Path, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._data = data
+        self._cursor = cursor
+        self._moved: list[tuple[Path, Path]] = []
+
+    def sql(self, statement: str, parameters: Sequence[object] | None = None) -> duckdb.DuckDBPyConnection:
+        """Run one statement inside the transaction."""
+        return self._cursor.execute(statement, parameters)
+
+    def add(self, table: str, files: Sequence[Path]) -> None:
+        """Append staged Parquet files to ``table`` (``schema.name``). The files move; nothing is copied.
+
+        Raises CuveeError if their columns do not fit the table.
+        """
+        import duckdb
+
+        schema, name = table.split(".")
+        placed = [self._place(schema, name, file) for file in files]
+        if not placed:
+            return
+        try:
+            self._cursor.execute(
+                "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => ?)",
+                [name, [str(path) for path in placed], schema, bool(_partition(placed[0]))],
+            )
+        except duckdb.Error as error:
+            raise CuveeError(f"cannot add files to {table}: {error}") from error
+
+    def replace(self, table: str, columns: str, files: Sequence[Path]) -> None:
+        """Make ``table`` hold exactly ``files``. ``columns`` is a query that gives the table's columns and types."""
+        name = ".".join(map(quote, table.split(".")))
+        self._cursor.execute(f"create or replace table {name} as select * from ({columns}) where false")
+        self.add(table, files)
+
+    def pin(self, holder: str, snapshot_id: int) -> None:
+        """Keep a snapshot from expiring for as long as ``holder`` (an export, a run) cites it."""
+        self._cursor.execute("insert into cuvee.pins values (?, ?, now())", [snapshot_id, holder])
+
+    def undo(self) -> None:
+        """Put the files of a transaction that was rolled back where they were: another may be tried with them."""
+        for staged, placed in self._moved:
+            placed.rename(staged)
+
+    def _place(self, schema: str, name: str, file: Path) -> Path:
+        """Move a staged file to the table's folder, durably: what a commit names must survive a power cut."""
+        target = self._data.joinpath(schema, name, *_partition(file), file.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        file.rename(target)
+        self._moved.append((file, target))
+        return target
+
+
+def _partition(file: Path) -> list[str]:
+    """Return the ``column=value`` folders right above a file."""
+    folders = list(itertools.takewhile(lambda name: "=" in name, (parent.name for parent in file.parents)))
+    return folders[::-1]

@@ -1,0 +1,259 @@
+"""The configuration of nodes, the names of their relations, and the templates in YAML files."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from udfs.errors import CuveeError, Location
+from warehouse.project.options import DEFAULTS, Options
+from warehouse.project.project import Node, Project
+from warehouse.project.properties import merge
+from warehouse.project.relation import EPHEMERAL, Relation
+from warehouse.project.target import target_of
+from warehouse.render.context import Context
+from warehouse.render.input_sample import sample_of
+from warehouse.render.jinja_globals import BUILTIN
+from warehouse.render.node_view import describe, versioned
+from warehouse.render.protocol import Database, NoDatabase
+from warehouse.render.rendered import RenderContext, Rendered
+from warehouse.render.templates import Library, Macro, Session, TemplateError, builtin_macros, raise_located, render
+
+if TYPE_CHECKING:
+    from warehouse.render.label_names import LabelNames
+
+_METADATA = "DBT_ENV_CUSTOM_ENV_"
+
+
+#: How a project may call its own version of a built-in macro.
+_PREFIXES = ("", "duckdb__", "default__")
+
+
+class ConfigResolver(ABC):
+    """Finds the final config of each node of a project for one target, and the relation of its rows.
+
+    ``env_vars`` collects the environment variables that mattered.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        options: Options = DEFAULTS,
+        database: Database | None = None,
+        *,
+        say: Callable[[str], None] = lambda line: None,
+        deferred: Mapping[str, Relation] | None = None,
+    ) -> None:
+        self.project = project
+        self.sample = sample_of(options)
+        self.deferred = dict(deferred or {})  # nodes that are read elsewhere than they would be built
+        self.from_scratch: set[str] = set()  # incremental models that are built from scratch
+        self.target = target_of(project, options.target)
+        self.given = dict(options.variables)
+        self.database = database or NoDatabase()
+        self.full_refresh, self.store_failures = options.full_refresh, options.store_failures
+        self.say = say
+        self.env_vars: dict[str, str | None] = {}
+        self.metadata = {
+            name.removeprefix(_METADATA): value for name, value in os.environ.items() if name.startswith(_METADATA)
+        }
+        self.selected: tuple[str, ...] = ()  # the ids that this build is to build
+        self.invocation_id = str(uuid4())
+        self.started = datetime.datetime.now(datetime.UTC)
+        self.library = Library((*builtin_macros(BUILTIN), *project.macros), project.name, BUILTIN)
+        self.errors: list[CuveeError] = list(self.library.errors)
+        self._rendered: dict[str, Rendered] = {}
+        self._config: dict[str, dict[str, Any]] = {}
+        self._final: dict[str, Mapping[str, Any]] = {}
+        self._open: set[str] = set()
+
+    @cached_property
+    def taxonomies(self) -> LabelNames:
+        """The taxonomies that ``label_is`` and ``taxonomy_labels`` look up."""
+        from warehouse.render.label_names import LabelNames
+
+        return LabelNames(self.project.root)
+
+    @abstractmethod
+    def render(self, node: Node) -> Rendered:
+        """Render a node as far as it can be known without the database."""
+
+    def rendered(self, node: Node) -> Rendered | None:
+        """Return a node as far as it was rendered already."""
+        return self._rendered.get(node.id)
+
+    def enabled(self, node: Node) -> bool:
+        value = node.config.get("enabled", True)
+        return str(value).strip().lower() not in ("false", "0") if isinstance(value, str) else bool(value)
+
+    def settings(self, node: Node) -> dict[str, Any]:
+        """Return the node's config from the project's YAML, with its templates rendered."""
+        if node.id not in self._config:
+            where = node.described_at or node.where
+            self._config[node.id] = {
+                key: value if key in ("pre_hook", "post_hook", "where", "fail_calc") else self.value(value, where)
+                for key, value in node.config.items()
+            }
+        return self._config[node.id]
+
+    def final_config(self, node: Node) -> Mapping[str, Any]:
+        """Return the node's config with its own ``config(...)`` call. A constant call is read without rendering."""
+        if node.id in self._final:
+            return self._final[node.id]
+        config = self.settings(node)
+        if node.kind in ("model", "snapshot") and "config(" in node.text.replace(" ", ""):
+            static = self._static_config(node)
+            if static is None:
+                return config if node.id in self._open else self.render(node).node.config
+            config = merge(config, static)
+        self._final[node.id] = config
+        return config
+
+    def _static_config(self, node: Node) -> dict[str, Any] | None:
+        """Return the arguments of ``config(...)`` if they are all constants."""
+        import jinja2
+        from jinja2 import nodes
+
+        try:
+            tree = self.library.env.parse(node.text, node.path, node.path)
+            found: dict[str, Any] = {}
+            for call in tree.find_all(nodes.Call):
+                if isinstance(call.node, nodes.Name) and call.node.name == "config":
+                    if call.args or call.dyn_kwargs:
+                        return None
+                    found = merge(found, {pair.key: pair.value.as_const() for pair in call.kwargs})
+            if any(True for _ in tree.find_all(nodes.If)) and tree.find(nodes.If).find(nodes.Call):  # type: ignore[union-attr]
+                placing = {"schema", "target_schema", "alias", "materialized", "enabled"}
+                return found if not placing & found.keys() else None
+        except (nodes.Impossible, jinja2.TemplateSyntaxError):
+            return None
+        return found
+
+    def relation(self, node: Node, config: Mapping[str, Any] | None = None) -> Relation:
+        """Return the relation of a node's rows."""
+        if node.kind == "source":
+            assert node.schema and node.identifier
+            where = node.described_at or node.where
+            return Relation(str(self.value(node.schema, where)), str(self.value(node.identifier, where)))
+        config = self.final_config(node) if config is None else config
+        custom = config.get("schema")
+        alias = config.get("alias")
+        schema = self._named("generate_schema_name", node, custom)
+        if schema is None:
+            schema = self.target.schema if custom is None else f"{self.target.schema}_{str(custom).strip()}"
+        if node.kind == "snapshot" and config.get("target_schema"):
+            schema = str(config["target_schema"])
+        identifier = self._named("generate_alias_name", node, alias) or str(alias or versioned(node)).strip()
+        kind = config.get("materialized", "view") if node.kind == "model" else "table"
+        if kind == "ephemeral":
+            return Relation(schema, f"{EPHEMERAL}{versioned(node)}", type="cte")
+        return Relation(schema, identifier, type="view" if kind == "view" else "table")
+
+    def found_at(self, node: Node) -> Relation:
+        """Return the relation that a node is read from: its own, unless it is deferred."""
+        return self.deferred.get(node.id) or self.relation(node)
+
+    def own(self, name: str) -> Macro | None:
+        """Return the project's version of a built-in macro, if it has one."""
+        own = self.library.macros.get(self.project.name, {})
+        return next((own[prefix + name] for prefix in _PREFIXES if prefix + name in own), None)
+
+    def _named(self, macro_name: str, node: Node, custom: Any) -> str | None:
+        """Call the project's own generate_schema_name or generate_alias_name, if it has one."""
+        macro = self.own(macro_name)
+        if macro is None:
+            return None
+        now = RenderContext(node, dict(self.settings(node)), execute=False, incremental=False)
+        session = Session(self.library, {})
+        session.names = Context(self, now, session).names(named=True)
+        try:
+            return str(session.macro(macro)(custom, describe(self, node, now.config))).strip()
+        except CuveeError:
+            raise
+        except Exception as error:
+            raise TemplateError(f"{macro_name} failed: {error}", where=Location(macro.path, macro.line)) from error
+
+    def value(self, value: Any, where: Location, names: Mapping[str, Any] | None = None) -> Any:
+        """Return a value of a YAML file with its templates rendered. A lone ``{{ … }}`` keeps its type."""
+        if isinstance(value, str) and ("{{" in value or "{%" in value):
+            session = Session(self.library, {})
+            now = RenderContext(Node("", "yaml", where.path, self.project.name, where.path, ()), {}, False, False)
+            session.names = {**Context(self, now, session).names(), **(names or {})}
+            return self.template_value(value, session, where)
+        if isinstance(value, Mapping):
+            return {key: self.value(item, where, names) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item, where, names) for item in value]
+        return value
+
+    def hook(self, text: str, where: Location, names: Mapping[str, Any], node: Node | None = None) -> str:
+        """Render a hook into the statement to run now. Its template may query the database. Empty if there is none.
+
+        ``node`` is the one it belongs to, with its final config.
+        """
+        session = Session(self.library, {})
+        whose = node or Node("", "yaml", where.path, self.project.name, where.path, ())
+        now = RenderContext(whose, dict(whose.config), execute=True, incremental=False)
+        session.names = {**Context(self, now, session).names(), **names}
+        value = self.template_value(text, session, where)
+        sql = str(value).strip() if value is not None else ""
+        if sql.startswith("{"):  # what before_begin() and after_commit() give
+            sql = self.hook(str(json.loads(sql)["sql"]), where, names, node)
+        return sql.rstrip(";").rstrip()
+
+    def call(self, macro: Macro, arguments: Mapping[str, Any]) -> Any:
+        """Call a macro by itself. It may query the database. Raises TemplateError, located."""
+        session = Session(self.library, {})
+        node = Node("", "operation", macro.path, macro.package, macro.path, ())
+        session.names = Context(self, RenderContext(node, {}, execute=True, incremental=False), session).names()
+        try:
+            return session.macro(macro)(**arguments)
+        except Exception as error:
+            raise_located(error, self.library.sources, macro.path, session.names)
+
+    def template_value(self, value: str, session: Session, where: Location) -> Any:
+        """Render a template of a YAML file. Raises TemplateError, located."""
+        inner = value.strip()
+        try:
+            if inner.startswith("{{") and inner.endswith("}}") and inner.count("{{") == 1:
+                compiled = self.library.env.compile_expression(inner[2:-2], undefined_to_none=False)
+                return compiled(_Flat(session.scope(self.project.name)))
+            return render(session, value, where.path, self.project.name).sql
+        except CuveeError as error:
+            raise TemplateError(error.message, where=where, hint=error.hint) from error
+        except Exception as error:
+            raise TemplateError(f"{value}: {error}", where=where) from error
+
+    def this(self, now: RenderContext) -> Relation:
+        """Return the relation of the node that is being rendered."""
+        return self.relation(now.node, None if now.node.id not in self._open else self._partial(now))
+
+    def _partial(self, now: RenderContext) -> Mapping[str, Any]:
+        """Return the config of the node that is being rendered, with its own ``config(...)`` if that is constant."""
+        static = self._static_config(now.node) if "config(" in now.node.text.replace(" ", "") else {}
+        config = merge(now.config, static or {})
+        return {**config, "materialized": "table"} if config.get("materialized") == "ephemeral" else config
+
+    def find(self, name: str, package: str | None, local: str, version: Any = None) -> Node | None:
+        """Find the model, seed or snapshot that a ref names, in the node's own package first."""
+        places = [package] if package else [local, *self.project.packages]
+        found = (self.project.referred(place, name, version) for place in places)
+        return next((node for node in found if node is not None), None)
+
+
+class _Flat(dict[str, Any]):
+    """A scope for ``compile_expression``: a mapping that Jinja copies key by key."""
+
+    def __init__(self, scope: Any) -> None:
+        super().__init__({**dict.fromkeys(scope._session.library.macros), **scope._session.names})
+        for package in (scope._package, BUILTIN):
+            for name in scope._session.library.macros.get(package, {}):
+                self[name] = scope[name]
+        for package in scope._session.library.macros:
+            self[package] = scope._session.namespace(package)
