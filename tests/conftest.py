@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,24 +18,24 @@ hypothesis.settings.register_profile("cuvee", deadline=None)
 hypothesis.settings.load_profile("cuvee")
 
 
-#: Tests that run in one process, one after the other. Two processes that start a StreamingDataset at the same moment
-#: may choose the same block of shared memory; a vLLM engine takes some GB, and its tests share a model.
-TOGETHER = {
-    "streaming": (
-        "tests/test_readme.py",
-        "tests/training",
-        "tests/warehouse/export",
-        "tests/warehouse/mds/test_mds.py",
-    ),
-    "vllm": ("tests/udfs/labels/test_vllm.py", "tests/warehouse/answers/test_vllm_servers.py"),
-}
+#: Files whose tests one process runs, one after the other: a vLLM engine takes some GB, and they share a model.
+VLLM = {"tests/udfs/labels/test_vllm.py", "tests/warehouse/answers/test_vllm_servers.py"}
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep together what one process must run: a file's tests at least."""
-    path = item.path.relative_to(ROOT).as_posix()
-    group = next((name for name, paths in TOGETHER.items() if path.startswith(paths)), path)
-    item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Keep a file's tests in one process, as `--dist loadfile` does, and those of `VLLM` too.
+
+    xdist 3.8 marks the groups of `--dist loadgroup` where pytest 9.2 no longer reads them.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "vllm" if path in VLLM else path
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

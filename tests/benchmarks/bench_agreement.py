@@ -254,7 +254,7 @@ def peers(connection: duckdb.DuckDBPyConnection, documents: int) -> None:
         print(f"  {name}: cuvee {taken} on {documents:,} documents")
     for peer in ("polars", "pandas"):
         if importlib.util.find_spec(peer) is None:
-            print(f"  {peer} is not installed: left out")
+            print(f"  {peer} is missing, and so is its ratio; this installs it: {sys.executable} -m pip install {peer}")
             continue
         for name, taken in (with_polars if peer == "polars" else with_pandas)(tables, pairs).items():
             print(f"  {name}: {peer} {taken}, {taken.processor / base[name].processor:.1f} times cuvee's")

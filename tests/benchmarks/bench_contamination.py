@@ -5,8 +5,8 @@
 The filter is that of GSM8K's test questions; the text is the shared test data, read once before the clock starts. Peers
 run from an environment of their own (``CUVEE_PEERS``, else ``.venv-peers``), on the texts as Python strings, which is
 how they get them: datatrove's NGramsDecontFilter with 13-grams and its English word tokenizer; dolma's deduper (Rust)
-with 13-grams of words against a filter that only reads, line breaks taken out (its n-grams are those of a paragraph),
-where dolma is installed; it reads gzipped JSON and writes its findings within the time. Seconds are the processor's.
+with 13-grams of words against a filter that only reads, line breaks taken out (its n-grams are those of a paragraph);
+it reads gzipped JSON and writes its findings within the time. Seconds are the processor's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CUVEE_TEST_DATA", ROOT.parent / "shared" / "data"))
-PEERS = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers"))
+sys.path.insert(0, str(ROOT))
+
+from tests.peers import peer  # noqa: E402
 
 DATATROVE = """
 import json, sys, tempfile, time
@@ -44,9 +46,14 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 DOLMA = """
-import gzip, json, os, resource, sys, tempfile
+import gzip, importlib.util, json, os, resource, sys, tempfile
 from pathlib import Path
-from dolma import deduper
+# Its module in Rust alone: the package around it imports what needs numpy 1.
+(folder,) = importlib.util.find_spec("dolma").submodule_search_locations
+(path,) = Path(folder).glob("dolma*.so")
+spec = importlib.util.spec_from_file_location("dolma", path)
+dolma = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(dolma)
 texts, items = (json.load(open(path)) for path in sys.argv[1:])
 used = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +65,7 @@ with tempfile.TemporaryDirectory() as folder:
                 out.write(json.dumps(record) + "\\n")
     def run(name, read_only):
         ngrams = {"ngram_length": 13, "stride": 1, "overlap_threshold": 0.0, "skip_short_paragraphs": True}
-        deduper({
+        dolma.deduper_entrypoint(json.dumps({
             "documents": [f"{folder}/{name}/documents/*.gz"],
             "work_dir": {"input": f"{folder}/in", "output": f"{folder}/out"},
             "dedupe": {
@@ -70,7 +77,7 @@ with tempfile.TemporaryDirectory() as folder:
                 "estimated_doc_count": 100_000, "desired_false_positive_rate": 1e-9,
             },
             "processes": 1,
-        })
+        }))
     run("items", False)
     started = used()
     run("texts", True)
@@ -96,6 +103,8 @@ found = sum(quotes is not None for quotes in known.scan(column))
 print(time.process_time() - started, found)
 """
 
+SCRIPTS = {"cuvee": CUVEE, "datatrove": DATATROVE, "dolma": DOLMA}
+
 
 def texts(megabytes: float) -> list[str]:
     """Documents of the shared test data, a number before each, until there are so many bytes."""
@@ -113,13 +122,12 @@ def texts(megabytes: float) -> list[str]:
     return found
 
 
-def measure(script: str, python: Path, inputs: list[Path]) -> tuple[float, int] | None:
-    """Seconds and documents found; None if the peer is not installed."""
+def measure(script: str, python: Path, inputs: list[Path]) -> tuple[float, int]:
+    """Seconds and documents found."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([python, "-c", script, *inputs], capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        print(done.stderr.strip().splitlines()[-1], file=sys.stderr)
-        return None
+        sys.exit(done.stderr)
     seconds, found = done.stdout.split()[-2:]
     return float(seconds), int(found)
 
@@ -130,6 +138,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=24)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
+    pythons = {"cuvee": Path(sys.executable), "datatrove": peer("datatrove"), "dolma": peer("dolma")}
     with tempfile.TemporaryDirectory() as folder:
         inputs = [Path(folder) / "texts.json", Path(folder) / "items.json"]
         some = texts(arguments.megabytes)
@@ -140,9 +149,9 @@ def main() -> None:
         started = time.perf_counter()
         best: dict[str, tuple[float, int]] = {}
         for _ in range(arguments.rounds):
-            for name, script in {"cuvee": CUVEE, "datatrove": DATATROVE, "dolma": DOLMA}.items():
-                python = Path(sys.executable) if name == "cuvee" else PEERS / "bin" / "python"
-                if result := measure(script, python, inputs):
+            for name, python in pythons.items():
+                if python:
+                    result = measure(SCRIPTS[name], python, inputs)
                     best[name] = min(best.get(name, result), result)
         print(f"{megabytes:.0f} MB, {len(some):,} texts, {time.perf_counter() - started:.0f} s in all")
         for name, (seconds, found) in best.items():

@@ -1,12 +1,12 @@
 """Near duplicates of edited web pages: precision, recall and throughput, beside datatrove's MinHash.
 
-    python tests/benchmarks/bench_duplicates.py [--peer PYTHON]
+    python tests/benchmarks/bench_duplicates.py
 
 Each page of the shared data is edited: cut to four fifths, given boilerplate before and after, and 5, 15, 30 and 50 %
 of its words changed. A pair is a true one if the edited page's word 5-grams have a Jaccard similarity of at least 0.7
-with the page's. Found is what lies in one cluster. ``--peer`` is a Python that has datatrove: its signatures over the
-same documents with the same parameters (words split at white space, which costs it least) go through the same SQL, so
-only signatures differ. Times are of the CPU, from texts to signatures.
+with the page's. Found is what lies in one cluster. datatrove's signatures over the same documents with the same
+parameters (words split at white space, which costs it least) go through the same SQL, so only signatures differ. It
+runs from ``CUVEE_PEERS``, else ``.venv-peers``. Times are of the CPU, from texts to signatures.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.peers import peer  # noqa: E402
 from udfs.text import redpajama_words  # noqa: E402
 from udfs.text.minhash import minhash  # noqa: E402
 
 BANDS, ROWS, WORDS = 14, 9, 5
 
 DATATROVE = f"""
-import json, sys, tempfile, time, xxhash
+import json, sys, tempfile, time
 from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
 class Split:
     def word_tokenize(self, text):
@@ -43,8 +44,6 @@ class Split:
 MinhashDedupSignature.__init__.__globals__["load_word_tokenizer"] = lambda language: Split()
 config = MinhashConfig(n_grams={WORDS}, num_buckets={BANDS}, hashes_per_bucket={ROWS})
 step = MinhashDedupSignature(tempfile.mkdtemp(), config)
-# Its own function leaves encode() out, which xxhash 4 refuses.
-step._hash_func = lambda text: xxhash.xxh64_intdigest(text.encode())
 texts = [json.loads(line) for line in sys.stdin]
 start = time.process_time()
 found = []
@@ -131,8 +130,7 @@ def score(found: list[str], truth: list[tuple[str, int, int, bool]], origin: lis
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--peer", help="a Python that has datatrove")
-    options = parser.parse_args()
+    parser.parse_args()
     chance = random.Random(3)
     originals = pages()
     vocabulary = [word for text in originals for word in text.split()]
@@ -157,9 +155,9 @@ def main() -> None:
     signatures = pa.Table.from_batches(batches)["signature"].combine_chunks()
     print(f"ours: {len(documents) / ours:,.0f} documents/s a core, {size / ours / 1e6:.1f} MB/s")
     print("  " + score(clusters(signatures), truth, origin))
-    if options.peer:
+    if datatrove := peer("datatrove"):
         lines = "".join(json.dumps(text) + "\n" for text in documents)
-        done = subprocess.run([options.peer, "-c", DATATROVE], input=lines, capture_output=True, text=True, check=True)
+        done = subprocess.run([datatrove, "-c", DATATROVE], input=lines, capture_output=True, text=True, check=True)
         *_, taken, found = done.stdout.strip().split("\n")
         theirs = float(taken)
         print(f"datatrove: {len(documents) / theirs:,.0f} documents/s a core   ratio {theirs / ours:.1f}")

@@ -5,7 +5,7 @@
 Peers: datatrove (its reader to its Parquet writer) and DuckDB (a bare ``COPY (FROM read_json(…)) TO …`` to Parquet,
 which neither hashes, nor folds duplicates, nor keeps what it cannot read). Each is a process of its own, started for
 each measurement; the order changes from round to round and the best round counts. datatrove runs from an environment
-of its own: ``CUVEE_PEERS``, else ``.venv-peers``, which is made if it is missing.
+of its own: ``CUVEE_PEERS``, else ``.venv-peers``.
 
 The text is the shared test data, repeated with a number before each document so that no two are equal.
 """
@@ -20,14 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CUVEE_TEST_DATA", ROOT.parent / "shared" / "data"))
-PEERS = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers"))
+sys.path.insert(0, str(ROOT))
+
+from tests.peers import PEERS, peer  # noqa: E402
 
 DUCKDB = """
 import sys, duckdb
@@ -107,17 +108,6 @@ def _schema() -> object:
     return pa.schema([("id", text), ("text", text), ("source", text), ("url", text), ("metadata", inner)])
 
 
-def peers_python() -> Path:
-    """The interpreter of the peers' environment, made if it is missing."""
-    python = PEERS / "bin" / "python"
-    if not python.exists():
-        print(f"making the peers' environment in {PEERS}", file=sys.stderr)
-        venv.create(PEERS, with_pip=True)
-    if subprocess.run([python, "-c", "import datatrove"], check=False, capture_output=True).returncode:
-        subprocess.run([python, "-m", "pip", "install", "-q", "datatrove[io]"], check=True)
-    return python
-
-
 def measure(name: str, source: Path) -> tuple[float, int]:
     """Seconds that one tool takes for one file, and the largest resident size in MB."""
     with tempfile.TemporaryDirectory(dir=source.parent) as target:
@@ -129,7 +119,7 @@ def measure(name: str, source: Path) -> tuple[float, int]:
         elif name == "duckdb":
             command = [sys.executable, "-c", DUCKDB, str(source), target]
         else:
-            command = [str(peers_python()), "-c", DATATROVE, str(source), target]
+            command = [str(PEERS / "bin" / "python"), "-c", DATATROVE, str(source), target]
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
@@ -145,8 +135,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    tools = ["cuvee", "duckdb", "datatrove"]
-    peers_python()
+    tools = ["cuvee", "duckdb", *(["datatrove"] if peer("datatrove") else [])]
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(1) as pool:  # a child's largest size is at least that of the process it was born from
             inputs = pool.submit(write_inputs, Path(folder), arguments.megabytes).result()
@@ -155,7 +144,7 @@ def main() -> None:
         for source in inputs:
             best: dict[str, tuple[float, int]] = {}
             for turn in range(arguments.rounds):
-                for name in tools[turn % 3 :] + tools[: turn % 3]:
+                for name in tools[turn % len(tools) :] + tools[: turn % len(tools)]:
                     result = measure(name, source)
                     best[name] = min(best.get(name, result), result)
             for name in tools:

@@ -1,10 +1,10 @@
 """Quality signals in MB/s a core, and repeated n-grams beside dolma's and datatrove's, of the same words.
 
-    python tests/benchmarks/bench_signals.py [--peer PYTHON]
+    python tests/benchmarks/bench_signals.py
 
 The peers' statistics are those of their Gopher code (datatrove 0.10, ``gopher_repetition_filter``; dolma 1.2,
-``taggers/gopher``), over words that were split before. ``--peer`` is a Python that has datatrove.
-Dolma's package cannot be installed beside numpy 2, so its two statistics are written out here. What dolma defines as
+``taggers/gopher``), over words that were split before. datatrove runs from ``CUVEE_PEERS``, else ``.venv-peers``.
+Dolma's taggers do not run with numpy 2, so its two statistics are written out here. What dolma defines as
 RedPajama-V2 does (the characters in the most frequent n-gram, where one is repeated) is compared. Times are of the CPU,
 the best of three.
 """
@@ -28,6 +28,7 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.peers import peer  # noqa: E402
 from udfs.text import redpajama_words, repetition  # noqa: E402
 from udfs.text.quality_signals import quality_signals  # noqa: E402
 
@@ -103,8 +104,7 @@ def dolmas(split: list[list[str]]) -> list[dict[int, float]]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--peer", help="a Python that has datatrove")
-    options = parser.parse_args()
+    parser.parse_args()
     documents = texts()
     size = sum(len(text.encode()) for text in documents)
     column = pa.array(documents)
@@ -121,12 +121,12 @@ def main() -> None:
     )
     compared = sum(n in shares for shares in expected for n in (2, 3, 4))
     print(f"  values that both define: {compared:,} compared, {wrong} differ")
-    if options.peer:
+    if datatrove := peer("datatrove"):
         lines = "".join(json.dumps(each) + "\n" for each in split)
-        done = subprocess.run([options.peer, "-c", DATATROVE], input=lines, capture_output=True, text=True, check=True)
+        done = subprocess.run([datatrove, "-c", DATATROVE], input=lines, capture_output=True, text=True, check=True)
         seconds = float(done.stdout)
         print(f"  datatrove's: {len(split) / seconds:,.0f} documents/s   ratio {seconds / mine:.1f}")
-    sys.exit(wrong > 0)
+    sys.exit(int(wrong > 0))
 
 
 if __name__ == "__main__":

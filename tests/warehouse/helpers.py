@@ -46,7 +46,7 @@ def call(lake: Lake, shop: Path, *arguments: str) -> tuple[int, str]:
 
 def step(sql: str) -> Step:
     node = Node("model.p.m", "model", "m", "p", "models/m.sql", ("p", "m"), text=sql)
-    bare = Step(node.id, node, None, None, sql, tuple(range(1, sql.count("\n") + 2)), "", (), ())
+    bare = Step(node.id, node, sql=sql, lines=tuple(range(1, sql.count("\n") + 2)))
     return replace(bare, tree=parsing.parse(bare))
 
 

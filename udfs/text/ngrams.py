@@ -67,8 +67,8 @@ def spellings(text: str) -> list[str]:
 def ngrams(texts: Sequence[str]) -> list[list[str]]:
     """Return what each item is known by: n-grams of words joined by blanks, each once.
 
-    >>> ngrams(["One two three four.", "What's up, doc? One two three four five!"])
-    [[], ['what s up doc one two three four five', 'whats up doc one two three four five']]
+    >>> ngrams(["One two three four.", "Re-count: one two three four five six seven!"])
+    [[], ['re count one two three four five six seven', 'recount one two three four five six seven']]
     """
     spelled = [spellings(text) for text in texts]
     each = _words_of([spelling for several in spelled for spelling in several])

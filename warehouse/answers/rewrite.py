@@ -165,15 +165,42 @@ class _Rewriter:
         guarded: bool,
     ) -> tuple[Stage, exp.Expr]:
         """Add a stage and its join to the query. Returns the expression that replaces the call."""
-        select = scope.select
-        index = len(self.stages)
         document = scope.document(argument, sides) if sides else None
         text = f"cast({argument.sql('duckdb')} as varchar)"
         key = document or f"left(sha256({text}), 32)"
-        feed: exp.Select
+        feed, conditions = self._feed(call, sides, scope, in_on)
+        present = document or f"({argument.sql('duckdb')})"
+        feed.set("where", exp.Where(this=exp.and_(_parsed(f"{present} is not null"), *conditions)))
+        keys = feed.copy()
+        keys.set("expressions", [exp.alias_(_parsed(key), "key")])
+        keys.set("distinct", exp.Distinct())
+        if document:
+            texts = f"select doc_id as key, text from lake.{DOCUMENTS} where doc_id in (select key from {{missing}})"
+        else:
+            feed.set("expressions", [exp.alias_(_parsed(key), "key"), exp.alias_(_parsed(text), "text")])
+            body = feed.sql("duckdb").replace("{", "{{").replace("}", "}}")
+            texts = (
+                f"select key, any_value(text) as text from ({body})"
+                " where key in (select key from {missing}) group by key"
+            )
+        keys_sql = keys.sql("duckdb")
+        if sides:
+            self._bind(call, keys_sql, scope)
+        stage = Stage(call, len(self.stages), keys_sql, texts)
+        self.stages.append(stage)
+        value = self._join(stage, key, sides, scope.select, in_on, conditions if guarded else [])
+        # Later stages of this SELECT read the table's columns.
+        self.cursor.execute(stage.create())
+        return stage, value
+
+    def _feed(
+        self, call: Call, sides: Sequence[str], scope: Scope, in_on: exp.Expr | None
+    ) -> tuple[exp.Select, list[exp.Expr]]:
+        """Return a SELECT of the rows that supply a call's argument, and the conditions that narrow them."""
+        select = scope.select
+        conditions: list[exp.Expr] = []
         if not sides:
             feed = exp.Select()
-            conditions: list[exp.Expr] = []
         elif in_on is None:
             feed = exp.Select(
                 from_=select.args["from_"].copy(), joins=[join.copy() for join in select.args.get("joins") or ()]
@@ -189,47 +216,20 @@ class _Rewriter:
                 )
             source = lineage.named_sources(select)[sides[0].lower()]
             if isinstance(source, exp.Unnest | exp.Lateral):
-                raise refuse(
-                    self.step, call, "is in ON on a lateral relation", "call it in the SELECT, and filter there"
-                )
+                hint = "call it in the SELECT, and filter there"
+                raise refuse(self.step, call, "is in ON on a lateral relation", hint)
             feed = exp.select().from_(source.copy())
-            narrow = not nullable(sides[0], select)
-            conditions = [each.copy() for each in scope.conditions(sides)] if narrow else []
+            if not nullable(sides[0], select):
+                conditions = [each.copy() for each in scope.conditions(sides)]
         scope.give_ctes(feed)
-        unstable = instability(feed, *conditions)
-        if unstable:
+        if unstable := instability(feed, *conditions):
             raise refuse(
                 self.step,
                 call,
                 f"reads rows that are not the same every time ({unstable})",
                 "build those rows as a model of their own, and read that here",
             )
-        present = document or f"({argument.sql('duckdb')})"
-        narrowed = [_parsed(f"{present} is not null"), *conditions]
-        keys = feed.copy()
-        keys.set("expressions", [exp.alias_(_parsed(key), "key")])
-        keys.set("distinct", exp.Distinct())
-        keys.set("where", exp.Where(this=exp.and_(*narrowed)))
-        if document:
-            texts = f"select doc_id as key, text from lake.{DOCUMENTS} where doc_id in (select key from {{missing}})"
-        else:
-            inner = feed.copy()
-            inner.set("expressions", [exp.alias_(_parsed(key), "key"), exp.alias_(_parsed(text), "text")])
-            inner.set("where", exp.Where(this=exp.and_(*(each.copy() for each in narrowed))))
-            body = inner.sql("duckdb").replace("{", "{{").replace("}", "}}")
-            texts = (
-                f"select key, any_value(text) as text from ({body})"
-                " where key in (select key from {missing}) group by key"
-            )
-        keys_sql = keys.sql("duckdb")
-        if sides:
-            self._bind(call, keys_sql, scope)
-        stage = Stage(call, index, keys_sql, texts)
-        self.stages.append(stage)
-        value = self._join(stage, key, sides, scope.select, in_on, conditions if guarded else [])
-        # Later stages of this SELECT read the table's columns.
-        self.cursor.execute(stage.create())
-        return stage, value
+        return feed, conditions
 
     def _bind(self, call: Call, sql: str, scope: Scope) -> None:
         """Ask DuckDB whether the inputs can be read by themselves: a correlated FROM cannot."""

@@ -20,12 +20,12 @@ from warehouse.artifacts.run_results import write_run_results
 from warehouse.build import build_cache, state
 from warehouse.build import plan as plans
 from warehouse.build.build_cache import BuildCache, CacheKey
-from warehouse.build.build_lock import BuildLock
 from warehouse.build.build_options import BUILD_DEFAULTS, BuildOptions
-from warehouse.build.build_run import BuildRun
 from warehouse.build.callbacks import BuildCallback
 from warehouse.build.deferral import deferred
-from warehouse.build.execution import Execution
+from warehouse.build.execution.build_lock import BuildLock
+from warehouse.build.execution.build_run import BuildRun
+from warehouse.build.execution.execution import Execution
 from warehouse.build.materialize import microbatch
 from warehouse.build.node_selection import selected_nodes
 from warehouse.build.plan import Plan, Planned

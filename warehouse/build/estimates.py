@@ -12,7 +12,7 @@ from warehouse.answers.answers import count_inputs, fill
 from warehouse.answers.calls import NotBuiltError, calls
 from warehouse.answers.rewrite import rewrite
 from warehouse.answers.store import Retry
-from warehouse.build.build_run import answer_context
+from warehouse.build.execution.build_run import answer_context
 
 if TYPE_CHECKING:
     import duckdb

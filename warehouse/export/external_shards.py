@@ -63,7 +63,14 @@ def external_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) ->
         digest = hashlib.sha256(json.dumps([(s.path, s.checksum) for s in streams]).encode()).hexdigest()[:32]
     samples = sum(stream.samples for stream in streams)
     components = {
-        name: ExportComponent(count, count, count * length, count / samples, count * length, 0)
+        name: ExportComponent(
+            documents=count,
+            copies=count,
+            tokens=count * length,
+            share=count / samples,
+            exported_tokens=count * length,
+            dropped_tokens=0,
+        )
         for name in dict.fromkeys(stream.component for stream in streams)
         if (count := sum(stream.samples for stream in streams if stream.component == name))
     }
@@ -151,4 +158,13 @@ def _streams(indexes: list[MDSIndex], root: Path, length: int) -> Iterator[Strea
         component = path[common] if len(path) > common else root.name
         samples = sum(shard.samples for shard in index.shards)
         checksum = hashlib.sha256((index.folder / "index.json").read_bytes()).hexdigest()
-        yield Stream(component, "/".join(path), 1, samples, samples * length, samples, 0, checksum)
+        yield Stream(
+            component=component,
+            path="/".join(path),
+            repeat=1,
+            samples=samples,
+            tokens=samples * length,
+            documents=samples,
+            dropped_tokens=0,
+            checksum=checksum,
+        )

@@ -90,7 +90,8 @@ def make_plan(
     for number, index, bucket, digest, documents, tokens, chars in cursor.execute(query).fetchall():
         level = mixture.levels[index]
         key = unit_key(packing, options, level.component, seed, digest)
-        tasks.append(ShardTask(number, level, bucket, key, documents, _size(packing, tokens + documents, chars)))
+        size = _size(packing, tokens + documents, chars)
+        tasks.append(ShardTask(number, level, bucket=bucket, key=key, documents=documents, bytes=size))
     done = {key: unit for key in {task.key for task in tasks} if (unit := store.get(key))}
     return ExportPlan(packing, options, tuple(tasks), done)
 

@@ -147,7 +147,13 @@ class ShardStore:
             writer.write(packed.samples)
         pq.write_table(_table(packed.documents), draft / DOCUMENTS, compression="zstd")
         folder = self._folder(task.key)
-        unit = ShardUnit(folder, packed.samples.num_rows, packed.tokens, packed.dropped_tokens, documents.num_rows)
+        unit = ShardUnit(
+            folder,
+            samples=packed.samples.num_rows,
+            tokens=packed.tokens,
+            dropped_tokens=packed.dropped_tokens,
+            documents=documents.num_rows,
+        )
         counts = {name: value for name, value in asdict(unit).items() if name != "folder"}
         (draft / COUNTS).write_text(json.dumps(counts))
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ def verify(export: Path | str, advance: Callable[[int], None] = lambda samples: 
             tokens += n_tokens if manifest.sequence_length else stream.tokens
         faults += _merged(reader, manifest)
         faults += _documents(reader, manifest)
-    return Verification(manifest, samples, tokens, official, tuple(faults))
+    return Verification(manifest, samples=samples, tokens=tokens, official=official, faults=tuple(faults))
 
 
 def _lengths(batch: pa.RecordBatch, manifest: Manifest) -> NDArray[Any]:

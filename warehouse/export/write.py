@@ -112,7 +112,7 @@ def export(lake: Lake, request: ExportRequest, callback: ExportCallback | None =
         units = {task.key for task in plan.tasks}
         if present := destination.present(export_id):
             changed = _register(lake, present, destination)
-            return ExportResult(present, destination, changed, len(units), 0)
+            return ExportResult(present, destination, changed=changed, units=len(units), written=0)
         finished = dict(plan.done)
         times = {task: task.level.repeat if request.copies else 1 for task in plan.tasks}
         destination.check_free_space(lake.root, sum(task.bytes * count for task, count in times.items()))
@@ -125,7 +125,7 @@ def export(lake: Lake, request: ExportRequest, callback: ExportCallback | None =
         manifest = assemble(mixture, plan, finished, identity, draft, destination)
         destination.publish(draft)
         _register(lake, manifest, destination)
-        return ExportResult(manifest, destination, True, len(units), len(plan.missing))
+        return ExportResult(manifest, destination, changed=True, units=len(units), written=len(plan.missing))
 
 
 def _export_id(mixture: Mixture, packing: Packing, seed: int, levels: tuple[Level, ...], plan: ExportPlan) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import graphlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from warehouse.graph import references
 from warehouse.graph.digests import query_digest, text_digest
 from warehouse.graph.parsing import SqlError, parse, table_names, with_ctes
 from warehouse.graph.step import Step
+from warehouse.graph.unit_test_step import unit_test_step
 from warehouse.project.project import Node, Project, ProjectErrors, with_config
 from warehouse.project.results import TESTS
 from warehouse.render.rendered import Rendered
@@ -160,56 +162,33 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
     """
     rendered = renderer.render_all()
     nodes = {key: value for key, value in rendered.items() if value.relation is None or value.node.kind != "test"}
-    errors = list({str(error): error for error in renderer.errors}.values())
+    errors = [*{str(error): error for error in renderer.errors}.values(), *_clashes(nodes)]
     relations = {
         value.relation.key: key for key, value in nodes.items() if value.relation and not value.relation.is_cte
     }
-    taken: dict[str, Node] = {}
-    for value in nodes.values():
-        if value.relation is not None and not value.relation.is_cte:
-            other = taken.setdefault(value.relation.key, value.node)
-            if other is not value.node:
-                errors.append(
-                    CuveeError(
-                        f"{value.node.kind} {value.node.name} would be built as {value.relation.key},"
-                        f" and so would {other.kind} {other.name} ({other.path})",
-                        where=value.node.where,
-                        hint="give one of them another alias or schema",
-                    )
-                )
     sources = {node.id: node for node in renderer.project.of_kind("source")}
     for node in sources.values():
         relations.setdefault(renderer.relation(node).key, node.id)
     calls = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\s*\(", re.IGNORECASE) if functions else None
 
     steps: dict[str, Step] = {}
-    for value in nodes.values():
-        try:
-            steps[value.node.id] = _step(value, nodes, relations, renderer, calls)
-        except CuveeError as error:
-            errors.append(error)
-    units = list(renderer.project.of_kind("unit_test"))
-    if units:
-        from warehouse.graph.unit_test_step import unit_test_step
-
-        for node in units:
-            try:
-                if node.attached in steps and renderer.enabled(with_config(node, renderer.settings(node))):
-                    steps[node.id] = unit_test_step(renderer, with_config(node, renderer.settings(node)))
-            except CuveeError as error:
-                errors.append(error)
     exposures: dict[str, Step] = {}
-    for node in renderer.project.of_kind("exposure"):
-        try:
+    for value in nodes.values():
+        with _collected(errors):
+            steps[value.node.id] = _step(value, nodes, relations, renderer, calls)
+    for node in renderer.project.of_kind("unit_test", "exposure"):
+        with _collected(errors):
             node = with_config(node, renderer.settings(node))
-            if renderer.enabled(node):
+            if not renderer.enabled(node):
+                continue
+            if node.kind == "exposure":
                 exposures[node.id] = _exposure(node, {*steps, *sources}, renderer.project)
-        except CuveeError as error:
-            errors.append(error)
+            elif node.attached in steps:
+                steps[node.id] = unit_test_step(renderer, node)
     if errors:
         raise ProjectErrors(errors)
     for node in sources.values():
-        steps[node.id] = Step(node.id, node, None, renderer.relation(node), "", (), "", (), ())
+        steps[node.id] = Step(node.id, node, relation=renderer.relation(node))
     # A test of something disabled is disabled with it.
     steps = {
         key: step
@@ -219,6 +198,31 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
     graph = Graph(steps | exposures)
     graph.order()
     return graph
+
+
+@contextmanager
+def _collected(errors: list[CuveeError]) -> Iterator[None]:
+    """Add a user's mistake to ``errors`` and go on."""
+    try:
+        yield
+    except CuveeError as error:
+        errors.append(error)
+
+
+def _clashes(nodes: Mapping[str, Rendered]) -> Iterator[CuveeError]:
+    """Find nodes that would be built as one relation."""
+    taken: dict[str, Node] = {}
+    for value in nodes.values():
+        if value.relation is None or value.relation.is_cte:
+            continue
+        other = taken.setdefault(value.relation.key, value.node)
+        if other is not value.node:
+            yield CuveeError(
+                f"{value.node.kind} {value.node.name} would be built as {value.relation.key},"
+                f" and so would {other.kind} {other.name} ({other.path})",
+                where=value.node.where,
+                hint="give one of them another alias or schema",
+            )
 
 
 def _exposure(node: Node, known: Collection[str], project: Project) -> Step:
@@ -231,7 +235,7 @@ def _exposure(node: Node, known: Collection[str], project: Project) -> Step:
             message = f"exposure {node.name} depends on {found.name}, which is disabled"
             raise CuveeError(message, where=node.where, hint=f"enable it in {found.path}, or do not refer to it")
         parents[found.id] = None
-    return Step(node.id, node, None, None, "", (), "", tuple(parents), ())
+    return Step(node.id, node, parents=tuple(parents))
 
 
 def _step(
@@ -242,12 +246,13 @@ def _step(
     calls: re.Pattern[str] | None,
 ) -> Step:
     node = value.node
+    bare = Step(node.id, node, value, value.relation)
     if node.kind == "seed":
-        return Step(node.id, node, value, value.relation, "", (), node.text, (), ())
+        return replace(bare, digest=node.text)
     sql, lines = compose(value, nodes)
     parents = [ref for ref in value.refs if ref not in nodes or not _is_ephemeral(nodes[ref])]
     parents += [ref for ref in value.refs if ref in nodes and _is_ephemeral(nodes[ref])]
-    step = Step(node.id, node, value, value.relation, sql, lines, text_digest(sql), tuple(parents), ())
+    step = replace(bare, sql=sql, lines=lines, digest=text_digest(sql), parents=tuple(parents))
     # The SQL of a generic test comes from a macro: what it reads is known from its arguments.
     if node.test and not (calls and calls.search(sql)):
         sources = [renderer.project.nodes[ref] for ref in value.refs if ref.startswith("source.")]
@@ -258,29 +263,18 @@ def _step(
     except SqlError:
         if not needs_database(value, nodes):
             raise
-        return step  # what it is made of, only the database knows: it is parsed when it is built
+        return step  # only the database knows what it is made of: it is parsed when it is built
     if tree is None:
         return step
-    external: list[str] = []
-    for name in table_names(tree, renderer.target.schema):
-        owner = relations.get(name)
-        if owner == node.id:
-            continue
-        if owner:
-            parents.append(owner)
-        else:
-            external.append(name)
-    return Step(
-        node.id,
-        node,
-        value,
-        value.relation,
-        sql,
-        lines,
-        query_digest(tree),
-        tuple(dict.fromkeys(parents)),
-        tuple(dict.fromkeys(external)),
-        tree,
+    named = {name: relations.get(name) for name in table_names(tree, renderer.target.schema)}
+    owners = [owner for owner in named.values() if owner and owner != node.id]
+    external = tuple(name for name, owner in named.items() if not owner)
+    return replace(
+        step,
+        digest=query_digest(tree),
+        parents=tuple(dict.fromkeys([*parents, *owners])),
+        external=external,
+        tree=tree,
     )
 
 

@@ -21,13 +21,13 @@ class Step:
 
     id: str
     node: Node
-    rendered: Rendered | None  # None for sources
-    relation: Relation | None
-    sql: str
-    lines: tuple[int, ...]
-    digest: str  # of the normalised SQL: comments and layout do not matter
-    parents: tuple[str, ...]
-    external: tuple[str, ...]  # lake tables that belong to no node, as ``schema.name``
+    rendered: Rendered | None = None  # None for sources
+    relation: Relation | None = None
+    sql: str = ""
+    lines: tuple[int, ...] = ()
+    digest: str = ""  # of the normalised SQL: comments and layout do not matter
+    parents: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()  # lake tables that belong to no node, as ``schema.name``
     tree: exp.Expr | None = None
 
     @property

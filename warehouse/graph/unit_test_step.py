@@ -33,7 +33,7 @@ def unit_test_step(renderer: Renderer, node: Node) -> Step:
                 where=node.where,
                 hint="overrides: {macros: {is_incremental: false}}, or true and rows for the input this",
             )
-        bare = Step(node.id, model, rendered, None, rendered.sql, rendered.lines, "", (), ())
+        bare = Step(node.id, model, rendered, sql=rendered.sql, lines=rendered.lines)
         tree = parsing.parse(bare)
         digest = query_digest(tree) if tree is not None else " ".join(rendered.sql.split())
     except UnitTestError:
@@ -47,7 +47,15 @@ def unit_test_step(renderer: Renderer, node: Node) -> Step:
             hint="- input: this",
         )
     sql, lines = (rendered.sql, rendered.lines) if rendered else ("", ())
-    return Step(node.id, node, rendered, None, sql, lines, values_digest(digest, unit.terms), (model.id,), ())
+    return Step(
+        id=node.id,
+        node=node,
+        rendered=rendered,
+        sql=sql,
+        lines=lines,
+        digest=values_digest(digest, unit.terms),
+        parents=(model.id,),
+    )
 
 
 def stated(project: Project, node: Node) -> tuple[UnitTest, Node]:

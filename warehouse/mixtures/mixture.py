@@ -102,7 +102,15 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int, labels: tupl
     assert snapshot
     mark = fingerprint(cursor, "temp.mixture_documents")
     encodings = tuple((label, encoding) for label, (_, encoding) in chosen.items())
-    return Mixture(name, sql, int(snapshot[0]), mark, components, levels, encodings)
+    return Mixture(
+        name=name,
+        sql=sql,
+        snapshot_id=int(snapshot[0]),
+        fingerprint=mark,
+        components=components,
+        levels=levels,
+        labels=encodings,
+    )
 
 
 def read_mixture(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> str | None:

@@ -120,7 +120,7 @@ def test_every_code_of_fdc_has_one_web_domain(seeds: Path) -> None:
         (14, "    abstain: perhaps", "newsroom.yml:14: abstain is true or false, not 'perhaps'"),
         (17, "      - {code: eu.at, label: A, parent: ue}", "newsroom.yml:17: eu.at lies under ue, which"),
         (17, "      - {code: eu.at, label: A, parent: eu, level: 3}", "newsroom.yml:17: eu.at is of level 2, not 3"),
-        (19, "      - {code: us, label: A, prefixes: [1234]}", "newsroom.yml:19: '1234' is no FDC code"),
+        (19, "      - {code: us, label: A, prefixes: [1234]}", "newsroom.yml:19: '1234' is not a valid FDC code"),
         (19, "      - {code: us, label: A, prefixes: [51, 51]}", "newsroom.yml:19: us and us both claim FDC 51"),
         (19, "      - {code: us, label: A, label: B}", "newsroom.yml:19: a label of place has 'label' twice"),
         (19, "      - {code: us", "newsroom.yml:20:1: not valid YAML"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,8 +17,10 @@ from tests.warehouse import expensive_functions
 from tests.warehouse.helpers import step
 from udfs.errors import CuveeError
 from warehouse.answers import answers
-from warehouse.build.build_options import BuildOptions
-from warehouse.build.callbacks import BuildCallback
+from warehouse.answers.answer_limits import NO_LIMITS
+from warehouse.answers.answer_runner import AnswerRunner
+from warehouse.answers.callback import AnswerCallback
+from warehouse.answers.context import AnswerContext
 from warehouse.lake.lake import Lake
 
 TEXTS = ["a", "bb", "ccc", "dd d", "", "é", None]
@@ -38,13 +41,7 @@ class Bench:
                 commit.sql("insert into lake.raw.documents values (?, ?, ?, 'f')", [key, text, len(text)])
         for macro in expensive_functions.MACROS:
             self.plain.execute(macro)
-        self.opened = SimpleNamespace(
-            lake=self.lake,
-            functions=expensive_functions.functions(),
-            options=BuildOptions(),
-            renderer=SimpleNamespace(target=SimpleNamespace(schema="main")),
-            graph=SimpleNamespace(steps={}),
-        )
+        self.context = AnswerContext(self.lake, expensive_functions.functions(), NO_LIMITS, "main", steps={})
 
     def fill(self, left: list[tuple], right: list[tuple]) -> None:
         for name, rows in (("l", left), ("r", right)):
@@ -54,7 +51,10 @@ class Bench:
                 self.plain.execute(f"insert into memory.main.{name} values {values}", [x for row in rows for x in row])
 
     def rewritten(self, sql: str) -> Counter:
-        with answers.answered(self.opened, step(sql), self.cursor, BuildCallback()) as ready:
+        with (
+            closing(AnswerRunner(self.context, AnswerCallback())) as runner,
+            answers.answered(runner, step(sql), self.cursor, lambda cursor, step: None) as ready,
+        ):
             relation = self.cursor.sql(ready.sql)
             return Counter(map(repr, [tuple(relation.columns), *relation.fetchall()]))
 
@@ -213,7 +213,7 @@ def test_what_cannot_be_is_refused_with_its_place(bench: Bench) -> None:
 def test_equal_texts_cost_one_call_and_nothing_is_asked_twice(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     calls = tmp_path / "calls"
-    bench.opened.functions = expensive_functions.functions(calls)
+    bench.context = replace(bench.context, functions=expensive_functions.functions(calls))
     bench.fill([(1, "a", 1), (2, "a", 1), (3, "bb", 1), (4, None, 1), (5, "far", 2)], [(1, "bb", 1)])
     bench.rewritten("select length_class(t) as n from l where k = 1 and length_class(t) > 0")
     assert len(calls.read_text().split()) == 2, "a and bb; NULL and the row that k = 1 drops are not asked"
@@ -234,7 +234,7 @@ def test_errors_fail_beyond_the_stated_share(tmp_path: Path) -> None:
 def test_a_field_that_is_not_there_is_found_before_anything_is_paid(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     calls = tmp_path / "calls"
-    bench.opened.functions = expensive_functions.functions(calls)
+    bench.context = replace(bench.context, functions=expensive_functions.functions(calls))
     bench.fill([(1, "a", 1)], [])
     with pytest.raises(CuveeError, match="feelng"):
         bench.rewritten("select mood(t).feelng as m from l")

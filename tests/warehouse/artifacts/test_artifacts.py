@@ -107,7 +107,7 @@ def test_result_selects_by_how_the_last_command_ended(lake: Lake, shop: Path) ->
     }
     assert {"customers", "order_log", "recent_orders"} <= names and "stg_orders" not in names
     with pytest.raises(SelectionError, match="older state"):
-        open_project(lake, shop).select(["result:fail"])
+        selected_nodes(open_project(lake, shop), Selection(("result:fail",)))
 
 
 def test_state_needs_a_manifest(lake: Lake, shop: Path, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from tests.helpers import write
 from tests.warehouse.helpers import build, why
 from udfs.errors import CuveeError
 from warehouse.build.build_options import BuildOptions
+from warehouse.build.node_selection import selected_nodes
 from warehouse.graph.loaded_project import LoadedProject, open_project
 from warehouse.graph.selection import SelectionError
 from warehouse.lake.lake import Lake
+from warehouse.project.options import Selection
 from warehouse.project.project import ProjectErrors
 
 EXPOSURE = """
@@ -87,7 +89,9 @@ def test_an_exposure_is_selected_and_never_built(lake: Lake, root: Path) -> None
     assert project.graph.steps["exposure.p.board"].parents == ("model.p.b", "source.p.raw.documents")
 
     def names(*terms: str) -> set[str]:
-        return {key.partition(".")[2] for key in project.select(terms) if not key.startswith("test.")}
+        return {
+            key.partition(".")[2] for key in selected_nodes(project, Selection(terms)) if not key.startswith("test.")
+        }
 
     for term in ("exposure:board", "exposure:p.b*", "resource_type:exposure", "tag:top", "board", "c,b+ board"):
         assert "p.board" in names(term), term
@@ -155,7 +159,7 @@ def test_named_selections(lake: Lake, root: Path) -> None:
 
     def names(**options: object) -> set[str]:
         project = opened(lake, root, **options)
-        return {project.graph.steps[key].name for key in project.select(())}
+        return {project.graph.steps[key].name for key in selected_nodes(project, Selection())}
 
     assert names(selector="all_but") == {"a", "b", "not_null_a_n", "board"}
     assert names(selector="both") == {"not_null_a_n", "unique_a_n"}
@@ -167,7 +171,9 @@ def test_named_selections(lake: Lake, root: Path) -> None:
     write(root, {"selectors.yml": SELECTORS.replace("name: both", "name: both\n    default: true")})
     assert names() == {"not_null_a_n", "unique_a_n"}
     project = opened(lake, root)
-    assert {project.graph.steps[key].name for key in project.select(["c"])} == {"c"}, "what is selected counts"
+    assert {project.graph.steps[key].name for key in selected_nodes(project, Selection(("c",)))} == {"c"}, (
+        "what is selected counts"
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,7 +194,7 @@ def test_named_selections(lake: Lake, root: Path) -> None:
 def test_selectors_that_cannot_be(lake: Lake, root: Path, text: str, said: str) -> None:
     write(root, {"selectors.yml": text})
     with pytest.raises(SelectionError) as raised:
-        opened(lake, root, selector="x").select(())
+        selected_nodes(opened(lake, root, selector="x"), Selection())
     assert said in str(raised.value)
 
 
@@ -197,7 +203,7 @@ def test_a_selector_and_a_selection_exclude_each_other(lake: Lake, root: Path) -
 
     write(root, {"selectors.yml": SELECTORS})
     with pytest.raises(UsageError, match="--selector excludes --select"):
-        opened(lake, root, selector="both").select(["a"])
+        selected_nodes(opened(lake, root, selector="both"), Selection(("a",)))
 
 
 def test_a_folder_outside_of_the_project_is_linked_into_it(tmp_path: Path, lake: Lake) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,11 +109,11 @@ def ingest(
     if source is not None and source_name(source) is None:
         raise UsageError(f"{source!r} cannot be a source", hint="it names a folder: up to 240 bytes, and not NULL")
     lake = open_lake(lake_dir)
+    options = IngestOptions(source, text_field=text_field, id_field=id_field, url_field=url_field, strict=strict)
     if labeler is not None:
         from warehouse.cli.labels.ingest_labels import new_labeler
         from warehouse.cli.labels.ingest_labels import run as run_labels
 
-        options = IngestOptions(source, text_field, id_field, url_field, strict)
         return run_labels(lake, find_inputs(paths), new_labeler(project_dir, labeler, taxonomy), options, out)
     with ExitStack() as stack:
         downloads = stack.enter_context(lake.staging()).folder if any(map(is_url, paths)) else None
@@ -121,8 +122,8 @@ def ingest(
             out.note("looking through the installed packages")
             inputs += environment_inputs(limit_bytes)
         total = sum(entry.path.stat().st_size for entry in inputs if entry.path.is_file()) / 1e6
-        decoder = find_tokenizer(tokenizer, lake.root / "tokenizers", Path()) if tokenizer else None
-        options = IngestOptions(source, text_field, id_field, url_field, strict, decoder)
+        if tokenizer:
+            options = replace(options, tokenizer=find_tokenizer(tokenizer, lake.root / "tokenizers", Path()))
         with out.progress("ingesting", total, "MB") as progress:
             report = run(lake, inputs, options, lambda size, name: progress.advance(size / 1e6, name))
     _print(report, out)

@@ -117,10 +117,25 @@ def mixture(
         bpe = _tokenizer(lake, tokenizer)
         end = bpe.end_of_text if eos is None else None if eos == "none" else _token(bpe, eos)
         begin = _token(bpe, bos) if bos else None
-        how = TokenSequences(bpe, sequence_length, packing, column, begin, end, lengths, min_length)
-    name_used = tokenizer if kind == "tokens" else None
+        how = TokenSequences(
+            bpe,
+            sequence_length,
+            method=packing,
+            column=column,
+            bos=begin,
+            eos=end,
+            lengths=lengths,
+            min_length=min_length,
+        )
     request = ExportRequest(
-        name, destination, how, name_used, seed, ShardOptions(compression=compression), labels, copies
+        mixture=name,
+        out=destination,
+        packing=how,
+        tokenizer=tokenizer if kind == "tokens" else None,
+        seed=seed,
+        options=ShardOptions(compression=compression),
+        labels=labels,
+        copies=copies,
     )
     done = export_mixture(lake, request, _callback(out))
     _report(done, out)

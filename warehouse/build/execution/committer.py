@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError
 from warehouse.build import state
-from warehouse.build.build_run import BuildRun
+from warehouse.build.execution.build_run import BuildRun
 from warehouse.build.materialize.tables import Change
 from warehouse.build.plan import Planned
 from warehouse.build.state import Built

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from udfs.errors import CuveeError
-from warehouse.build.workers import Reader, Workers
+from warehouse.build.execution.workers import Reader, Workers
 from warehouse.lake.lake import Lake
 
 

@@ -16,13 +16,13 @@ from dataclasses import replace
 
 from udfs.errors import CuveeError
 from warehouse.answers.budget import LimitReachedError
-from warehouse.build import hooks
-from warehouse.build.build_run import BuildRun
-from warehouse.build.committer import GATHER_SECONDS, Committer
-from warehouse.build.node_work import Done, Work, WorkMaker
+from warehouse.build.execution import hooks
+from warehouse.build.execution.build_run import BuildRun
+from warehouse.build.execution.committer import GATHER_SECONDS, Committer
+from warehouse.build.execution.node_work import Done, Work, WorkMaker
+from warehouse.build.execution.workers import Workers
 from warehouse.build.plan import Planned
 from warehouse.build.tests.checks import TestResult
-from warehouse.build.workers import Workers
 from warehouse.project.results import TESTS
 
 

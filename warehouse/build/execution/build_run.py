@@ -14,7 +14,7 @@ from warehouse.graph.loaded_project import LoadedProject
 from warehouse.project.results import NodeResult
 
 if TYPE_CHECKING:
-    from warehouse.build.build_lock import BuildLock
+    from warehouse.build.execution.build_lock import BuildLock
     from warehouse.lake.commit import Staging
 
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import Location, ProjectError
 from warehouse.answers.calls import calls
-from warehouse.build import hooks
-from warehouse.build.build_run import BuildRun, answer_context
-from warehouse.build.committer import Committer
+from warehouse.build.execution import hooks
+from warehouse.build.execution.build_run import BuildRun, answer_context
+from warehouse.build.execution.committer import Committer
+from warehouse.build.execution.workers import Reader
 from warehouse.build.materialize import contracts, microbatch, tables
 from warehouse.build.materialize.incremental import incremental
 from warehouse.build.materialize.snapshots import snapshot
 from warehouse.build.materialize.tables import Change, Make
 from warehouse.build.plan import Planned
 from warehouse.build.tests import checks, stored_failures
-from warehouse.build.workers import Reader
 from warehouse.graph.step import Step
 from warehouse.project.batches import is_microbatch
 from warehouse.project.contract import contract
