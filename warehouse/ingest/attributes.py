@@ -96,7 +96,10 @@ def _read(lake: Lake, entry: Input, options: IngestOptions) -> AttributesReport:
         if cursor.execute("select 1 from raw.files where file_id = ?", [key]).fetchall():
             return AttributesReport(entry.place, unchanged=True)
         rejects = RejectCollector(entry.path, options.strict)
-        spans = _stage(entry.path, staging.folder / "spans.parquet", rejects)
+        try:
+            spans = _stage(entry.path, staging.folder / "spans.parquet", rejects)
+        except OSError as error:
+            raise CuveeError(f"cannot read {entry.place}: {error}") from error
         found = staging.file(TABLE)
         _name_documents(cursor, spans, options.source, rejects)
         documents, rows = _write_rows(cursor, spans, found, key)
