@@ -345,7 +345,7 @@ def test_exports_must_exist_and_fit(place: Place) -> None:
     assert "cuvee export nothing --out exports/nothing" in missing.stderr
     odd = place.anneal("--set", "batch_tokens=500")
     assert odd.returncode == 2
-    assert "no whole number of sequences" in odd.stderr
+    assert "not a whole number of sequences" in odd.stderr
     write_export(
         place.lake,
         place.folder / "other",

@@ -111,21 +111,21 @@ def test_an_interrupted_upload_goes_on(
     monkeypatch.setattr(plan, "BUCKET", 2000)
     url = f"s3://{bucket}/blend"
     sent: list[str] = []
-    send = destinations.Remote._send
+    send = destinations.UrlDestination._send
 
-    def failing(self: destinations.Remote, name: str, path: Path) -> None:
+    def failing(self: destinations.UrlDestination, name: str, path: Path) -> None:
         if len(sent) == 12:
             raise OSError("the network is gone")
         sent.append(name)
         send(self, name, path)
 
-    monkeypatch.setattr(destinations.Remote, "_send", failing)
+    monkeypatch.setattr(destinations.UrlDestination, "_send", failing)
     with pytest.raises(CuveeError, match="the network is gone"):
         run(blended, url)
     with pytest.raises(UsageError, match="not finished"):
         verify(url)
     before = keys(bucket)
-    monkeypatch.setattr(destinations.Remote, "_send", send)
+    monkeypatch.setattr(destinations.UrlDestination, "_send", send)
     run(blended, url)
     after = keys(bucket)
     assert {key for key in before if key.endswith(".mds") and after[key] != before[key]} == set()

@@ -33,10 +33,10 @@ def read_on(folder: str) -> None:
 
 
 def read_often(folder: str, count: int) -> None:
-    """Start a dataset in one process after the other; every tenth is killed before it is ready."""
+    """Start a dataset in one process after the other; after every fifth, one is killed before it is ready."""
     for number in range(count):
         wait(fork(lambda: read_once(folder)))
-        if number % 10 == 9:
+        if number % 5 == 4:
             wait(fork(lambda: die_while_starting(folder)), signal.SIGKILL)
 
 
