@@ -309,7 +309,7 @@ def test_what_is_not_in_the_lake_is_said(made: Path, tmp_path: Path, settings: t
         ("student.kind=head", "did you mean heads?"),
         ("student.heads=3", "student.heads"),
         ("student.folder=nowhere", "student.folder"),
-        ("name=Two Words", "no name of a labeler"),
+        ("name=Two Words", "not a valid labeler name"),
         ("batch_tokens=1000", "not a whole number"),
         ("tokens=100", "less than one batch"),
         ("pieces=[{to: 1.0}, {to: 0}]", "only one piece"),
