@@ -81,7 +81,7 @@ def test_a_type_that_changed_is_said_and_compared_as_text(lake: Lake, numbers: P
 def test_a_key_must_be_one(lake: Lake, numbers: Path) -> None:
     with pytest.raises(CuveeError, match=r"more than one row with b = 'x'"):
         compared(lake, numbers, "m", "b")
-    with pytest.raises(UsageError, match="no column"):
+    with pytest.raises(UsageError, match="not a column"):
         compared(lake, numbers, "m", "ib")
 
 

@@ -187,7 +187,7 @@ def test_a_state_is_favoured_only_when_told(lake: Lake, shop: Path, tmp_path: Pa
         from warehouse.build.deferral import deferred
 
         opened = open_project(lake, shop, BuildOptions(target="ci", state=state, defer=True, **options))
-        return deferred(opened, ["recent_orders"]).graph.steps["model.shop.recent_orders"].sql
+        return deferred(opened, Selection(("recent_orders",))).graph.steps["model.shop.recent_orders"].sql
 
     assert '"ci_marts"."customers"' in sql()
     assert '"main_marts"."customers"' in sql(favor_state=True) and '"main"."stg_orders"' in sql(favor_state=True)
