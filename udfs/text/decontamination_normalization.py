@@ -95,7 +95,7 @@ class _Speller:
         for page in np.unique(needed).tolist():
             spelled: list[bytes] = []
             for code in range(page << 8, (page + 1) << 8):
-                # A surrogate is no character; no valid text holds one.
+                # A surrogate is not a character; a valid text has none.
                 word = b" " if 0xD800 <= code < 0xE000 else spell(chr(code)).encode()
                 self.start[code] = len(self.pool) + sum(map(len, spelled))
                 self.length[code] = len(word)

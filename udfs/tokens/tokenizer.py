@@ -2,7 +2,7 @@
 
 A tokenizer is a folder with ``tokenizer.json`` (the format of the ``tokenizers`` library). With those trained here
 every text can be encoded and comes back byte for byte; their one special token, ``<|endoftext|>`` with id 0, ends a
-document. It is put there by whoever packs documents and never by a text: a document that contains these characters
+document. It is put there where documents are packed, never by a text: a document that contains these characters
 gets them as plain text.
 """
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from udfs.errors import CuveeError
 
-#: The blocks, on Linux. The lock is there too: whoever shares the blocks shares it, also from another container.
+#: The blocks, on Linux. The lock is there too, so that a process in another container with the same blocks shares it.
 BLOCKS = Path("/dev/shm")
 #: Seconds that a start waits for others. One may fetch the indexes of many streams from far away.
 PATIENCE = 900

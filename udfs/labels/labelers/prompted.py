@@ -171,7 +171,7 @@ class _Portion:
         self._pairs_of: Callable[[str], Sequence[_Codes] | None] = lambda text: None
         if isinstance(first.codec, Condensed) and not others and first.categories == spec.taxonomy.categories:
             self._pairs_of = first.codec.pairs
-        #: Filled by whoever makes prompts, which may be another thread than the one that reads answers.
+        #: Filled where prompts are made, perhaps in another thread than the one that reads answers.
         self.skipped: deque[Skipped] = deque()
         self._clear()
 

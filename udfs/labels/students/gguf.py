@@ -23,8 +23,8 @@ DTYPES = ("bfloat16", "float16", "float32")
 def convert(file: Path, folder: Path, dtype: str = "bfloat16") -> None:
     """Write the model in ``file`` to the new folder ``folder``, complete or not at all.
 
-    Raises CuveeError for a file that is no model, an architecture that transformers does not read from GGUF, a folder
-    that is there already, and missing packages.
+    Raises CuveeError for a file that is not a model, an architecture that transformers does not read from GGUF, a
+    folder that is there already, and missing packages.
     """
     _check(file)
     if folder.exists():
@@ -35,7 +35,7 @@ def convert(file: Path, folder: Path, dtype: str = "bfloat16") -> None:
         import torch
         import transformers
     except ImportError as error:
-        hint = "pip install 'cuvee[gguf]' where transformers is: beside cuvee[train] or cuvee[vllm]"
+        hint = "pip install 'cuvee[gguf]' where transformers is: with cuvee[train] or cuvee[vllm]"
         raise CuveeError(f"reading GGUF needs the package {error.name}", hint=hint) from error
     parent = folder.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)

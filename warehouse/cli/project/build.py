@@ -45,18 +45,17 @@ def build(project: ProjectOptions, flags: BuildFlags, out: Output) -> None:
     from warehouse.build.build_cache import BuildCache
 
     began = time.perf_counter()
-    options = project.options(flags)
-    lake = project.lake()
-    results = BuildCache(lake, project.project_dir, project.selection(), options).load()
+    options, selection, lake = project.options(flags), project.selection(), project.lake()
+    results = BuildCache(lake, project.project_dir, selection, options).load()
     if results is None:
         from warehouse.build.build import build as run
 
-        results = run(lake, project.project_dir, project.selection(), options, callback=terminal(out))
+        results = run(lake, project.project_dir, selection, options, callback=terminal(out))
     else:
         from warehouse.artifacts.invocation import invocation, unless_unwritable
         from warehouse.artifacts.run_results import write_run_results
 
-        call = invocation("build", project.project_dir, project.selection(), options)
+        call = invocation("build", project.project_dir, selection, options)
         with unless_unwritable(out.note):
             write_run_results(call, results)
     report(out, results, time.perf_counter() - began)
