@@ -40,7 +40,7 @@ class Journal:
             content = pa.BufferOutputStream()
             pq.write_table(pa.Table.from_pylist(self._rows, self._schema), content, compression="zstd")
             path = self._folder / f"rank{self._rank}-{self._next:012}.parquet"
-            write_atomically(path, content.getvalue().to_pybytes())
+            write_atomically(path, content.getvalue().to_pybytes(), durable=True)
         self._rows = []
         self._next = batch
 

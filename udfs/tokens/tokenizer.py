@@ -159,7 +159,7 @@ def train(texts: Iterator[str], folder: Path, vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     bpe.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)
-    write_atomically(folder / FILE, bpe.to_str(pretty=True))
+    write_atomically(folder / FILE, bpe.to_str(pretty=True), durable=True)
     return Tokenizer(folder)
 
 
