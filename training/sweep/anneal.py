@@ -57,7 +57,7 @@ def anneal(sweep: Sweep, lake: Lake, out: Output) -> None:
 
 def _train(sweep: Sweep, todo: Sequence[Run], lake: Lake, out: Output) -> None:
     silence()
-    from training.sweep.training import train_run, with_trunk
+    from training.sweep.train_runs import train_run, with_trunk
 
     todo = with_trunk(sweep, todo, out)
     distributed.init_distributed()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from udfs.errors import ProjectError
-from warehouse.cli.answering import AnswerProgress
+from warehouse.cli.answer_progress import AnswerProgress
 from warehouse.cli.output import Output, output_options
 from warehouse.cli.project_options import (
     BuildFlags,
