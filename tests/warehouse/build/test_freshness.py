@@ -16,6 +16,7 @@ from warehouse.build.freshness import Freshness, check
 from warehouse.graph.loaded_project import open_project
 from warehouse.lake.lake import Lake
 from warehouse.lake.maintenance import compact, expire
+from warehouse.project.options import Selection
 
 DAY = "{count: 1, period: day}"
 
@@ -25,7 +26,7 @@ def project(root: Path, sources: str) -> Path:
 
 
 def ages(lake: Lake, root: Path, *chosen: str) -> dict[str, Freshness]:
-    return {each.source: each for each in check(open_project(lake, root), chosen)}
+    return {each.source: each for each in check(open_project(lake, root), Selection(chosen))}
 
 
 def fill(lake: Lake, statement: str) -> None:
