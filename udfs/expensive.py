@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
-
-from udfs.price import Price, Usage
 
 #: What ``answers`` receives: a batch of texts with the key under which each answer is stored.
 INPUT_SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
@@ -46,6 +45,31 @@ class Inputs:
 def stopped(inputs: Iterator[pa.RecordBatch]) -> bool:
     """Return whether nothing more of the inputs is to be begun."""
     return isinstance(inputs, Inputs) and inputs.stopped()
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens paid for so far: read and written."""
+
+    input: int = 0
+    output: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Money per million tokens, as a labeler's file states it: no part of any fingerprint."""
+
+    input: float
+    output: float
+    currency: str = "USD"
+
+    def of(self, usage: Usage) -> float:
+        """Return the cost of some tokens.
+
+        >>> Price(0.5, 1.5).of(Usage(2_000_000, 1_000_000))
+        2.5
+        """
+        return (usage.input * self.input + usage.output * self.output) / 1e6
 
 
 class BoundFunction:
@@ -117,6 +141,13 @@ def answer_schema(function: BoundFunction) -> pa.Schema:
             pa.field("tokens", pa.int64()),
         ]
     )
+
+
+def answered(function: BoundFunction, keys: pa.Array, columns: Iterable[pa.Array]) -> pa.RecordBatch:
+    """Make the batch of answers that all have status ``ok``, without raw output and tokens."""
+    n = len(keys)
+    ok, none = pa.repeat(pa.scalar("ok"), n), pa.nulls(n, pa.string())
+    return pa.record_batch([keys, ok, *columns, none, pa.nulls(n, pa.int64())], schema=answer_schema(function))
 
 
 def fingerprint(*parts: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction
     from udfs.text.contamination import Benchmarks
+
+
+#: Those that are ``udfs.vectorized``.
+VECTORIZED = ("fasttext_score", "language", "minhash_signature", "quality_signals")
+
+_NAMES = (*VECTORIZED, "label_document", "n_tokens", "contamination", "item_ngrams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,76 +43,50 @@ class _Functions(Mapping[str, "ExpensiveFunction"]):
     """Makes a function when it is asked for: the names alone need no pyarrow (0.1 s)."""
 
     def __init__(self, resources: Resources) -> None:
-        self._make = cache(lambda name: _MAKERS[name](resources))
+        self._make = cache(lambda name: _make(name, resources))
 
     def __getitem__(self, name: str) -> ExpensiveFunction:
         return self._make(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_MAKERS)
+        return iter(_NAMES)
 
     def __len__(self) -> int:
-        return len(_MAKERS)
+        return len(_NAMES)
 
 
-def _label_document(resources: Resources) -> ExpensiveFunction:
-    from udfs.labels.label_document import LabelDocument
+def _make(name: str, resources: Resources) -> ExpensiveFunction:
+    match name:
+        case "fasttext_score":
+            from udfs.text.fasttext import FastTextScore
 
-    return LabelDocument(resources.taxonomies)
+            return FastTextScore(resources.taxonomies.parent / "fasttext")
+        case "label_document":
+            from udfs.labels.label_document import LabelDocument
 
+            return LabelDocument(resources.taxonomies)
+        case "language":
+            from udfs.text.fasttext import Language
 
-def _n_tokens(resources: Resources) -> ExpensiveFunction:
-    from udfs.tokens.tokenizer import TokenCount
+            return Language(resources.taxonomies.parent / "fasttext")
+        case "minhash_signature":
+            from udfs.text.minhash import MinHash
 
-    return TokenCount(resources.tokenizers, resources.taxonomies.parent)
+            return MinHash()
+        case "n_tokens":
+            from udfs.tokens.tokenizer import TokenCount
 
+            return TokenCount(resources.tokenizers, resources.taxonomies.parent)
+        case "contamination":
+            from udfs.text.contamination import Contamination
 
-def _contamination(resources: Resources) -> ExpensiveFunction:
-    from udfs.text.contamination import Contamination
+            return Contamination(resources.benchmarks)
+        case "item_ngrams":
+            from udfs.text.contamination import ItemNgrams
 
-    return Contamination(resources.benchmarks)
+            return ItemNgrams()
+        case "quality_signals":
+            from udfs.text.quality_signals import QualitySignals
 
-
-def _item_ngrams(resources: Resources) -> ExpensiveFunction:
-    from udfs.text.contamination import ItemNgrams
-
-    return ItemNgrams()
-
-
-def _language(resources: Resources) -> ExpensiveFunction:
-    from udfs.text.fasttext import Language
-
-    return Language(resources.taxonomies.parent / "fasttext")
-
-
-def _fasttext_score(resources: Resources) -> ExpensiveFunction:
-    from udfs.text.fasttext import FastTextScore
-
-    return FastTextScore(resources.taxonomies.parent / "fasttext")
-
-
-def _minhash(resources: Resources) -> ExpensiveFunction:
-    from udfs.text.minhash import MinHash
-
-    return MinHash()
-
-
-def _quality_signals(resources: Resources) -> ExpensiveFunction:
-    from udfs.text.quality_signals import QualitySignals
-
-    return QualitySignals()
-
-
-#: Those that are ``udfs.vectorized``.
-VECTORIZED = ("fasttext_score", "language", "minhash_signature", "quality_signals")
-
-_MAKERS: dict[str, Callable[[Resources], ExpensiveFunction]] = {
-    "fasttext_score": _fasttext_score,
-    "label_document": _label_document,
-    "language": _language,
-    "minhash_signature": _minhash,
-    "n_tokens": _n_tokens,
-    "contamination": _contamination,
-    "item_ngrams": _item_ngrams,
-    "quality_signals": _quality_signals,
-}
+            return QualitySignals()
+    raise KeyError(name)

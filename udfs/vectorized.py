@@ -20,7 +20,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from udfs.expensive import BoundFunction, answer_schema
+from udfs.expensive import BoundFunction, ExpensiveFunction, answered
 
 #: Texts are computed in pieces of about this many bytes; a computation takes some 60 bytes of memory per byte of text.
 _PIECE = 2 << 20
@@ -56,18 +56,11 @@ class Vectorized(BoundFunction):
                     future.cancel()
 
     def _answer(self, piece: pa.RecordBatch) -> pa.RecordBatch:
-        n = piece.num_rows
-        ok, none = pa.repeat(pa.scalar("ok"), n), pa.nulls(n, pa.string())
-        columns = self.compute(piece["text"]).columns
-        return pa.record_batch([piece["key"], ok, *columns, none, pa.nulls(n, pa.int64())], schema=answer_schema(self))
+        return answered(self, piece["key"], self.compute(piece["text"]).columns)
 
 
-class VectorizedFunction(Protocol):
+class VectorizedFunction(ExpensiveFunction, Protocol):
     """A function of this kind, as SQL names it; its columns are the same whatever its options."""
-
-    @property
-    def name(self) -> str:
-        """The name in SQL."""
 
     @property
     def columns(self) -> pa.Schema:

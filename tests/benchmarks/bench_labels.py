@@ -95,7 +95,7 @@ import sys, time
 from pathlib import Path
 from warehouse.build.build import build
 from warehouse.lake.lake import Lake
-from warehouse.build.callbacks import BuildCallback
+from warehouse.build.execution.build_run import BuildCallback
 
 class Told(BuildCallback):
     def answered(self, tally):

@@ -90,19 +90,19 @@ def prepare(folder: Path, documents: list[str]) -> None:
 
 def ours(folder: Path) -> dict[str, float]:
     """From the lake to committed labels."""
-    from udfs.labels.backends import backends
+    from udfs.labels.backends import engine
     from warehouse.build import build
     from warehouse.lake.lake import Lake
 
     opened: list[float] = []
-    start_engine = backends.open_engine
+    start_engine = engine.open_engine
 
     def timed(spec: Any) -> Any:
         engine = start_engine(spec)
         opened.extend((time.time(), time.process_time()))
         return engine
 
-    backends.open_engine = timed
+    engine.open_engine = timed
     lake = Lake.open(folder / "lake")
     results = build.build(lake, folder / "sql")
     cpu = time.process_time() - opened[1]

@@ -46,8 +46,7 @@ class Silent:
 def train(one: Job, recipe: Recipe) -> list[list[int]]:
     """Train a job; return the samples of each batch."""
     from training.run import journal, run
-    from training.run.provenance import BATCHES
 
     run.train(one, recipe, Silent())
-    found: list[list[int]] = journal.read(one.folder / "batches", BATCHES)["sample_ids"].to_pylist()
+    found: list[list[int]] = journal.read(one.folder / "batches", journal.BATCHES)["sample_ids"].to_pylist()
     return found

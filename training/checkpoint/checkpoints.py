@@ -20,6 +20,8 @@ from composer.loggers import Logger
 from composer.utils import dist
 from composer.utils.checkpoint import save_checkpoint
 
+from training.checkpoint.init_checkpoint import at
+
 
 class Saver(Callback):
     """Saves the state every ``every`` batches, at ``marks``, at the end, and when asked to stop.
@@ -28,9 +30,7 @@ class Saver(Callback):
     KeyboardInterrupt; a second one stops at once.
     """
 
-    def __init__(
-        self, folder: Path, every: int | None, last: int, keep: int | None = None, marks: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, folder: Path, every: int | None, last: int, keep: int | None, marks: tuple[int, ...]) -> None:
         self._folder = folder
         self._marks = frozenset(marks)
         self._every = every
@@ -55,7 +55,7 @@ class Saver(Callback):
             self._stop = bool(stop)
         timely = batch in self._marks or (self._every and batch % self._every == 0)
         if self._stop or batch == self._last or timely:
-            save(state, self._folder, self._keep, self._marks)
+            self._save(state)
         if self._stop:
             raise KeyboardInterrupt
 
@@ -76,38 +76,19 @@ class Saver(Callback):
             raise KeyboardInterrupt
         self._stop = True
 
-
-def save(state: State, folder: Path, keep: int | None = None, marks: frozenset[int] = frozenset()) -> None:
-    """Write the state as the checkpoint of its batch; of the older ones, the last ``keep`` and marks stay."""
-    path = folder / _name(int(state.timestamp.batch))
-    aside = path.with_suffix(".part")
-    save_checkpoint(state, str(aside))
-    if dist.get_global_rank() == 0:
-        aside.rename(path)
-        others = [old for batch, old in saved(folder) if batch not in marks]
-        for old in others[:-keep] if keep else ():
-            old.unlink()
-    dist.barrier()
+    def _save(self, state: State) -> None:
+        """Write the checkpoint of the batch; of the older ones, the last ``keep`` and marks stay."""
+        path = at(self._folder.parent, int(state.timestamp.batch))
+        aside = path.with_suffix(".part")
+        save_checkpoint(state, str(aside))
+        if dist.get_global_rank() == 0:
+            aside.rename(path)
+            others = [old for batch, old in saved(self._folder) if batch not in self._marks]
+            for old in others[: -self._keep] if self._keep else ():
+                old.unlink()
+        dist.barrier()
 
 
 def saved(folder: Path) -> list[tuple[int, Path]]:
     """Return all checkpoints of a run with their batches, oldest first."""
     return [(int(path.stem.removeprefix("ba")), path) for path in sorted(folder.glob("ba*.pt"))]
-
-
-def at(folder: Path, batch: int) -> Path:
-    """Return where a run's checkpoint of a batch is, or would be."""
-    return folder / "checkpoints" / _name(batch)
-
-
-def learning_rates(checkpoint: Path) -> tuple[float, float]:
-    """Return the rate that the checkpoint's next batch would have been trained with, and the peak of its schedule."""
-    content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
-    optimizers = content["state"]["optimizers"]
-    (optimizer,) = optimizers.values()
-    group = optimizer["param_groups"][0]
-    return float(group["lr"]), float(group["initial_lr"])
-
-
-def _name(batch: int) -> str:
-    return f"ba{batch:012}.pt"

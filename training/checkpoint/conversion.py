@@ -18,24 +18,11 @@ _JOINED = "attn.Wqkv."
 _PARTS = ("attn.q_proj.", "attn.k_proj.", "attn.v_proj.")
 
 #: What one class has in its configuration and the other has not, or means otherwise.
-_OWN = frozenset(
-    {
-        "architectures",
-        "classifier_pooling",
-        "deterministic_flash_attn",
-        "dtype",
-        "layer_types",
-        "model_type",
-        "reference_compile",
-        "repad_logits_with_grad",
-        "sliding_window",
-        "sparse_pred_ignore_index",
-        "sparse_prediction",
-        "torch_dtype",
-        "transformers_version",
-        "use_cache",
-    }
-)
+_OWN = {
+    "architectures", "classifier_pooling", "deterministic_flash_attn", "dtype", "layer_types", "model_type",
+    "reference_compile", "repad_logits_with_grad", "sliding_window", "sparse_pred_ignore_index", "sparse_prediction",
+    "torch_dtype", "transformers_version", "use_cache",
+}  # fmt: skip
 
 
 def convert(model: PreTrainedModel) -> PreTrainedModel:

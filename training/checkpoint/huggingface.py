@@ -1,14 +1,8 @@
-"""A checkpoint as a folder that transformers loads.
-
-It holds model.safetensors, config.json, the tokenizer's files, and a model card, README.md: recipe, mixture and its
-fingerprint, held-out losses.
-"""
+"""A checkpoint as a folder that transformers loads, with tokenizer and card (recipe, mixture, held-out losses)."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.checkpoint.conversion import keep_window
+from training.checkpoint.init_checkpoint import named, read_weights
 from training.checkpoint.quiet import silence
 from training.recipe.exports import stages_of
+from training.recipe.run_folders import whole_folder
 from udfs.errors import CuveeError, UsageError
-from udfs.tokens.tokenizer import load
+from udfs.tokens.tokenizer import Tokenizer
 from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
@@ -68,8 +64,7 @@ def export(
     card = json.loads((run / "run.json").read_text(encoding="utf-8"))
     mixtures = [_mixture(lake, stage) for stage in stages_of(card["identity"])]
     silence()
-    aside = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
-    try:
+    with whole_folder(out) as aside:
         whole = _model(run, checkpoint, card["identity"]["model"]["kind"])
         model: Any = whole if with_head else whole.base_model
         model.save_pretrained(aside, safe_serialization=True)
@@ -87,50 +82,41 @@ def export(
         (aside / "README.md").write_text(_card(exported, card["identity"], mixtures, lake), encoding="utf-8")
         if out.exists():
             out.rmdir()
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return exported
 
 
 def _checkpoint(source: Path) -> tuple[Path, Path]:
     """Return the checkpoint and its run's folder."""
-    run = source if source.is_dir() else source.parent.parent
-    found = sorted((source / "checkpoints").glob("ba*.pt"))[-1:] if source.is_dir() else [source]
-    if not found or not found[0].is_file():
+    checkpoint = named(source)
+    if checkpoint is None:
         raise UsageError(
             f"no checkpoint in {source}", hint="name a run's folder, runs/RECIPE/ARM-SEED, or one of its .pt"
         )
+    run = source if source.is_dir() else source.parent.parent
     for needed in ("run.json", "model/config.json"):
         if not (run / needed).is_file():
             raise UsageError(f"{run} is not the folder of a run: it has no {needed}")
-    return found[0], run
+    return checkpoint, run
 
 
 def _mixture(lake: Lake, stage: Mapping[str, Any]) -> ExportedMixture:
-    row = (
-        lake.reader()
-        .execute(
-            "select mixture, fingerprint, export_id, snapshot_id, tokenizer, manifest from exports.exports"
-            " where export_id = ?",
-            [stage["export"]],
-        )
-        .fetchone()
-    )
+    row = lake.reader().execute(
+        "select mixture, fingerprint, export_id, snapshot_id, tokenizer, manifest from exports.exports"
+        " where export_id = ?",
+        [stage["export"]],
+    ).fetchone()  # fmt: skip
     if row is None:
         raise UsageError(f"this lake does not know the export {stage['export']} of {stage['mixture']}")
     return ExportedMixture(*(*row[:-1], json.loads(row[-1])))
 
 
 def _model(run: Path, checkpoint: Path, kind: str) -> PreTrainedModel:
-    import torch
     import transformers
 
     configuration = keep_window(transformers.AutoConfig.from_pretrained(run / "model", local_files_only=True))
     loader: Any = transformers.AutoModelForCausalLM if kind == "decoder" else transformers.AutoModelForMaskedLM
     model: PreTrainedModel = loader.from_config(configuration)
-    state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)["state"]["model"]  # our own file
-    model.load_state_dict({name.removeprefix("scorer.model."): tensor for name, tensor in state.items()})
+    model.load_state_dict(read_weights(checkpoint))
     return model
 
 
@@ -140,7 +126,7 @@ def _tokenizer(
     """Return the tokenizer that the run's samples were made with, and the mask token of a masked model."""
     import transformers
 
-    ours = load(lake.root / "tokenizers" / mixture.tokenizer)
+    ours = Tokenizer(lake.root / "tokenizers" / mixture.tokenizer)
     if ours.fingerprint != mixture.manifest.get("tokenizer_fingerprint"):
         raise UsageError(
             f"the lake's tokenizer {mixture.tokenizer} is another one than {mixture.name} was exported with",
@@ -150,9 +136,7 @@ def _tokenizer(
     make: Callable[..., PreTrainedTokenizerFast] = transformers.PreTrainedTokenizerFast
     tokenizer = make(
         tokenizer_file=str(ours.path),
-        bos_token=ours.end_token,
-        eos_token=ours.end_token,
-        pad_token=ours.end_token,
+        **dict.fromkeys(("bos_token", "eos_token", "pad_token"), ours.end_token),
         model_input_names=["input_ids", "attention_mask"],
         **({"model_max_length": longest} if longest else {}),
     )
@@ -176,12 +160,14 @@ def _card(exported: ExportedModel, identity: Mapping[str, Any], mixtures: Sequen
         auto, task = ("AutoModelForCausalLM", "text-generation")
     elif exported.architecture.endswith("ForMaskedLM"):
         auto, task = ("AutoModelForMaskedLM", "fill-mask")
+    model = identity["model"]
+    origin = model["folder"] if model["folder"] and not model["fresh"] else "fresh weights"
     facts = {
         "architecture": f"{exported.architecture}, {exported.parameters:,} parameters",
         "run": exported.run_id,
         "recipe": recorded[0] if recorded else "not recorded: the run had not ended",
         "arm, seed": f"{identity['arm']}, {identity['seed']}",
-        "started from": identity["parent"] or _origin(identity["model"]),
+        "started from": identity["parent"] or origin,
         "checkpoint": f"after batch {exported.batch:,}, {exported.tokens:,} tokens of this run",
         "mixture": ", ".join(mixture.name for mixture in mixtures),
         "mixture fingerprint": ", ".join(mixture.fingerprint for mixture in mixtures),
@@ -210,10 +196,6 @@ def _card(exported: ExportedModel, identity: Mapping[str, Any], mixtures: Sequen
         parts += ["## Held-out loss, nats per predicted token", _table(("component", "loss"), rows)]
     parts += ["## Settings", f"```json\n{json.dumps(identity, indent=2, sort_keys=True)}\n```"]
     return "\n\n".join(parts) + "\n"
-
-
-def _origin(model: Mapping[str, Any]) -> str:
-    return model["folder"] if model["folder"] and not model["fresh"] else "fresh weights"
 
 
 def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

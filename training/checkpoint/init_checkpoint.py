@@ -1,4 +1,4 @@
-"""Where arms start from when a recipe has no trunk: a checkpoint of an earlier run, or of Composer's own saver."""
+"""Reading checkpoints: an earlier run's, or one of Composer's own saver, where arms start from without a trunk."""
 
 from __future__ import annotations
 
@@ -31,11 +31,6 @@ class InitCheckpoint:
         return self.run.get("run_id")
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What of it decides the outcome of a run that starts here."""
-        return {"run": self.run_id, "checkpoint": self.path.name}
-
-    @property
     def tokens(self) -> int:
         """Tokens that were trained before, in this run and those it came from; 0 if that is not known."""
         batch = self.path.stem.removeprefix("ba")
@@ -44,12 +39,15 @@ class InitCheckpoint:
 
 
 def find(start: Start) -> InitCheckpoint | None:
-    """Find the checkpoint that ``start`` names: a .pt file, or the last one in a run's folder. None without one."""
-    named = Path(start.checkpoint)
-    files = sorted((named / "checkpoints").glob("ba*.pt"))[-1:] if named.is_dir() else [named]
-    if not files or not files[0].is_file():
-        return None
-    return InitCheckpoint(files[0], read_run_metadata(files[0].parent.parent))
+    """Find the checkpoint that ``start`` names, None without one."""
+    path = named(Path(start.checkpoint))
+    return InitCheckpoint(path, read_run_metadata(path.parent.parent)) if path else None
+
+
+def named(path: Path) -> Path | None:
+    """Return a checkpoint by its name: a .pt file, or the last one in a run's folder."""
+    files = sorted((path / "checkpoints").glob("ba*.pt"))[-1:] if path.is_dir() else [path]
+    return files[0] if files and files[0].is_file() else None
 
 
 def check(origin: InitCheckpoint | None, recipe: Recipe) -> InitCheckpoint:
@@ -77,6 +75,32 @@ def check(origin: InitCheckpoint | None, recipe: Recipe) -> InitCheckpoint:
     return origin
 
 
+def at(folder: Path, batch: int) -> Path:
+    """Return where a run's checkpoint of a batch is, or would be."""
+    return folder / "checkpoints" / f"ba{batch:012}.pt"
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Return the state in a checkpoint, which is our own file."""
+    import torch
+
+    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)["state"]
+    return state
+
+
+def learning_rates(checkpoint: Path) -> tuple[float, float]:
+    """Return the rate that the checkpoint's next batch would have been trained with, and the peak of its schedule."""
+    (optimizer,) = read_state(checkpoint)["optimizers"].values()
+    group = optimizer["param_groups"][0]
+    return float(group["lr"]), float(group["initial_lr"])
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint under the names that transformers gives them."""
+    weights = read_state(checkpoint)["model"]
+    return {name.removeprefix("scorer.model."): tensor for name, tensor in weights.items()}
+
+
 def load_weights(checkpoint: Path, model: PreTrainedModel) -> None:
     """Give a model the weights of a checkpoint, converted if that is a ModernBERT of the other kind.
 
@@ -85,10 +109,7 @@ def load_weights(checkpoint: Path, model: PreTrainedModel) -> None:
     """
     import torch
 
-    content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
-    weights: dict[str, Tensor] = {
-        name.removeprefix("scorer.model."): tensor for name, tensor in content["state"]["model"].items()
-    }
+    weights = read_weights(checkpoint)
     wanted: Mapping[str, Tensor] = model.state_dict()
     if (has := _is_encoder(weights)) != (wants := _is_encoder(wanted)):
         weights = split(weights) if has and not wants else joined(weights)

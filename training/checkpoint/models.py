@@ -184,10 +184,7 @@ def build(
         "global_rope_theta": sizes.rope_theta,
         "local_rope_theta": sizes.rope_theta,
         "pad_token_id": None,  # the default, 50,283, would be outside a small vocabulary
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
-        "cls_token_id": end_of_text,
-        "sep_token_id": end_of_text,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), end_of_text),
         "attn_implementation": attention,
     }
     if kind == "encoder":

@@ -1,8 +1,4 @@
-"""Keeping the training libraries silent and off the network.
-
-Composer, Streaming, torch and transformers print much that does not help who runs a recipe (deprecations of one
-another, defaults they chose). Their errors still come as exceptions.
-"""
+"""Keeping the training libraries silent and off the network: they print deprecations of one another and defaults."""
 
 from __future__ import annotations
 

@@ -64,7 +64,6 @@ def anneal(
 
 def _show_results(sweep: Sweep, lake: Lake, out: Output) -> None:
     from training.sweep import results
-    from training.sweep.picture import draw
     from training.sweep.plan import cost
 
     recipe = sweep.recipe
@@ -77,7 +76,7 @@ def _show_results(sweep: Sweep, lake: Lake, out: Output) -> None:
         " runs with the same seed, and its spread is the largest less the smallest"
     )
     if len(recipe.variants) > 1:
-        picture = draw(recipe, columns, rows, sweep.folder)
+        picture = results.draw(recipe, columns, rows, sweep.folder)
         out.note(f"{recipe.name}: the differences as a picture are in {picture}")
         out.note(f"{recipe.name}: {_cost_line(cost(sweep, sweep.parameters()))}")
 
@@ -87,22 +86,16 @@ def _show_plan(planned: TrainingPlan, out: Output) -> None:
         out.json(asdict(planned))
         return
     _show_totals(planned, out)
+    rows = [
+        (
+            run.run, run.mixture, f"{run.tokens:,}", run.steps, run.passes, f"{run.flops:.2e}",
+            f"{run.flops_without_embeddings:.2e}", "?" if run.seconds is None else _time(run.seconds), run.status,
+        )
+        for run in planned.runs
+    ]  # fmt: skip
     out.rows(
         ("run", "mixture", "tokens", "steps", "passes", "FLOPs", "without embeddings", "time", "status"),
-        [
-            (
-                run.run,
-                run.mixture,
-                f"{run.tokens:,}",
-                run.steps,
-                run.passes,
-                f"{run.flops:.2e}",
-                f"{run.flops_without_embeddings:.2e}",
-                "?" if run.seconds is None else _time(run.seconds),
-                run.status,
-            )
-            for run in planned.runs
-        ],
+        rows,
         title="runs; a pass is once through the export",
     )
     out.rows(

@@ -16,8 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,9 +78,11 @@ class Distilling:
         recipe = self.recipe
         if recipe.generative:
             return None
-        return encoding.form(
-            self.taxonomy, pooling=recipe.student.pooling, tokens=recipe.sequence_length, characters=recipe.characters
-        )
+        from udfs.labels.students.heads_form import HeadsForm
+
+        categories = {category.name: encoding.codes(category) for category in self.taxonomy.categories}
+        pooling, tokens = recipe.student.pooling, recipe.sequence_length
+        return HeadsForm(self.taxonomy.name, categories, pooling=pooling, tokens=tokens, characters=recipe.characters)
 
     @cached_property
     def schedule(self) -> schedules.Schedule:
@@ -97,18 +97,17 @@ class Distilling:
         settings = asdict(recipe)
         del settings["checkpoints"]
         export = examples.export_id(recipe, self.labelled, tokenizer)
-        identity = json.loads(json.dumps({"recipe": settings, "export": export}, sort_keys=True))
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        identity = json.dumps({"recipe": settings, "export": export}, sort_keys=True)
         kind = recipe.student.kind
         return Run(
-            run_id=f"{recipe.name}-{kind}-{recipe.seed}-{digest[:12]}",
+            run_id=f"{recipe.name}-{kind}-{recipe.seed}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}",
             arm=kind,
             seed=recipe.seed,
             stages=((f"distil:{recipe.name}", recipe.steps),),
             steps=recipe.steps,
             tokens=recipe.steps * recipe.batch_tokens,
             parent=None,
-            identity=identity,
+            identity=json.loads(identity),
         )
 
     def encoder(self, run: Run, folder: Path) -> ExampleEncoder:
@@ -118,7 +117,7 @@ class Distilling:
         tokenizer = folder / "tokenizer"
         if self.form is not None:
             return encoding.HeadsExamples(tokenizer / FILE, self.form)
-        from udfs.labels.labelers.labeler_files import read
+        from udfs.labels.labelers.labeler_registry import read
 
         return encoding.GenerativeExamples(read(path, self.taxonomies), tokenizer)
 
@@ -224,15 +223,15 @@ def plan(job: Distilling) -> DistillationPlan:
     labeler.check_place(recipe, job.project)
     require_libraries()
     silence()
-    with _temporary() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         tokenizer = folder / "tokenizer" / FILE
         models.write_tokenizer(recipe, job.lake, tokenizer.parent)
         run = job.run(tokenizer)
         sizes, sequences = _probe(job, job.encoder(run, folder))
-        total, embeddings = models.parameters(recipe, tokenizer, job.form)
+        parameters = models.parameters(recipe, tokenizer, job.form)
     mean = sum(sizes) / len(sizes)
     filled = sum(sizes) / (sequences * recipe.sequence_length)
-    passes = run.tokens * filled / (mean * job.labelled.copies)
     points = tuple(run.tokens * part // 100 for part in range(101))
     done = run.run_id in results.finished(job.lake, [run.run_id])
     return DistillationPlan(
@@ -242,13 +241,13 @@ def plan(job: Distilling) -> DistillationPlan:
         characters=job.labelled.characters,
         example_tokens=mean,
         filled=filled,
-        passes=passes,
+        passes=run.tokens * filled / (mean * job.labelled.copies),
         tokens=run.tokens,
         steps=run.steps,
-        parameters=total,
-        without_embeddings=total - embeddings,
-        flops=6.0 * total * run.tokens,
-        flops_without_embeddings=6.0 * (total - embeddings) * run.tokens,
+        parameters=parameters.total,
+        without_embeddings=parameters.without_embeddings,
+        flops=parameters.flops(run.tokens, embeddings=True),
+        flops_without_embeddings=parameters.flops(run.tokens, embeddings=False),
         status="done" if done else "to train",
         curve=tuple((place, recipe.learning_rate * job.schedule(place)) for place in points),
     )
@@ -269,9 +268,3 @@ def _probe(job: Distilling, encoder: ExampleEncoder) -> tuple[list[int], int]:
     if not sizes:
         raise UsageError("the labelled documents have nothing to read in them")
     return sizes, closed + len(packer.rest())
-
-
-@contextmanager
-def _temporary() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)

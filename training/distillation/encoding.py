@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from udfs.labels.taxonomies.pairs import Pair
-from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Taxonomy
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Pair
 
 if TYPE_CHECKING:
     from udfs.labels.spec import Spec
@@ -83,7 +82,7 @@ class HeadsExamples:
         self, keys: Sequence[str], texts: Sequence[str], verdicts: Sequence[Mapping[str, Pair]]
     ) -> list[Example | None]:
         """Make examples."""
-        from udfs.labels.verdicts import readable
+        from udfs.labels.labeler import readable
 
         read = self._reader.read(keys, texts)
         return [
@@ -106,14 +105,6 @@ class HeadsExamples:
 def codes(category: Category) -> tuple[str, ...]:
     """Return the outputs of a category's head. FDC's are the classes of three digits."""
     return (*(label.code for label in category.choices), *((ABSTAIN,) if category.abstains else ()))
-
-
-def form(taxonomy: Taxonomy, *, pooling: str, tokens: int, characters: int) -> HeadsForm:
-    """Make heads for all categories of a taxonomy."""
-    from udfs.labels.students.heads_form import HeadsForm
-
-    categories = {category.name: codes(category) for category in taxonomy.categories}
-    return HeadsForm(taxonomy.name, categories, pooling=pooling, tokens=tokens, characters=characters)
 
 
 def _known(code: str | None, places: Mapping[str, int]) -> str | None:

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from training.distillation.encoding import ExampleEncoder, Packer, Row
 from training.distillation.labelled import Labelled
 from training.distillation.recipe import Distillation
 from training.recipe.exports import Export
+from training.recipe.run_folders import whole_folder
 from udfs.errors import CuveeError
 from warehouse.export.manifest import ExportComponent, Manifest, Stream
 from warehouse.lake.lake import Lake
@@ -63,49 +62,31 @@ def write(
     """
     if folder.exists():
         return Export(folder, Manifest.read(folder))
-    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    aside.mkdir(parents=True)
-    try:
-        manifest = _write(aside, recipe, labelled, encoder, identity, advance)
-        manifest.write(aside)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return Export(folder, manifest)
-
-
-def _write(
-    folder: Path,
-    recipe: Distillation,
-    labelled: Labelled,
-    encoder: ExampleEncoder,
-    identity: str,
-    advance: Callable[[int], None],
-) -> Manifest:
     from streaming import MDSWriter
 
-    target = str(folder / COMPONENT)
-    packer = Packer(recipe.sequence_length)
-    with _Samples(folder / manifests.SAMPLES) as samples, MDSWriter(out=target, columns=COLUMNS) as writer:
-
-        def put(row: Row | None) -> None:
-            if row is not None:
-                writer.write(_arrays(row))
-                samples.add(row)
-
+    def sequences() -> Iterator[Row]:
+        packer = Packer(recipe.sequence_length)
         for keys, copies, texts, verdicts in labelled.batches():
             for key, times, example in zip(keys, copies, encoder.encode(keys, texts, verdicts), strict=True):
                 if example is None:
                     continue
                 samples.documents += 1
-                for _ in range(times):
-                    put(packer.add(key, example))
+                yield from filter(None, (packer.add(key, example) for _ in range(times)))
             advance(len(keys))
-        for row in packer.rest():
-            put(row)
-    if not samples.count:
-        raise CuveeError(f"none of the {labelled.documents:,} labelled documents has anything to read in it")
-    return _manifest(folder, recipe, labelled, identity, samples)
+        yield from packer.rest()
+
+    with whole_folder(folder) as aside:
+        aside.mkdir(parents=True)
+        target = str(aside / COMPONENT)
+        with _Samples(aside / manifests.SAMPLES) as samples, MDSWriter(out=target, columns=COLUMNS) as writer:
+            for row in sequences():
+                writer.write(_arrays(row))
+                samples.add(row)
+        if not samples.count:
+            raise CuveeError(f"none of the {labelled.documents:,} labelled documents has anything to read in it")
+        manifest = _manifest(aside, recipe, labelled, identity, samples)
+        manifest.write(aside)
+    return Export(folder, manifest)
 
 
 def _manifest(folder: Path, recipe: Distillation, labelled: Labelled, identity: str, samples: _Samples) -> Manifest:
@@ -183,15 +164,8 @@ class _Samples:
         """Note the documents of the next sequence."""
         for document, example in zip(row.documents, row.examples, strict=True):
             size = len(example.tokens)
-            self._rows.append(
-                {
-                    "sample_id": self.count,
-                    "component": COMPONENT,
-                    "stream": COMPONENT,
-                    "doc_id": document,
-                    "n_tokens": size,
-                }
-            )
+            place = {"sample_id": self.count, "component": COMPONENT, "stream": COMPONENT}
+            self._rows.append({**place, "doc_id": document, "n_tokens": size})
             self.copies += 1
             self.tokens += size
         self.count += 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.distillation.recipe import Distillation
 from training.recipe.exports import Export
+from training.recipe.run_folders import whole_folder
 from training.sweep.sweep import Run
 from udfs.errors import UsageError
 
@@ -23,7 +23,7 @@ def write_file(recipe: Distillation, run: Run, path: Path) -> None:
     import yaml
 
     settings: dict[str, Any] = {
-        "description": _description(recipe, run),
+        "description": f"Distilled from {recipe.teacher}, run {run.run_id}.",
         "taxonomy": recipe.taxonomy,
         "backend": recipe.student.backend if recipe.generative else "heads",
         "model": {"folder": recipe.name},
@@ -47,9 +47,8 @@ def write_model(
     """Write the model's folder with its card; it is there as a whole or not at all."""
     import torch
 
-    aside = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}")
     model: Any = student.model
-    try:
+    with whole_folder(out) as aside:
         if recipe.generative:
             if recipe.precision != "fp32":
                 model = model.to(torch.bfloat16)
@@ -60,10 +59,6 @@ def write_model(
             model.save(aside, tokenizer)
         parameters = sum(each.numel() for each in model.parameters())
         (aside / "README.md").write_text(_card(recipe, run, export, parameters), encoding="utf-8")
-        shutil.rmtree(out, ignore_errors=True)
-        aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_place(recipe: Distillation, project: Path) -> None:
@@ -77,20 +72,11 @@ def install(source: Path, recipe: Distillation, project: Path) -> Path:
     """Put a finished labeler (``source``: the folder with its file) into a project, and return its file there."""
     target = project / "labelers"
     target.mkdir(parents=True, exist_ok=True)
-    aside = target / f".{recipe.name}-{uuid.uuid4().hex[:8]}"
-    try:
+    with whole_folder(target / recipe.name) as aside:
         shutil.copytree(source / recipe.name, aside)
-        shutil.rmtree(target / recipe.name, ignore_errors=True)
-        aside.rename(target / recipe.name)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     name = f"{recipe.name}.yml"
     shutil.copyfile(source / name, target / name)
     return target / name
-
-
-def _description(recipe: Distillation, run: Run) -> str:
-    return f"Distilled from {recipe.teacher}, run {run.run_id}."
 
 
 def _card(recipe: Distillation, run: Run, export: Export, parameters: int) -> str:

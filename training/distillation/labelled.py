@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from training.distillation.recipe import Distillation
 from udfs.errors import CuveeError, UsageError, did_you_mean
-from udfs.labels.taxonomies.pairs import Pair
-from udfs.labels.taxonomies.taxonomy import Taxonomy
+from udfs.labels.taxonomies.taxonomy import Pair, Taxonomy
 from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ class Labelled:
 
     def batches(self) -> Iterator[tuple[list[str], list[int], list[str], list[Mapping[str, Pair]]]]:
         """Yield ids, copies, texts and labels, in the order of a hash."""
-        buckets = -(-self.documents // BUCKET)
-        for bucket in range(buckets):
+        for bucket in range(-(-self.documents // BUCKET)):
             found = self.reader.execute(
                 f"select doc_id, copies, text, {_quoted(self.categories)} from chosen"
                 " join raw.documents using (doc_id) where place // ? = ? order by place",
@@ -120,10 +118,7 @@ def _create_chosen(reader: duckdb.DuckDBPyConnection, recipe: Distillation, name
             [recipe.teacher, str(recipe.seed)],
         )
     except duckdb.CatalogException as error:
-        tables = reader.execute(
-            "select table_name from information_schema.tables where table_catalog = 'lake' and table_schema = 'main'"
-        ).fetchall()
-        hint = did_you_mean(recipe.documents, [table for (table,) in tables]) or "build the model first: cuvee build"
+        hint = did_you_mean(recipe.documents, _tables(reader, "main")) or "build the model first: cuvee build"
         raise UsageError(f"nothing in the lake is called {recipe.documents}", hint=hint) from error
     except duckdb.BinderException as error:
         raise CuveeError(f"cannot read {recipe.documents}: {str(error).partition(chr(10))[0]}") from error
@@ -133,11 +128,13 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
+def _tables(reader: duckdb.DuckDBPyConnection, schema: str) -> list[str]:
+    query = "select table_name from information_schema.tables where table_catalog = 'lake' and table_schema = ?"
+    return [table for (table,) in reader.execute(query, [schema]).fetchall()]
+
+
 def _check_teacher(reader: duckdb.DuckDBPyConnection, recipe: Distillation) -> None:
-    tables = reader.execute(
-        "select table_name from information_schema.tables where table_catalog = 'lake' and table_schema = 'labels'"
-    ).fetchall()
-    stores = [table for (table,) in tables if not table.endswith("_long")]
+    stores = [table for table in _tables(reader, "labels") if not table.endswith("_long")]
     if recipe.taxonomy not in stores:
         raise UsageError(
             f"the lake has no labels of the taxonomy {recipe.taxonomy}", hint=did_you_mean(recipe.taxonomy, stores)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.checkpoint.models import build
+from training.checkpoint.models import Parameters, build
 from training.distillation.recipe import Distillation
 from training.recipe.settings import Sizes
 from udfs.errors import UsageError, did_you_mean
-from udfs.tokens.tokenizer import CONFIG, FILE, load
+from udfs.tokens.tokenizer import CONFIG, FILE
+from udfs.tokens.tokenizer import Tokenizer as LakeTokenizer
 from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def write_tokenizer(recipe: Distillation, lake: Lake, folder: Path) -> None:
         hint = did_you_mean(student.tokenizer or "", known)
         hint = hint or f"train one with: cuvee tokenizer train {student.tokenizer} --from {recipe.documents}"
         raise UsageError(f"no tokenizer {student.tokenizer!r} in the lake", hint=hint)
-    lakes = load(lake.root / "tokenizers" / str(student.tokenizer))
+    lakes = LakeTokenizer(lake.root / "tokenizers" / str(student.tokenizer))
     end = lakes.end_token
     tokenizer: Any = Tokenizer.from_file(str(lakes.path))
     settings: dict[str, Any] = {
@@ -87,8 +88,8 @@ def make(recipe: Distillation, tokenizer: Path, form: HeadsForm | None) -> Stude
     return HeadsStudent(Heads(_encoder(recipe, tokenizer), form))
 
 
-def parameters(recipe: Distillation, tokenizer: Path, form: HeadsForm | None) -> tuple[int, int]:
-    """Count the student's parameters, and those of them that are token embeddings. Takes no memory."""
+def parameters(recipe: Distillation, tokenizer: Path, form: HeadsForm | None) -> Parameters:
+    """Count the student's parameters. Takes no memory."""
     import torch
     import torch._dynamo  # models load it when they are first made, and it cannot be loaded on the device meta
 
@@ -101,7 +102,7 @@ def parameters(recipe: Distillation, tokenizer: Path, form: HeadsForm | None) ->
 
             model = Heads(_encoder(recipe, tokenizer, weights=False), form)
             embeddings = model.encoder.get_input_embeddings().weight.numel()
-    return sum(each.numel() for each in model.parameters()), embeddings
+    return Parameters(sum(each.numel() for each in model.parameters()), embeddings)
 
 
 def _causal(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> Any:
@@ -112,7 +113,7 @@ def _causal(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> A
         return _of_folder(recipe, transformers.AutoModelForCausalLM, weights)
     make_config: Callable[..., Any] = transformers.Qwen2Config
     make_model: Callable[..., Any] = transformers.Qwen2ForCausalLM
-    ids = _ids(tokenizer)
+    ids, pad = _ids(tokenizer)
     return make_model(
         make_config(
             vocab_size=max(ids.values()) + 1,
@@ -125,16 +126,10 @@ def _causal(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> A
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=ids[TURNS[1]],
-            pad_token_id=ids[_pad(tokenizer)],
+            pad_token_id=pad,
             attn_implementation="sdpa",
         )
     )
-
-
-def _pad(tokenizer: Path) -> str:
-    """Return the padding that ``write_tokenizer`` has chosen."""
-    token: str = json.loads((tokenizer.parent / CONFIG).read_text(encoding="utf-8"))["pad_token"]
-    return token
 
 
 def _encoder(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> Any:
@@ -145,10 +140,8 @@ def _encoder(recipe: Distillation, tokenizer: Path, *, weights: bool = True) -> 
         return _of_folder(recipe, transformers.AutoModel, weights)
     assert student.layers and student.hidden and student.intermediate and student.heads
     sizes = Sizes(student.layers, student.hidden, student.intermediate, student.heads)
-    ids = _ids(tokenizer)
-    masked: Any = build(
-        sizes, max(ids.values()) + 1, recipe.sequence_length, end_of_text=ids[_pad(tokenizer)], kind="encoder"
-    )
+    ids, pad = _ids(tokenizer)
+    masked: Any = build(sizes, max(ids.values()) + 1, recipe.sequence_length, end_of_text=pad, kind="encoder")
     return masked.model
 
 
@@ -172,9 +165,10 @@ def _of_folder(recipe: Distillation, loader: Any, weights: bool) -> Any:
     return model
 
 
-def _ids(tokenizer: Path) -> dict[str, int]:
+def _ids(tokenizer: Path) -> tuple[dict[str, int], int]:
+    """Return the ids of all tokens, and that of the padding that ``write_tokenizer`` has chosen."""
     from tokenizers import Tokenizer
 
     loaded: Any = Tokenizer.from_file(str(tokenizer))
     ids: dict[str, int] = loaded.get_vocab(with_added_tokens=True)
-    return ids
+    return ids, ids[json.loads((tokenizer.parent / CONFIG).read_text(encoding="utf-8"))["pad_token"]]

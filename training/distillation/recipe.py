@@ -18,13 +18,7 @@ from udfs.labels.taxonomies.taxonomies import EAI
 from udfs.labels.taxonomies.taxonomy import NAME
 
 #: Warm-up over 2B tokens, cosine to a tenth, linear to zero in the last 2B, of the published run's 82B tokens.
-PUBLISHED = (
-    Piece(1.0, Duration(2 / 82, "dur")),
-    Piece(0.1, None, "cosine"),
-    Piece(0.0, Duration(2 / 82, "dur")),
-)
-
-LAST_ONLY = Checkpoints()
+PUBLISHED = (Piece(1.0, Duration(2 / 82, "dur")), Piece(0.1, None, "cosine"), Piece(0.0, Duration(2 / 82, "dur")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +86,7 @@ class Distillation:
     optimizer: AdamW = AdamW()
     precision: Literal["fp32", "amp_bf16"] = "fp32"
     microbatch: Count | None = None
-    checkpoints: Checkpoints = LAST_ONLY
+    checkpoints: Checkpoints = Checkpoints()
     seed: Amount = 17
 
     @property

@@ -10,7 +10,7 @@ import torch
 from composer import DataSpec
 from composer.utils import dist, reproducibility
 from streaming import Stream, StreamingDataLoader, StreamingDataset
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from training.checkpoint import checkpoints
@@ -40,11 +40,14 @@ def train(
     model = models.make(recipe, tokenizer, form)
     batch_size = recipe.sequences // dist.get_world_size()
     clock = Clock(recipe.steps * recipe.batch_tokens, recipe.batch_tokens, recipe.sequence_length)
+    adamw, betas = recipe.optimizer, (recipe.optimizer.betas[0], recipe.optimizer.betas[1])
+    optimizer = torch.optim.AdamW(parameter_groups(model), recipe.learning_rate, betas, adamw.eps, adamw.weight_decay)
     setup = TrainerSetup(
         folder=folder,
         steps=recipe.steps,
         model=model,
-        optimizer=_optimizer(model, recipe),
+        optimizer=optimizer,
+        clip_norm=adamw.clip_norm,
         schedule=schedules.piecewise(recipe.pieces, clock, "the recipe", 0.0),
         train_data=_data(export, batch_size, recipe.seed),
         batch_size=batch_size,
@@ -97,15 +100,3 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         "targets": column("targets", width),
         "sample_ids": torch.tensor([sample["sample_id"] for sample in samples]),
     }
-
-
-def _optimizer(model: nn.Module, recipe: Distillation) -> torch.optim.AdamW:
-    settings = recipe.optimizer
-    first, second = settings.betas
-    return torch.optim.AdamW(
-        parameter_groups(model),
-        lr=recipe.learning_rate,
-        betas=(first, second),
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-    )

@@ -64,12 +64,11 @@ class YamlNode:
 
     def at(self, path: str) -> Location:
         """Return the place of the value at a dotted path; of the nearest existing parent if it is not written."""
-        node = self
-        for key in path.split("."):
-            if not isinstance(node.value, dict) or key not in node.value:
-                break
-            node = node.value[key]
-        return node.where
+        found = self.get(path)
+        if found is None:
+            parent = path.rpartition(".")[0]
+            return self.at(parent) if parent else self.where
+        return found.where
 
     def get(self, path: str) -> YamlNode | None:
         """Return the node at a dotted path, None where nothing is written."""
@@ -108,28 +107,23 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> YamlNode:
     more = [one for key, value in changes if key == EXTENDS for one in _listed(value)]
     root = _extended(path, (), more)
     for key, value in changes:
-        if key != EXTENDS:
-            nothing = value.value is None  # takes away what is there, as in a recipe that extends another
-            root = (
-                _merged(root, YamlNode({}, root.where).with_value(key, value))
-                if nothing
-                else root.with_value(key, value)
-            )
+        if key != EXTENDS and value.value is None:  # takes away what is there, as in a recipe that extends another
+            root = _merged(root, YamlNode({}, root.where).with_value(key, value))
+        elif key != EXTENDS:
+            root = root.with_value(key, value)
     return _filled(root, root)
 
 
 EXTENDS = "extends"
 _REFERENCE = re.compile(r"\{([a-z_]+(?:\.[a-z_]+)*)\}")
 
-#: Left in a text until a run's window is known.
-LATER = ("window",)
-
 
 def _setting(setting: str) -> tuple[str, YamlNode]:
     key, equals, value = setting.partition("=")
     if not equals or not all(key.split(".")):
         raise UsageError(f"--set {setting}: expected key=value", hint="for example: --set anneal.tokens=200k")
-    return key, _relocate(parse(value, "--set"), Location(f"--set {setting}"))
+    where = Location(f"--set {setting}")
+    return key, _changed(parse(value, "--set"), lambda node: replace(node, where=where))
 
 
 def _listed(node: YamlNode) -> list[YamlNode]:
@@ -180,28 +174,36 @@ def _merged(base: YamlNode, over: YamlNode) -> YamlNode:
 
 def _filled(node: YamlNode, root: YamlNode) -> YamlNode:
     """Replace every ``{a.b}`` by the text at a.b of ``root``."""
-    value = node.value
-    if isinstance(value, dict):
-        return replace(node, value={key: _filled(child, root) for key, child in value.items()})
-    if isinstance(value, list):
-        return replace(node, value=[_filled(child, root) for child in value])
-    if not isinstance(value, str) or "{" not in value:
-        return node
 
-    def text(found: re.Match[str]) -> str:
-        if found[1] in LATER:
-            return found[0]
+    def text(found: re.Match[str], where: Location) -> str:
+        if found[1] == "window":
+            return found[0]  # until a run's window is known
         referred = root
         for key in found[1].split("."):
             children = referred.value if isinstance(referred.value, dict) else {}
             if key not in children:
-                raise RecipeError(f"{found[0]} is nowhere set", where=node.where, hint=did_you_mean(key, children))
+                raise RecipeError(f"{found[0]} is nowhere set", where=where, hint=did_you_mean(key, children))
             referred = children[key]
         if not isinstance(referred.value, str) or "{" in referred.value:
-            raise RecipeError(f"{found[0]} is not plain text", where=node.where)
+            raise RecipeError(f"{found[0]} is not plain text", where=where)
         return referred.value
 
-    return replace(node, value=_REFERENCE.sub(text, value))
+    def filled(one: YamlNode) -> YamlNode:
+        if not isinstance(one.value, str):
+            return one
+        return replace(one, value=_REFERENCE.sub(lambda found: text(found, one.where), one.value))
+
+    return _changed(node, filled)
+
+
+def _changed(node: YamlNode, change: Callable[[YamlNode], YamlNode]) -> YamlNode:
+    """Return a copy in which every node is changed."""
+    value = node.value
+    if isinstance(value, dict):
+        node = replace(node, value={key: _changed(child, change) for key, child in value.items()})
+    elif isinstance(value, list):
+        node = replace(node, value=[_changed(child, change) for child in value])
+    return change(node)
 
 
 #: Keys that tell whose recipe it is.
@@ -315,12 +317,3 @@ def _node(node: Any, name: str) -> YamlNode:
     if isinstance(node, yaml.SequenceNode):
         return YamlNode([_node(child, name) for child in node.value], where)
     return YamlNode(None if node.tag == "tag:yaml.org,2002:null" else node.value, where)
-
-
-def _relocate(node: YamlNode, where: Location) -> YamlNode:
-    value = node.value
-    if isinstance(value, dict):
-        return YamlNode({key: _relocate(child, where) for key, child in value.items()}, where)
-    if isinstance(value, list):
-        return YamlNode([_relocate(child, where) for child in value], where)
-    return YamlNode(value, where)

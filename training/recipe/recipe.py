@@ -111,16 +111,12 @@ class Recipe:
         found: list[Variant] = []
         for window in self.windows or (None,):
             name = window_name(window) if window is not None else ""
+            arms = {
+                arm: tuple(replace(one, mixture=one.mixture.replace("{window}", name)) for one in stages(mixtures))
+                for arm, mixtures in self.arms.items()
+            }
             for rate in self.learning_rates or (None,):
-                whole = [
-                    Variant(
-                        arm,
-                        tuple(replace(one, mixture=one.mixture.replace("{window}", name)) for one in stages(mixtures)),
-                        window,
-                        rate,
-                    )
-                    for arm, mixtures in self.arms.items()
-                ]
+                whole = [Variant(arm, read, window, rate) for arm, read in arms.items()]
                 found += whole
                 for one in whole:
                     less = self.leave_out.get(one.arm)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -35,6 +37,18 @@ def alone(folder: Path) -> Iterator[None]:
         raise CuveeError(f"another process is training in {folder}", hint="wait for it, or use --out") from None
     with lock:
         yield
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield where to write a folder that takes the place of ``target`` at the end, or is removed after an error."""
+    aside = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        yield aside
+        shutil.rmtree(target, ignore_errors=True)
+        aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_run_metadata(folder: Path) -> dict[str, Any]:

@@ -39,32 +39,30 @@ class WarmupConstant:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """From ``start`` straight down to ``floor * start`` over ``total`` tokens."""
+    """From 1 straight down to ``floor`` over ``total`` tokens."""
 
     total: int
-    start: float = 1.0
     floor: float = 0.0
 
     def __call__(self, tokens: int) -> float:
         part = min(1.0, tokens / self.total)
-        return self.start * (1.0 - part * (1.0 - self.floor))
+        return 1.0 - part * (1.0 - self.floor)
 
 
 @dataclass(frozen=True, slots=True)
 class OneMinusSqrt:
-    """``start * (a + (1 - a) * (1 - sqrt(p)))`` with a = ``floor``, p = share of ``total`` done.
+    """``a + (1 - a) * (1 - sqrt(p))`` with a = ``floor``, p = share of ``total`` done.
 
     ModernBERT's and Ettin's decay (``one_minus_sqrt`` in AnswerDotAI/ModernBERT's scheduler). Their papers call it
     inverse square root, which is another curve.
     """
 
     total: int
-    start: float = 1.0
     floor: float = 0.0
 
     def __call__(self, tokens: int) -> float:
         part = min(1.0, tokens / self.total)
-        return self.start * (self.floor + (1.0 - self.floor) * (1.0 - math.sqrt(part)))
+        return self.floor + (1.0 - self.floor) * (1.0 - math.sqrt(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +141,6 @@ class Piecewise:
         return next((one for one in self.segments if tokens < one.end), self.segments[-1])(tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Scaled:
-    """Another schedule times ``factor``."""
-
-    schedule: Schedule
-    factor: float
-
-    def __call__(self, tokens: int) -> float:
-        return self.factor * self.schedule(tokens)
-
-
 def of_trunk(trunk: Trunk, clock: Clock) -> Schedule:
     """Return the trunk's schedule, relative to its learning rate. Raises UsageError if its parts do not fit."""
     return _curve(trunk, clock, "trunk", first=0.0)
@@ -164,16 +151,8 @@ def of_anneal(anneal: Anneal, start: float, clock: Clock) -> Schedule:
 
     Raises UsageError if its parts do not fit into it.
     """
-    if anneal.schedule == "linear":
-        return Linear(clock.total, start, anneal.final_fraction)
-    if anneal.schedule == "one_minus_sqrt":
-        return OneMinusSqrt(clock.total, start, anneal.final_fraction)
-    return Scaled(_curve(anneal, clock, "anneal", first=1.0), start)
-
-
-def trunk_rate(trunk: Trunk, clock: Clock, tokens: int) -> float:
-    """Return the trunk's learning rate after ``tokens``, as a checkpoint there will have it. ``clock`` is its own."""
-    return trunk.learning_rate * of_trunk(trunk, clock)(tokens)
+    whole = _curve(anneal, clock, "anneal", first=1.0)
+    return lambda tokens: start * whole(tokens)
 
 
 def entry_rate(anneal: Anneal, current: float) -> float:
@@ -205,9 +184,9 @@ def _curve(settings: Trunk | Anneal, clock: Clock, name: str, first: float) -> S
         raise UsageError(f"{name}: warmup and decay take {warmup + decay:,.0f} tokens, the run has {total:,}")
     match settings.schedule:
         case "linear":
-            return Linear(total, 1.0, floor)
+            return Linear(total, floor)
         case "one_minus_sqrt":
-            return OneMinusSqrt(total, 1.0, floor)
+            return OneMinusSqrt(total, floor)
         case "warmup_stable_decay":
             return WarmupStableDecay(total, warmup, decay, floor)
         case "inverse_sqrt":

@@ -103,7 +103,7 @@ def _flash(body: nn.Module, tokens: Tensor, where: Layout, causal: dict[str, boo
 def logits(model: PreTrainedModel, tokens: Tensor, end_of_text: int | None) -> Tensor:
     """Compute the logits of any causal or masked language model: (sequences, length, vocabulary)."""
     whole: Any = model
-    causal = _is_causal(model)
+    causal = "MaskedLM" not in type(model).__name__  # a decoder's class may also be called LMHeadModel
     options: dict[str, Any] = {"use_cache": False} if causal and hasattr(model.config, "use_cache") else {}
     found: Tensor
     if end_of_text is None or not (tokens[:, :-1] == end_of_text).any():
@@ -138,8 +138,3 @@ def check(model: PreTrainedModel, end_of_text: int) -> None:
             f"{model.config.model_type} does not keep packed documents apart",
             hint="if they may see one another: --set boundaries=false",
         )
-
-
-def _is_causal(model: PreTrainedModel) -> bool:
-    """Check the class: a decoder's may also be called LMHeadModel, a masked one is always called MaskedLM."""
-    return "MaskedLM" not in type(model).__name__

@@ -1,4 +1,4 @@
-"""Samples of an export for training and evaluation, through StreamingDataset, each with its sample id.
+"""Samples of exports for training and evaluation, through StreamingDataset, each with its sample id.
 
 A sample id is the sample's position over the export's streams, each stream counted once, in the manifest's order:
 StreamingDataset's own numbering of the same streams, and the ``sample_id`` of exports.samples.
@@ -7,7 +7,7 @@ StreamingDataset's own numbering of the same streams, and the ``sample_id`` of e
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import torch
 from composer.core import DataSpec
 from streaming import Stream, StreamingDataLoader, StreamingDataset
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
-from training.recipe.exports import Export, MixtureChangedError
+from training.checkpoint.init_checkpoint import read_state
+from training.recipe.exports import Export, MixtureChangedError, Reading
 from training.run import distributed
 from warehouse.export.external_shards import fitted
 from warehouse.mds import shared_memory
@@ -80,7 +81,61 @@ def training_data(export: Export, *, batch_size: int, seed: int, continues: bool
     dataset = TokenDataset(
         export, continues=continues, streams=streams, batch_size=batch_size, shuffle=True, shuffle_seed=seed
     )
-    return _spec(dataset, batch_size, drop_last=True)
+    return _loaded(dataset, batch_size, drop_last=True)
+
+
+class Stages(IterableDataset[dict[str, Any]]):
+    """Several mixtures in a row, to Composer one dataset: whole batches of the first for its steps, of the next, …
+
+    Each begins at its own beginning. A place is a stage and a place in that stage's mixture, and both follow from the
+    number of samples that were read.
+    """
+
+    def __init__(self, readings: Sequence[Reading], *, batch_size: int, seed: int) -> None:
+        self.specs = [training_data(one.export, batch_size=batch_size, seed=seed) for one in readings]
+        self._steps = [one.steps for one in readings]
+        self._samples = batch_size * distributed.world_size()
+        self._first = (0, 0)  # a stage, and how many of its batches have been read
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        first, read = self._first
+        for stage in range(first, len(self.specs)):
+            left = self._steps[stage] - (read if stage == first else 0)
+            loader: Any = self.specs[stage].dataloader
+            while left:
+                for batch in loader:
+                    yield batch
+                    left -= 1
+                    if not left:
+                        break
+            close(self.specs[stage])
+
+    def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
+        """Return the place after ``num_samples`` samples of all processes since the run's beginning."""
+        assert from_beginning
+        stage, read = 0, num_samples // self._samples
+        while stage + 1 < len(self._steps) and read >= self._steps[stage]:
+            read -= self._steps[stage]
+            stage += 1
+        loader: Any = self.specs[stage].dataloader
+        epoch, batch = divmod(read, len(loader))
+        place = {**loader.dataset.state_dict(0, True), "epoch": epoch, "sample_in_epoch": batch * self._samples}
+        return {"stage": stage, "read": read, "place": place}
+
+    def load_state_dict(self, obj: dict[str, Any]) -> None:
+        """Continue from there. Raises MixtureChangedError if that was a place in other mixtures."""
+        if obj.get("stage", len(self.specs)) >= len(self.specs):
+            raise MixtureChangedError(
+                "the checkpoint's place in the data is not one in these stages", hint="train in another folder: --out"
+            )
+        self._first = obj["stage"], obj["read"]
+        loader: Any = self.specs[obj["stage"]].dataloader
+        loader.dataset.load_state_dict(obj["place"])
+
+
+def staged_data(readings: Sequence[Reading], *, batch_size: int, seed: int) -> DataSpec:
+    """Make batches of ``batch_size`` sequences per process, one stage after the other; ``seed`` gives their orders."""
+    return _spec(DataLoader(Stages(readings, batch_size=batch_size, seed=seed), batch_size=None))
 
 
 def _mixture(export: Export) -> dict[str, Any]:
@@ -92,8 +147,7 @@ def _mixture(export: Export) -> dict[str, Any]:
 
 def reads_on(checkpoint: Path, export: Export, seed: int) -> bool:
     """Check whether a checkpoint's place in the data is one in the same samples in the same order."""
-    content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)  # our own file
-    place = (content["state"].get("dataset_state") or {}).get("train") or {}
+    place = (read_state(checkpoint).get("dataset_state") or {}).get("train") or {}
     return place.items() >= {**_mixture(export), "shuffle_seed": seed}.items()
 
 
@@ -101,7 +155,7 @@ def evaluation_data(export: Export, component: str, *, batch_size: int) -> DataS
     """Read all samples of one component once, in their order."""
     streams = [Stream(**export.place(stream)) for stream in export.streams(component)]
     dataset = TokenDataset(export, streams=streams, batch_size=batch_size, shuffle=False)
-    return _spec(dataset, batch_size, drop_last=False)
+    return _loaded(dataset, batch_size, drop_last=False)
 
 
 def all_samples(export: Export) -> TokenDataset:
@@ -111,11 +165,13 @@ def all_samples(export: Export) -> TokenDataset:
 
 
 def close(spec: DataSpec) -> None:
-    """Stop the dataset's threads. They would poll until the process ends."""
+    """Stop the threads of a run's data, staged or not. They would poll until the process ends."""
     loader: Any = spec.dataloader
-    iterator = getattr(loader.dataset, "_iterator", None)
-    if iterator is not None:
-        iterator.non_blocking_exit()
+    if isinstance(loader.dataset, Stages):
+        for one in loader.dataset.specs:
+            close(one)
+    elif hasattr(loader.dataset, "_iterator"):
+        loader.dataset._iterator.non_blocking_exit()
 
 
 @contextlib.contextmanager
@@ -131,14 +187,14 @@ def exclusive_start() -> Iterator[None]:
         distributed.barrier()
 
 
-def _spec(dataset: TokenDataset, batch_size: int, *, drop_last: bool) -> DataSpec:
+def _loaded(dataset: TokenDataset, batch_size: int, *, drop_last: bool) -> DataSpec:
     # No worker processes: reading is some 1% of a step on a CPU, and workers would compete for its cores.
-    return spec(
+    return _spec(
         StreamingDataLoader(dataset, batch_size=batch_size, collate_fn=_collate, num_workers=0, drop_last=drop_last)
     )
 
 
-def spec(loader: DataLoader[Any]) -> DataSpec:
+def _spec(loader: DataLoader[Any]) -> DataSpec:
     """Wrap a loader of batches of sequences with what Composer counts in them."""
     return DataSpec(
         loader,

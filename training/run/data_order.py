@@ -50,24 +50,19 @@ def write(lake: Lake, run_id: str, target: Path, prefix: str | None = None) -> l
     folders = [Path(paths[stage["export"]]) for stage in stages]
     exports = [Export(folder, Manifest.read(folder)) for folder in folders]
     bounds = reader.execute("select batch from runs.checkpoints where run_id = ? order by batch", [run_id]).fetchall()
-    steps: dict[int, list[int]] = {}
+    begins = [stage["from_batch"] for stage in stages]
+    read: dict[int, list[tuple[int, int]]] = {}
     for batch, ids in reader.execute(
         "select batch, sample_ids from runs.batches where run_id = ? order by batch, rank", [run_id]
     ).fetchall():
-        steps.setdefault(batch, []).extend(ids)
-    begins = [stage["from_batch"] for stage in stages]
-    return list(_files(exports, begins, steps, [bound for (bound,) in bounds], target, prefix))
+        read.setdefault(batch, []).extend((bisect_right(begins, batch) - 1, sample) for sample in ids)
+    return list(_files(exports, read, [bound for (bound,) in bounds], target / prefix))
 
 
 def _files(
-    exports: Sequence[Export],
-    begins: Sequence[int],
-    steps: Mapping[int, list[int]],
-    bounds: list[int],
-    target: Path,
-    prefix: str,
+    exports: Sequence[Export], read: Mapping[int, list[tuple[int, int]]], bounds: list[int], prefix: Path
 ) -> Iterator[Path]:
-    """Write the files. ``exports`` are those of the run's stages, which begin with the batches ``begins``."""
+    """Write the files. ``read`` are the samples of each batch: which of the ``exports``, and the sample's id in it."""
     silence()
     from training.run import data
 
@@ -75,14 +70,13 @@ def _files(
     for begin, end in zip([0, *bounds], bounds, strict=False):
         for first in range(begin, end, STEPS):
             last = min(first + STEPS, end)
-            folder = target / f"{prefix}_{end:06}"
+            folder = prefix.with_name(f"{prefix.name}_{end:06}")
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"steps_{first + 1:06}_to_{last:06}.parquet"
             rows: list[dict[str, Any]] = [
-                {"step": step + 1, "input_ids": dataset.get_item(sample)["input_ids"].astype("int32")}
+                {"step": step + 1, "input_ids": datasets[stage].get_item(sample)["input_ids"].astype("int32")}
                 for step in range(first, last)
-                for dataset in [datasets[bisect_right(begins, step) - 1]]
-                for sample in steps[step]
+                for stage, sample in read[step]
             ]
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
             yield path

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from composer.core import Callback, State
 from composer.loggers import Logger
 from composer.models import ComposerModel
 from composer.utils import dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric
@@ -19,12 +22,55 @@ from training.checkpoint.models import mask_token
 from training.recipe.recipe import Recipe
 from training.run.boundaries import check, hidden_states, logits
 from training.run.losses import linear_cross_entropy
-from training.run.masking import IGNORED, Masking, mask
 
 Batch = dict[str, Tensor]
+Ids = NDArray[np.int64]
 
 #: Draws the masks of held-out samples, whatever the run's own seed.
 EVALUATION_SEED = 2**32
+
+#: A target that is not predicted.
+IGNORED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """Which tokens a masked model must guess: ``rate`` of them, never ``special`` ones.
+
+    Of those, BERT's ``80_10_10`` replaces 80% by ``mask_token``, 10% by a random token and leaves 10% as they are;
+    ``all_mask`` replaces all. ``vocabulary``: random tokens are below it, and not special.
+    """
+
+    rate: float
+    mask_token: int
+    special: tuple[int, ...]
+    vocabulary: int
+    corruption: Literal["80_10_10", "all_mask"] = "80_10_10"
+
+
+def mask(tokens: Ids, sample_ids: Ids, masking: Masking, *, seed: int, step: int) -> tuple[Ids, Ids]:
+    """Return inputs and targets, shaped like ``tokens`` (samples, length); targets are ``IGNORED`` where none is.
+
+    At least one token of each sample is to be guessed, unless all are special. The draw depends on seed, sample id and
+    step alone: a sample gets the same masks on whatever rank and in whatever batch size, and after a restart.
+    """
+    inputs, targets = tokens.copy(), np.full_like(tokens, IGNORED)
+    ordinary = np.setdiff1d(np.arange(masking.vocabulary), masking.special)
+    eligible = ~np.isin(tokens, masking.special)
+    for row, sample_id in enumerate(sample_ids.tolist()):
+        random = np.random.Generator(np.random.Philox(key=[seed, sample_id], counter=[0, 0, 0, step]))
+        score, fate = random.random((2, tokens.shape[1]))
+        others = random.choice(ordinary, tokens.shape[1])
+        score[~eligible[row]] = 2.0
+        chosen = (score < masking.rate) | ((score == score.min()) & eligible[row])
+        targets[row, chosen] = tokens[row, chosen]
+        if masking.corruption == "all_mask":
+            inputs[row, chosen] = masking.mask_token
+        else:
+            inputs[row, chosen & (fate < 0.8)] = masking.mask_token
+            swapped = chosen & (fate >= 0.9)
+            inputs[row, swapped] = others[swapped]
+    return inputs, targets
 
 
 class HeldOutLoss(Metric):

@@ -60,7 +60,7 @@ class StableAdamW(_ByTensor):
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         state["step"] += 1
         step = float(state["step"])
-        first, second = (_debiased(beta, step) for beta in group["betas"])
+        first, second = ((beta**step - beta) / (beta**step - 1) for beta in group["betas"])
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         mean.lerp_(gradient, 1 - first)
         square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
@@ -90,10 +90,6 @@ class LionW(_ByTensor):
         state["exp_avg"].lerp_(gradient, 1 - second)
 
 
-def _debiased(beta: float, step: float) -> float:
-    return float((beta**step - beta) / (beta**step - 1))
-
-
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Divide the parameters into matrices and what weight decay leaves alone: norms and biases, as in Ettin."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
@@ -104,8 +100,8 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
 def make(model: nn.Module, settings: OptimizerSettings, peak: float) -> Optimizer:
     """Make the optimizer of a recipe at its peak learning rate."""
     groups = parameter_groups(model)
-    first, second = settings.betas
-    betas, decay, eps = (first, second), settings.weight_decay, settings.eps
+    (first, second), decay, eps = settings.betas, settings.weight_decay, settings.eps
+    betas = (first, second)
     match settings.name:
         case "lionw":
             return LionW(groups, peak, betas, decay)

@@ -17,24 +17,19 @@ from training.recipe.durations import Clock
 from training.recipe.exports import Export, Reading
 from training.recipe.recipe import Recipe
 from training.recipe.schedules import Schedule
-from training.run import data, distributed, optimizers, stages, trackers
+from training.run import data, distributed, optimizers
 from training.run.objectives import LanguageModel, Preparation, objective
 from training.run.speed import Speed
-from training.run.trainer import Resume, TrainerSetup, fit, make_trainer
+from training.run.trainer import Resume, TrainerSetup, fit, make_loggers, make_trainer
 from udfs.errors import UsageError
 from warehouse.cli.output import Progress
 
 #: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, what callbacks and metrics
 #: remember, the random state. Weights, the optimizer's state and the place in the data remain.
 NOT_INHERITED = (
-    "state/timestamp",
-    "state/schedulers",
-    "state/callbacks",
-    "state/train_metrics",
-    "state/eval_metrics",
-    "state/rank_zero_seed",
-    "rng",
-)
+    "state/timestamp", "state/schedulers", "state/callbacks", "state/train_metrics", "state/eval_metrics",
+    "state/rank_zero_seed", "rng",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +66,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         steps=job.steps,
         model=model,
         optimizer=optimizer,
+        clip_norm=recipe.optimizer.clip_norm,
         schedule=schedule,
         train_data=_train_data(job, batch_size, resume),
         batch_size=batch_size,
@@ -79,7 +75,7 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         evaluators=_evaluators(job, recipe),
         evaluated_every=f"{max(1, recipe.evaluation.every // recipe.batch_tokens)}ba" if recipe.evaluation.every else 0,
         callbacks=(Speed(job.folder, job.steps),) if distributed.is_rank_zero() else (),
-        loggers=tuple(trackers.make(recipe.loggers, job.folder, recipe.name)),
+        loggers=tuple(make_loggers(recipe.loggers, job.folder, recipe.name)),
         marks=job.marks,
         fsdp=recipe.fsdp,
     )
@@ -92,16 +88,12 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
 def _resume(job: Job) -> Resume:
     own = checkpoints.saved(job.folder / "checkpoints")
     if own:
-        # The run was interrupted: all of its last checkpoint is its own.
-        return Resume(own[-1][1])
+        return Resume(own[-1][1])  # it was interrupted: all of its last checkpoint is its own
     if job.start is None or not job.optimizer:
-        # No optimizer's state to take: the Trainer loads nothing.
-        return Resume()
+        return Resume()  # no optimizer's state to take: the Trainer loads nothing
     if len(job.readings) == 1 and data.reads_on(job.start, job.readings[0].export, job.seed):
-        # The mixture and the seed of the run that it starts from: it reads on where that one stopped.
-        return Resume(job.start, NOT_INHERITED, continues=True)
-    # Another mixture or seed: it reads from the beginning.
-    return Resume(job.start, (*NOT_INHERITED, "state/dataset_state"))
+        return Resume(job.start, NOT_INHERITED, continues=True)  # where the run that it starts from has stopped
+    return Resume(job.start, (*NOT_INHERITED, "state/dataset_state"))  # another mixture or seed: from the beginning
 
 
 def _model(job: Job, recipe: Recipe, resume: Resume) -> LanguageModel:
@@ -127,7 +119,7 @@ def _schedule(job: Job, recipe: Recipe) -> tuple[float, Schedule]:
     if job.start is None:
         assert recipe.trunk is not None
         return recipe.trunk.learning_rate, schedules.of_trunk(recipe.trunk, clock)
-    current, peak = checkpoints.learning_rates(job.start)
+    current, peak = init_checkpoint.learning_rates(job.start)
     entry = schedules.entry_rate(recipe.anneal, current)
     if not job.optimizer:
         peak = entry
@@ -147,7 +139,7 @@ def _batch_size(job: Job, recipe: Recipe) -> int:
 
 def _train_data(job: Job, batch_size: int, resume: Resume) -> DataSpec:
     if len(job.readings) > 1:
-        return stages.training_data(job.readings, batch_size=batch_size, seed=job.seed)
+        return data.staged_data(job.readings, batch_size=batch_size, seed=job.seed)
     export = job.readings[0].export
     return data.training_data(export, batch_size=batch_size, seed=job.seed, continues=resume.continues)
 

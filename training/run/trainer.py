@@ -7,19 +7,22 @@ A run's folder holds
     batches/*.parquet    the samples of each batch
     metrics/*.parquet    losses and learning rates
     checkpoints/*.pt     Composer checkpoints
+    log/                 what Composer's own loggers write: rank0.txt, tensorboard/, mlflow/, wandb/
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from composer import Evaluator, Trainer
 from composer.algorithms import GradientClipping
 from composer.core import Callback, DataSpec
-from composer.loggers import LoggerDestination
+from composer.loggers import FileLogger, LoggerDestination, MLFlowLogger, TensorboardLogger, WandBLogger
 from composer.models import ComposerModel
 from composer.utils import parallelism
 from torch.optim import Optimizer
@@ -28,17 +31,11 @@ from training.checkpoint import checkpoints
 from training.recipe import schedules
 from training.recipe.schedules import Schedule
 from training.recipe.settings import Checkpoints, Fsdp
-from training.run import stages
-from training.run.measurements import Measurements, Meter
-from training.run.provenance import Provenance
+from training.run import data
+from training.run.journal import Measurements, Provenance
+from training.run.speed import Meter
+from udfs.errors import UsageError
 from warehouse.cli.output import Progress
-
-
-class ClipSettings(Protocol):
-    """What the Trainer needs of an optimizer's settings."""
-
-    @property
-    def clip_norm(self) -> float | None: ...
 
 
 class TrainerSettings(Protocol):
@@ -48,8 +45,6 @@ class TrainerSettings(Protocol):
     def batch_tokens(self) -> int: ...
     @property
     def microbatch(self) -> int | None: ...
-    @property
-    def optimizer(self) -> ClipSettings: ...
     @property
     def precision(self) -> str: ...
     @property
@@ -82,6 +77,7 @@ class TrainerSetup:
     steps: int
     model: ComposerModel
     optimizer: Optimizer
+    clip_norm: float | None
     schedule: Schedule
     train_data: DataSpec
     batch_size: int
@@ -114,7 +110,7 @@ def make_trainer(recipe: TrainerSettings, setup: TrainerSetup, progress: Progres
         max_duration=f"{setup.steps}ba",
         eval_dataloader=setup.evaluators or None,
         eval_interval=setup.evaluated_every,
-        algorithms=[GradientClipping("norm", recipe.optimizer.clip_norm)] if recipe.optimizer.clip_norm else [],
+        algorithms=[GradientClipping("norm", setup.clip_norm)] if setup.clip_norm else [],
         callbacks=[
             setup.preparation,
             Provenance(setup.folder / "batches"),
@@ -151,7 +147,7 @@ def fit(trainer: Trainer, setup: TrainerSetup, progress: Progress) -> None:
     finally:
         close()
         for spec in (setup.train_data, *(evaluator.dataloader for evaluator in trainer.state.evaluators)):
-            stages.close(spec)
+            data.close(spec)
 
 
 def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
@@ -162,3 +158,28 @@ def _fsdp(settings: Fsdp) -> parallelism.FSDP2Config:
         mixed_precision=settings.mixed_precision,
         state_dict_type="full",
     )
+
+
+def make_loggers(names: Sequence[str], folder: Path, recipe: str) -> list[LoggerDestination]:
+    """Make the ``loggers`` of a recipe for the run in ``folder``. Raises UsageError where one is not installed.
+
+    MLFLOW_TRACKING_URI may name a server; wandb is offline unless WANDB_MODE says otherwise.
+    """
+    for name in names:
+        if name != "file" and find_spec(name) is None:
+            raise UsageError(f"loggers: {name} is not installed", hint=f"pip install {name}")
+    return [_logger(name, folder / "log", folder.name, recipe) for name in names]
+
+
+def _logger(name: str, log: Path, run: str, recipe: str) -> LoggerDestination:
+    if name == "file":
+        path = f"{log}/rank{{rank}}.txt"
+        return FileLogger(path, capture_stdout=False, capture_stderr=False, overwrite=True, flush_interval=10)
+    if name == "tensorboard":
+        return TensorboardLogger(str(log / "tensorboard"), flush_interval=10)
+    if name == "mlflow":
+        uri = os.environ.get("MLFLOW_TRACKING_URI", (log / "mlflow").resolve().as_uri())
+        return MLFlowLogger(experiment_name=recipe, run_name=run, tracking_uri=uri)
+    os.environ.setdefault("WANDB_MODE", "offline")
+    log.mkdir(parents=True, exist_ok=True)
+    return WandBLogger(project=recipe, name=run, init_kwargs={"dir": str(log)})

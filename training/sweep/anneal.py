@@ -11,7 +11,6 @@ run. If the recipe or a mixture has changed since, that is an error: no run begi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import replace
 
 from training.checkpoint import init_checkpoint
@@ -21,7 +20,7 @@ from training.recipe.exports import MixtureChangedError, stages_of
 from training.recipe.run_folders import alone, others, require_libraries
 from training.run import distributed
 from training.sweep import results
-from training.sweep.learning_rates import curve, origin_rate
+from training.sweep.plan import curve, origin_rate
 from training.sweep.sweep import Run, Sweep
 from warehouse.cli.output import Output
 from warehouse.lake.lake import Lake
@@ -52,17 +51,13 @@ def anneal(sweep: Sweep, lake: Lake, out: Output) -> None:
         for run in sweep.runs:
             _check_folder(sweep, run)
         out.note(f"{recipe.name}: {len(todo)} runs, {sum(run.tokens for run in todo):,} tokens, in {sweep.folder}")
-        _train(sweep, todo, lake, out)
+        silence()
+        from training.sweep.train_runs import train_run, with_trunk
 
-
-def _train(sweep: Sweep, todo: Sequence[Run], lake: Lake, out: Output) -> None:
-    silence()
-    from training.sweep.train_runs import train_run, with_trunk
-
-    todo = with_trunk(sweep, todo, out)
-    distributed.init_distributed()
-    for number, run in enumerate(todo, 1):
-        train_run(sweep, run, lake, out, place=f"{number} of {len(todo)}")
+        todo = with_trunk(sweep, todo, out)
+        distributed.init_distributed()
+        for number, run in enumerate(todo, 1):
+            train_run(sweep, run, lake, out, place=f"{number} of {len(todo)}")
 
 
 def _check_folder(sweep: Sweep, run: Run) -> None:

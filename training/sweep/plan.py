@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+from training.checkpoint.init_checkpoint import InitCheckpoint, at, learning_rates
 from training.checkpoint.models import Parameters
+from training.checkpoint.quiet import silence
+from training.recipe import schedules
+from training.recipe.durations import Clock
 from training.recipe.exports import share
 from training.recipe.recipe import Recipe
+from training.recipe.run_folders import read_run_metadata, require_libraries
 from training.sweep import results
-from training.sweep.learning_rates import curve, origin_rate, trunk_rate
 from training.sweep.sweep import Run, Sweep
 from warehouse.lake.lake import Lake
 
@@ -154,26 +159,19 @@ def cost(sweep: Sweep, parameters: Parameters) -> SweepCost:
 
 def measured(lake: Lake, recipe: Recipe, parameters: Parameters) -> MeasuredSpeed | None:
     """Return the latest measured run of the same model, batch and precision; else of the precision alone, scaled."""
-    rows = (
-        lake.reader()
-        .execute(
-            "select r.run_id, r.config, max(m.value) filter (m.name = 'speed/tokens_per_second'),"
-            " max(m.value) filter (m.name = 'speed/peak_bytes')"
-            " from runs.runs as r join runs.metrics as m using (run_id) where m.name like 'speed/%'"
-            " group by r.run_id, r.config, r.finished_at order by r.finished_at desc"
-        )
-        .fetchall()
+    rows = lake.reader().execute(
+        "select r.run_id, r.config, max(m.value) filter (m.name = 'speed/tokens_per_second'),"
+        " max(m.value) filter (m.name = 'speed/peak_bytes')"
+        " from runs.runs as r join runs.metrics as m using (run_id) where m.name like 'speed/%'"
+        " group by r.run_id, r.config, r.finished_at order by r.finished_at desc"
     )
     other: MeasuredSpeed | None = None
-    for run_id, text, rate, peak in rows:
+    for run_id, text, rate, peak in rows.fetchall():
         config = json.loads(text)
         if config["precision"] != recipe.precision or not config.get("parameters"):
             continue
-        if (config["parameters"], config["batch_tokens"], config["microbatch"]) == (
-            parameters.total,
-            recipe.batch_tokens,
-            recipe.microbatch,
-        ):
+        same = (parameters.total, recipe.batch_tokens, recipe.microbatch)
+        if (config["parameters"], config["batch_tokens"], config["microbatch"]) == same:
             return MeasuredSpeed(run_id, True, rate, peak)
         other = other or MeasuredSpeed(run_id, False, rate * config["parameters"] / parameters.total, peak)
     return other
@@ -191,6 +189,48 @@ def _memory(sweep: Sweep, parameters: Parameters) -> float | None:
     return float(
         parameters.total * (8 + _MOMENTS[recipe.optimizer.name]) + width * tokens * sizes.hidden * sizes.layers
     )
+
+
+def curve(sweep: Sweep, run: Run, current: float | None) -> Callable[[int], float]:
+    """Return a run's learning rate as a function of its tokens.
+
+    ``current`` is the rate in the checkpoint it starts from. None means there is no checkpoint yet: then it is the rate
+    that the trunk's schedule will leave there. Raises UsageError where the schedules make no sense: before hours have
+    gone into the trunk.
+    """
+    recipe = sweep.recipe
+    clock = Clock(run.tokens, recipe.batch_tokens, sweep.held_out.sequence_length)
+    if recipe.trunk:
+        trunk_clock = replace(clock, total=recipe.trunk_steps() * recipe.batch_tokens)
+        schedule, peak = schedules.of_trunk(recipe.trunk, trunk_clock), recipe.trunk.learning_rate
+        if run.variant is None:
+            return lambda tokens: peak * schedule(tokens)
+        if current is None:
+            current = peak * schedule(run.start * recipe.batch_tokens)
+    assert run.variant is not None and current is not None
+    settings = recipe.anneal_of(run.variant)
+    return schedules.of_anneal(settings, schedules.entry_rate(settings, current), clock)
+
+
+def origin_rate(origin: InitCheckpoint | None) -> float | None:
+    """Return the learning rate in the checkpoint that a recipe starts from."""
+    return _rate(origin.path) if origin else None
+
+
+def trunk_rate(sweep: Sweep, run: Run) -> float | None:
+    """Return the learning rate in the trunk's checkpoint that a run starts from, None if it is not there yet."""
+    trunk = sweep.runs[0]
+    folder = sweep.folder / trunk.label
+    file = at(folder, run.start)
+    if not file.exists() or read_run_metadata(folder).get("run_id") != trunk.run_id:
+        return None
+    return _rate(file)
+
+
+def _rate(checkpoint: Path) -> float:
+    require_libraries()
+    silence()
+    return learning_rates(checkpoint)[0]
 
 
 def _curves(sweep: Sweep) -> Iterator[PlannedCurve]:

@@ -15,12 +15,9 @@ import pyarrow.parquet as pq
 from training.checkpoint import checkpoints
 from training.recipe.exports import Export
 from training.run import journal, speed
-from training.run.measurements import METRICS
-from training.run.provenance import BATCHES
+from training.run.journal import BATCHES, METRICS
 from training.sweep.sweep import Run
 from warehouse.lake.lake import Lake
-
-TABLES = ("runs.runs", "runs.metrics", "runs.batches", "runs.checkpoints")
 
 _MOMENT = pa.timestamp("us", "UTC")
 
@@ -58,7 +55,7 @@ def record(lake: Lake, finished: FinishedRun) -> None:
                 run_ids = pa.array([run_id] * rows.num_rows, pa.string())
                 pq.write_table(rows.add_column(0, "run_id", run_ids), files[name], compression="zstd")
         with lake.commit(f"run {run_id}", author="cuvee anneal") as commit:
-            for name in TABLES:
+            for name in tables:
                 commit.sql(f"delete from {name} where run_id = ?", [run_id])
                 if name in files:
                     commit.add(name, [files[name]])

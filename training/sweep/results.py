@@ -1,9 +1,9 @@
-"""What the lake has of a sweep's runs, and the table that compares them."""
+"""What the lake has of a sweep's runs, and the table that compares them, also as a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -30,23 +30,6 @@ def losses(lake: Lake, run_ids: Sequence[str]) -> dict[str, dict[str, float]]:
     for run_id, component, value in rows.fetchall():
         found.setdefault(run_id, {})[component] = value
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What an arm did to one component, against the control with the same seed.
-
-    ``mean`` over the seeds; ``spread`` is the largest less the smallest.
-    """
-
-    mean: float
-    spread: float
-
-
-def effect(arm: Sequence[float], control: Sequence[float]) -> Effect:
-    """Compare losses of an arm with those of the control, both in the order of the seeds."""
-    differences = [ours - theirs for ours, theirs in zip(arm, control, strict=True)]
-    return Effect(fmean(differences), max(differences) - min(differences))
 
 
 def table(sweep: Sweep, found: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -81,8 +64,9 @@ def table(sweep: Sweep, found: Mapping[str, Mapping[str, float]]) -> tuple[list[
             row += [found[sweep.runs[0].run_id][component]] if recipe.trunk else []
             row += [fmean(values) if values else None for values in measured.values()]
             for arm, other in against:
-                one = effect(measured[arm], measured[other]) if measured[arm] and measured[other] else None
-                row += [one.mean, one.spread] if one else [None, None]
+                # None where the group lacks one of the two
+                differences = [ours - theirs for ours, theirs in zip(measured[arm], measured[other], strict=False)]
+                row += [fmean(differences), max(differences) - min(differences)] if differences else [None, None]
             rows.append(tuple(row))
     return columns, rows
 
@@ -92,3 +76,55 @@ def _against(recipe: Recipe, arms: Sequence[str]) -> list[tuple[str, str]]:
     pairs = [(arm, recipe.control) for arm in arms if arm != recipe.control]
     incomplete = dict.fromkeys((one.arm, one.complete) for one in recipe.variants if one.complete)
     return pairs + [(arm, complete) for arm, complete in incomplete if complete != recipe.control]
+
+
+def draw(recipe: Recipe, columns: Sequence[str], rows: Sequence[Sequence[Any]], folder: Path) -> Path:
+    """Draw the differences from the control that ``table`` found, as an SVG in ``folder``.
+
+    A panel per component; a place per window and learning rate, a colour per arm. Bars reach half a spread to both
+    sides. matplotlib comes with mosaicml-streaming.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = recipe.name  # the same table gives the same file
+    from matplotlib import pyplot
+
+    table = [dict(zip(columns, row, strict=True)) for row in rows]
+    components = list(dict.fromkeys(row["component"] for row in table))
+    arms = [name.removesuffix(f" - {recipe.control}") for name in columns if name.endswith(f" - {recipe.control}")]
+    figure, axes = pyplot.subplots(1, len(components), figsize=(3.2 * len(components) + 1, 3.4), squeeze=False)
+    for axis, component in zip(axes[0], components, strict=True):
+        places = [row for row in table if row["component"] == component]
+        for number, arm in enumerate(arms):
+            found = [
+                (place + (number - (len(arms) - 1) / 2) * 0.12, row)
+                for place, row in enumerate(places)
+                if row[f"{arm} - {recipe.control}"] is not None
+            ]
+            axis.errorbar(
+                [place for place, _ in found],
+                [row[f"{arm} - {recipe.control}"] for _, row in found],
+                [row[f"spread {arm}"] / 2 for _, row in found],
+                fmt="o",
+                capsize=3,
+                label=arm,
+            )
+        axis.axhline(0, color="grey", linewidth=0.8)
+        axis.set_xticks(range(len(places)), [_place(row) for row in places])
+        axis.set_xlim(-0.5, len(places) - 0.5)
+        axis.set_title(component)
+    axes[0][0].set_ylabel(f"held-out loss less {recipe.control}'s, nats")
+    axes[0][-1].legend(fontsize="small")
+    figure.tight_layout()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "comparison.svg"
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return path
+
+
+def _place(row: dict[str, Any]) -> str:
+    window = f"{100 * row['window']:g}%" if row.get("window") is not None else ""
+    rate = f"{row['learning rate']:g}" if row.get("learning rate") is not None else ""
+    return "\n".join(part for part in (window, rate) if part) or "anneal"

@@ -122,7 +122,8 @@ def make_sweep(
         shared["parent"] = runs[0].run_id
     elif recipe.start:
         shared["parent"] = origin.run_id if origin else None
-        shared["start"] = {**(origin.identity if origin else {}), "optimizer": recipe.start.optimizer}
+        place = {"run": origin.run_id, "checkpoint": origin.path.name} if origin else {}
+        shared["start"] = {**place, "optimizer": recipe.start.optimizer}
     for seed in recipe.seeds if recipe.arms else ():
         for variant in recipe.variants:
             own = {**shared, "anneal": asdict(recipe.anneal_of(variant))}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
 
-from training.checkpoint import checkpoints
+from training.checkpoint import checkpoints, init_checkpoint
 from training.recipe.run_folders import write_run_metadata
 from training.run import distributed
 from training.run.run import Job, train
@@ -20,7 +18,7 @@ from warehouse.cli.output import Output
 from warehouse.lake.lake import Lake
 
 
-def with_trunk(sweep: Sweep, todo: Sequence[Run], out: Output) -> Sequence[Run]:
+def with_trunk(sweep: Sweep, todo: list[Run], out: Output) -> list[Run]:
     """Return the runs to train, with the trunk first if checkpoints are gone that others start from.
 
     Raises UsageError if the trunk is beyond a checkpoint that it does not have.
@@ -46,11 +44,8 @@ def train_run(sweep: Sweep, run: Run, lake: Lake, out: Output, *, place: str) ->
     recipe = sweep.recipe
     folder = sweep.folder / run.label
     before = sweep.tokens_before(run)
-    started = (
-        write_run_metadata(folder, run.run_id, run.identity, before)
-        if distributed.is_rank_zero()
-        else datetime.now(UTC)
-    )
+    leads = distributed.is_rank_zero()
+    started = write_run_metadata(folder, run.run_id, run.identity, before) if leads else datetime.now(UTC)
     clock = perf_counter()
     job = _job(sweep, run)
     own = replace(recipe, anneal=recipe.anneal_of(run.variant)) if run.variant else recipe
@@ -61,10 +56,16 @@ def train_run(sweep: Sweep, run: Run, lake: Lake, out: Output, *, place: str) ->
             out.note(f"{run.label} is saved; the same command goes on from there")
             raise
     distributed.barrier()  # the rows of all processes are on disk
-    if not distributed.is_rank_zero():
+    if not leads:
         return
     exports = tuple(one.export for one in job.readings)
-    facts = _facts(sweep, run)
+    parameters = sweep.parameters()
+    facts = {
+        "tokens_before": before,
+        "parameters": parameters.total,
+        "parameters_without_embeddings": parameters.without_embeddings,
+        **({"control": recipe.control, "complete": run.variant.complete} if run.variant else {}),
+    }
     record(lake, FinishedRun(run=run, recipe=recipe.name, exports=exports, folder=folder, started=started, facts=facts))
     losses = results.losses(lake, [run.run_id])[run.run_id]
     shown = ", ".join(f"{component} {loss:.3f}" for component, loss in losses.items())
@@ -75,7 +76,7 @@ def _job(sweep: Sweep, run: Run) -> Job:
     recipe = sweep.recipe
     start = sweep.origin.path if sweep.origin else None
     if start is None and recipe.trunk and run.variant:
-        start = checkpoints.at(sweep.folder / sweep.runs[0].label, run.start)
+        start = init_checkpoint.at(sweep.folder / sweep.runs[0].label, run.start)
     return Job(
         folder=sweep.folder / run.label,
         readings=sweep.readings(run),
@@ -86,14 +87,3 @@ def _job(sweep: Sweep, run: Run) -> Job:
         optimizer=recipe.start is None or recipe.start.optimizer,
         marks=() if run.variant else tuple(sorted({other.start for other in sweep.runs if other.variant})),
     )
-
-
-def _facts(sweep: Sweep, run: Run) -> dict[str, Any]:
-    """Return what is recorded of a run next to its settings."""
-    parameters = sweep.parameters()
-    return {
-        "tokens_before": sweep.tokens_before(run),
-        "parameters": parameters.total,
-        "parameters_without_embeddings": parameters.without_embeddings,
-        **({"control": sweep.recipe.control, "complete": run.variant.complete} if run.variant else {}),
-    }

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from udfs.labels.backends.engine import Answer, Prompt
 from udfs.labels.backends.wire import CHAT, Wire, answer, complaint, failed
-from udfs.labels.messages import Answer, Prompt
 
 
 def line(prompt: Prompt, wire: Wire, fingerprint: str) -> bytes:

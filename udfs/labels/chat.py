@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udfs.errors import LabelerError, Location
-from udfs.labels.messages import Message
 from udfs.labels.prompts import environment
 
 if TYPE_CHECKING:
@@ -28,7 +28,15 @@ _TOKENIZER = "tokenizer.json"
 #: Where the odd character is looked for: the private use areas.
 _PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
 
-_PROBE = (Message("user", "A cellar master\n\n composes a blend, for 3.50.\n"),)
+
+class Message(NamedTuple):
+    """A turn of a conversation: ``role`` is ``system`` or ``user``."""
+
+    role: str
+    content: str
+
+
+_PROBE = Message("user", "A cellar master\n\n composes a blend, for 3.50.\n")
 
 
 class ChatError(LabelerError):
@@ -40,7 +48,7 @@ class ChatFormat:
 
     def __init__(self, folder: Path, template: str | None = None) -> None:
         self.folder = folder
-        content = _json(folder / "tokenizer.json")
+        content = _json(folder / _TOKENIZER)
         settings = _json(folder / "tokenizer_config.json", optional=True)
         self._ids: dict[str, int] = {each["content"]: each["id"] for each in content.get("added_tokens") or []}
         if short := [mark for mark in self._ids if len(mark) < 2]:
@@ -63,6 +71,11 @@ class ChatFormat:
         """The id of the token that ends an answer, as the tokenizer's settings name it."""
         return self._ids.get(self._names.get("eos_token", ""))
 
+    def ends(self, named: Iterable[list[int] | int | None]) -> frozenset[int]:
+        """Return the ids that end an answer: the tokenizer's own, and those that a model's settings name."""
+        found = [self.end, *chain.from_iterable(each if isinstance(each, list) else [each] for each in named)]
+        return frozenset(end for end in found if end is not None)
+
     @property
     def padding(self) -> int:
         """The id of the token for unused places, which are masked: any will do."""
@@ -83,14 +96,9 @@ class ChatFormat:
             raise ChatError("no eos_token that the tokenizer knows: an answer would have no end", where=where)
         return [[*each.ids, end] for each in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Decode an answer's ids, without special tokens."""
-        text: str = self._whole.decode(list(ids), skip_special_tokens=True)
-        return text
-
-    def show(self, ids: Sequence[int]) -> str:
-        """Decode a prompt's ids, with special tokens."""
-        text: str = self._whole.decode(list(ids), skip_special_tokens=False)
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """Decode an answer's ids, without special tokens; a prompt's with ``special`` ones."""
+        text: str = self._whole.decode(list(ids), skip_special_tokens=not special)
         return text
 
     def _joined(self, pieces: list[str], encoded: Iterator[Any]) -> list[int] | str:
@@ -150,8 +158,8 @@ class ChatFormat:
 
     def _check(self) -> None:
         """Compare with the tokenizer itself, on a conversation without marks. Raises ChatError."""
-        (ours,) = self.encode([_PROBE])
-        text = "".join(self._render(["user"], [_PROBE[0].content]))
+        (ours,) = self.encode([[_PROBE]])
+        text = "".join(self._render(["user"], [_PROBE.content]))
         theirs = self._whole.encode(text, add_special_tokens=False).ids
         if ours != theirs:
             raise ChatError(

@@ -10,11 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from udfs.errors import UsageError
-from udfs.expensive import BoundFunction, answer_schema
-from udfs.labels.labeler import Labeler
+from udfs.expensive import BoundFunction, Price, Usage, answer_schema
+from udfs.labels.labeler import VERDICT, Codes, Labeler, Verdicts
 from udfs.labels.labelers.labeler_registry import LabelerRegistry, make_labeler
-from udfs.labels.verdicts import VERDICT, Codes, Verdicts
-from udfs.price import Price, Usage
 
 DEFAULT_LABELER = "zero_shot"
 

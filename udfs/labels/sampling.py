@@ -38,7 +38,8 @@ class Excerpt:
         length = len(text)
         if length <= self.limit:
             return (text,)
-        start = self.head + _draw(key, length - self.head - self.window - self.tail + 1)
+        drawn = int.from_bytes(hashlib.md5(key.encode(), usedforsecurity=False).digest())
+        start = self.head + drawn % (length - self.head - self.window - self.tail + 1)
         return text[: self.head], text[start : start + self.window], text[length - self.tail :]
 
     def read(self, text: str, key: str) -> str:
@@ -62,8 +63,3 @@ def sample(text: str, key: str, limit: int = LIMIT) -> tuple[str, ...]:
     ('aaaa', 'bbbb', 'cccc')
     """
     return Excerpt.thirds(limit).parts(text, key)
-
-
-def _draw(key: str, choices: int) -> int:
-    """Draw a number below ``choices``, always the same for the same key."""
-    return int.from_bytes(hashlib.md5(key.encode(), usedforsecurity=False).digest()) % choices

@@ -7,14 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 from udfs.errors import LabelerError
-from udfs.expensive import fingerprint
+from udfs.expensive import Price, fingerprint
 from udfs.identity import identity
-from udfs.labels.codecs.codecs import Codec
+from udfs.labels.codecs import Codec
 from udfs.labels.prompts import Template
 from udfs.labels.sampling import Excerpt
 from udfs.labels.taxonomies.taxonomies import Taxonomies
 from udfs.labels.taxonomies.taxonomy import Category, Taxonomy
-from udfs.price import Price
 
 #: Raised when the code changes answers and no setting does.
 _VERSION = 1

@@ -12,21 +12,17 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from udfs.errors import UsageError
-from udfs.expensive import BoundFunction, answer_schema, fingerprint
-from udfs.text.bloom import Bloom
+from udfs.expensive import BoundFunction, answered, fingerprint
+from udfs.hashing import Bloom, Bytes, Hashes, Ints
 from udfs.text.decontamination_normalization import NormalizedWords, pieces, words
 from udfs.text.ngrams import SHORTEST, VERSION, N, gram_hashes, ngrams, rolled
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from udfs.hashing import Bytes, Hashes, Ints
 
 #: The probability that a filter takes a foreign n-gram for one of a benchmark.
 RATE = 1e-9
@@ -37,7 +33,7 @@ _RUN = 1 << 17
 #: A longer text is read in parts of this many bytes.
 _PART = 1 << 22
 
-#: NormalizedWords of passages that an answer keeps. What is found beyond is counted only.
+#: Words of passages that an answer keeps. What is found beyond is counted only.
 KEPT = 100_000
 
 _QUOTE = pa.struct([("benchmark", pa.string()), ("n_grams", pa.int64()), ("position", pa.int64())])
@@ -109,7 +105,7 @@ class Quotes:
 
 @dataclass(frozen=True, slots=True)
 class _Hits:
-    """Ints where n-grams of benchmarks begin, ascending."""
+    """Places where n-grams of benchmarks begin, ascending."""
 
     places: Ints  # numbers of words
     sizes: Ints  # how many words the n-gram has
@@ -152,12 +148,6 @@ class Filter:
         every = Bloom.of(np.concatenate([empty, *(part for each in hashes.values() for part in each)]), rate)
         return cls(every, filters, Bloom.of(np.concatenate(heads), rate) if heads else None, tuple(sorted(shorter)))
 
-    @property
-    def nbytes(self) -> int:
-        """What the filters take in memory."""
-        filters = [self.every, *self.by_benchmark.values(), *([self.heads] if self.heads else [])]
-        return sum(each.table.nbytes for each in filters)
-
     def scan(self, texts: pa.Array) -> list[Quotes | None]:
         """Find what each text of an Arrow column quotes; None: nothing."""
         result: list[Quotes | None] = [None] * len(texts)
@@ -194,7 +184,8 @@ class Filter:
         quotes = Quotes()
         begin = characters = 0
         while begin < len(content):
-            end = _whole(content, min(begin + _PART, len(content)))
+            end = min(begin + _PART, len(content))
+            end = end if end == len(content) else _lead(content, end)  # cuts no character
             part = content[begin:end]
             found = words(part, np.array([0, len(part)]))
             hits = self._hits(found)
@@ -246,11 +237,6 @@ def _positions(text: Bytes, places: Ints) -> list[int]:
     return positions
 
 
-def _whole(content: Bytes, end: int) -> int:
-    """Return the nearest end before ``end`` that cuts no character."""
-    return end if end == len(content) else _lead(content, end)
-
-
 def _lead(content: Bytes, place: int) -> int:
     """Return where the character of this byte begins."""
     while content[place] & 0xC0 == 0x80:
@@ -283,7 +269,7 @@ class BoundContamination(BoundFunction):
         for batch in inputs:
             rows = [nothing if each is None else each.row() for each in self.filter.scan(batch["text"])]
             columns = [pa.array([row[name] for row in rows], self.columns.field(name).type) for name in COLUMNS.names]
-            yield _answered(self, batch["key"], columns)
+            yield answered(self, batch["key"], columns)
 
 
 @dataclass(frozen=True)
@@ -300,13 +286,7 @@ class BoundNgrams(BoundFunction):
         """Find the n-grams of every item; see ``BoundFunction.answers``. No text fails."""
         for batch in inputs:
             found = ngrams(batch["text"].to_pylist())
-            yield _answered(self, batch["key"], [pa.array(found, pa.list_(pa.string()))])
-
-
-def _answered(function: BoundFunction, keys: pa.Array, columns: list[pa.Array]) -> pa.RecordBatch:
-    n = len(keys)
-    ok, none = pa.array(["ok"] * n, pa.string()), pa.nulls(n, pa.string())
-    return pa.record_batch([keys, ok, *columns, none, pa.nulls(n, pa.int64())], schema=answer_schema(function))
+            yield answered(self, batch["key"], [pa.array(found, pa.list_(pa.string()))])
 
 
 @dataclass(frozen=True)

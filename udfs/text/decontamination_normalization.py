@@ -17,16 +17,12 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from udfs.hashing import Bytes, Hashes, Ints, hash_spans
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 _SPACE = 0x20
 #: A byte of no spelling: where a text's own bytes were more than their spelling's.
@@ -104,9 +100,7 @@ class _Speller:
             self._filled[page] = True
 
 
-@cache
-def _speller() -> _Speller:
-    return _Speller()
+_speller = cache(_Speller)
 
 
 @dataclass(frozen=True, slots=True)

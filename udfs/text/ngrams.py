@@ -29,7 +29,7 @@ SHORTEST = 8
 #: Changes whenever the same text gets other n-grams.
 VERSION = 1
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)
+_BASE = 0x9E3779B97F4A7C15
 _APOSTROPHES = "'`´ʹʻʼʽˈ‘’‛′＇"
 
 
@@ -50,18 +50,8 @@ _UNMARKED = str.maketrans("", "", _APOSTROPHES)
 def spellings(text: str) -> list[str]:
     """Return a text as it is, and as it is found with other punctuation; each once."""
     escaped = html.escape(text)
-    return list(
-        dict.fromkeys(
-            [
-                text,
-                text.translate(_UNMARKED),
-                text.translate(_DELETED),
-                json.dumps(text),
-                escaped,
-                escaped.replace("&#x27;", "&#39;"),
-            ]
-        )
-    )
+    found = [text, text.translate(_UNMARKED), text.translate(_DELETED), json.dumps(text), escaped]
+    return list(dict.fromkeys([*found, escaped.replace("&#x27;", "&#39;")]))
 
 
 def ngrams(texts: Sequence[str]) -> list[list[str]]:
@@ -103,7 +93,7 @@ def rolled(hashes: Hashes, n: int) -> Hashes:
     Runs of 1, 2, 4, … words are made of two halves each, and those that ``n`` needs are joined: 10 passes for 13.
     """
     result: Hashes | None = None
-    run, size, taken, base = hashes, 1, 0, int(_BASE)
+    run, size, taken, base = hashes, 1, 0, _BASE
     while True:
         if n & size:
             if result is None:

@@ -138,10 +138,10 @@ def token_signals(tokens: RedPajamaTokens, found: RedPajamaWords) -> dict[str, F
     bits, bounds = tokens.bits, tokens.bounds
     counts = np.diff(bounds)
     capitals = (bits & (UPPER | LOWER)) == UPPER
-    stops = _stop_words()
-    maybe = np.flatnonzero((bits == (WORD | LOWER | ALPHABETIC)) & (tokens.lengths <= stops.longest))
+    stops, longest = _stop_words()
+    maybe = np.flatnonzero((bits == (WORD | LOWER | ALPHABETIC)) & (tokens.lengths <= longest))
     hashes = hash_spans(tokens.data, tokens.starts[maybe], tokens.lengths[maybe])
-    stopped = _per_document(maybe[stops.words.has(hashes)], bounds)
+    stopped = _per_document(maybe[stops.has(hashes)], bounds)
     # A sentence begins at the first word token of the document, and at each after a token with a terminator.
     word = np.flatnonzero(bits & WORD)
     terminators = np.cumsum((bits & TERMINATOR) != 0)[word]
@@ -224,12 +224,11 @@ def _ratio(count: NDArray[Any], total: NDArray[Any], empty: float = np.nan) -> F
     return np.divide(count, total, out=np.full(len(total), empty), where=np.asarray(total) > 0)
 
 
-class _StopWords:
-    def __init__(self) -> None:
-        entries = _entries("stop_words_en.txt")
-        members = [word for line in entries for word in line.split()]
-        self.words = Lookup(_hashes(members).tolist())
-        self.longest = max(map(len, members))
+@cache
+def _stop_words() -> tuple[Lookup, int]:
+    """Return the stop words, and how long the longest is."""
+    members = [word for line in _entries("stop_words_en.txt") for word in line.split()]
+    return Lookup(_hashes(members).tolist()), max(map(len, members))
 
 
 class _BadWords:
@@ -244,7 +243,6 @@ class _BadWords:
         self.first = Lookup(_hashes([sequence[0] for sequence in sequences]).tolist())
 
 
-_stop_words = cache(_StopWords)
 _bad_words = cache(_BadWords)
 
 

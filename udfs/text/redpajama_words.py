@@ -30,22 +30,12 @@ from udfs.hashing import Bytes, Hashes, Ints, hash_spans
 _SEPARATOR = 0xFF
 _SPACES = bytes(code for code in range(128) if chr(code).isspace())
 _PUNCTUATION = string.punctuation.encode()
+_FOLDING = bytes.maketrans(
+    _SPACES + string.ascii_uppercase.encode(), b" " * len(_SPACES) + string.ascii_lowercase.encode()
+)
 
 #: What a token consists of, as bits: word characters or other ones, and some of these.
 WORD, OTHER, UPPER, LOWER, ALPHABETIC, TERMINATOR = 1, 2, 4, 8, 16, 32
-
-
-def _folding() -> bytes:
-    table = bytearray(range(256))
-    for code in _SPACES:
-        table[code] = 0x20
-    for code in string.ascii_uppercase.encode():
-        table[code] = code + 32
-    return bytes(table)
-
-
-def _classes() -> bytes:
-    return bytes(_class_of(chr(code)) if code < 128 else 0 for code in range(256))
 
 
 def _class_of(character: str) -> int:
@@ -62,13 +52,12 @@ def _class_of(character: str) -> int:
     return bits | TERMINATOR if character in ".!?" else bits
 
 
-_FOLDING = _folding()
-_CLASSES = _classes()
+_CLASSES = bytes(_class_of(chr(code)) if code < 128 else 0 for code in range(256))
 
 
 @dataclass(frozen=True, slots=True)
 class RedPajamaWords:
-    """RedPajamaWords of several documents. Document d has those from ``bounds[d]`` to ``bounds[d + 1]``.
+    """Words of several documents. Document d has those from ``bounds[d]`` to ``bounds[d + 1]``.
 
     ``lengths`` are in characters. ``folded`` is the text they were found in (empty if there was none): lower case in
     ASCII, white space as spaces, documents separated by 0xFF.

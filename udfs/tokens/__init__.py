@@ -1,4 +1,4 @@
 """Tokenizers: counting and encoding tokens.
 
-Goes in: texts. Comes out: token counts or ids. Main names: ``tokenizer.Tokenizer``, ``tokenizer_files.find``.
+Goes in: texts. Comes out: token counts or ids. Main names: ``tokenizer.Tokenizer``, ``tokenizer.find``.
 """

@@ -17,29 +17,29 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from udfs.atomic_files import write_atomically
-from udfs.errors import CuveeError, UsageError
-from udfs.expensive import BoundFunction, answer_schema
+from udfs.errors import CuveeError, UsageError, did_you_mean
+from udfs.expensive import BoundFunction, answered
 from udfs.prefetch import prefetch
-from udfs.tokens import tokenizer_files
-from udfs.tokens.tokenizer_files import FILE as FILE
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Ids = NDArray[np.uint32]
+Ids = NDArray[np.uint32]
 
 END_OF_TEXT = "<|endoftext|>"
 
 #: What tokenizers call the end of a text where their folder does not say.
 ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 
+FILE = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
+
+_STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HUB = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 #: A longer text is encoded piece by piece. An encoding takes some 100 bytes per token until its ids are taken out,
 #: so a document of 200 MB would otherwise need 5 GB.
@@ -95,7 +95,7 @@ class Counter:
 
 
 class Tokenizer(Counter):
-    """A tokenizer of the lake, trained there or elsewhere. Encoding is deterministic.
+    """A tokenizer of the lake, trained there or elsewhere. Encoding is deterministic. Raises TokenizerError.
 
     ``end_token`` ends a document, ``end_of_text`` is its id: the ``eos_token`` of tokenizer_config.json next to the
     file, else the first of ``ENDS`` that there is. ``vocab_size`` counts added tokens.
@@ -118,8 +118,6 @@ class Tokenizer(Counter):
 
         A run of more than ``PIECE`` characters without white space is cut after every ``PIECE`` characters.
         """
-        import numpy as np
-
         parts: list[list[Ids]] = [[] for _ in texts]
         for owners, encodings in self._encodings(texts):
             for owner, encoding in zip(owners, encodings, strict=True):
@@ -133,11 +131,6 @@ class Tokenizer(Counter):
         return text
 
 
-def load(folder: Path) -> Tokenizer:
-    """Load the tokenizer in ``folder``. Raises TokenizerError."""
-    return Tokenizer(folder)
-
-
 def train(texts: Iterator[str], folder: Path, vocab_size: int) -> Tokenizer:
     """Learn a byte-level BPE of at most ``vocab_size`` entries and write it to ``folder``, replacing what is there.
 
@@ -145,8 +138,7 @@ def train(texts: Iterator[str], folder: Path, vocab_size: int) -> Tokenizer:
     The texts are streamed; memory holds the distinct words. Raises UsageError if the vocabulary is too small.
     """
     library = _library()
-    smallest = 257
-    if vocab_size < smallest:
+    if vocab_size < 257:
         raise UsageError(f"a vocabulary of {vocab_size} is too small", hint=f"256 bytes and {END_OF_TEXT} make 257")
     byte_level = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     bpe = library.Tokenizer(library.models.BPE())
@@ -222,6 +214,49 @@ def _is_byte_level(serialized: bytes) -> bool:
     )
 
 
+def find(name: str, stored: Path, project: Path) -> Path:
+    """Find the tokenizer.json that ``name`` means.
+
+    A name without ``/`` is a folder in ``stored`` (``<lake>/tokenizers``). Else it is a folder, or a file, relative to
+    ``project``; where there is none, ``organisation/model`` or ``organisation/model@revision`` of the hub, whose file
+    is taken from the client's cache or downloaded. Raises UsageError where there is nothing, CuveeError where the hub
+    gives nothing.
+    """
+    if _STORED.fullmatch(name):
+        known = [path.parent.name for path in stored.glob(f"*/{FILE}")]
+        if name in known:
+            return stored / name / FILE
+        train = f"train one with: cuvee tokenizer train {name} --from MODEL"
+        raise UsageError(f"no tokenizer {name!r} in {stored}", hint=did_you_mean(name, known) or train)
+    place = project / Path(name).expanduser()
+    for path in (place / FILE, place):
+        if path.is_file():
+            return path
+    if place.is_dir():
+        raise UsageError(
+            f"no tokenizer {name!r}: no {FILE} in {place}",
+            hint="transformers writes one: AutoTokenizer(…).save_pretrained(…)",
+        )
+    if found := _HUB.fullmatch(name):
+        return _download(found["id"], found["revision"])
+    raise UsageError(f"no tokenizer {name!r}: there is no {place}", hint=f"name a folder that has {FILE}")
+
+
+def _download(model: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise CuveeError("a tokenizer of the hub needs the package huggingface_hub") from error
+    try:
+        return Path(hf_hub_download(model, FILE, revision=revision))
+    except Exception as error:  # of many kinds: no network, no such model, no permission
+        first = str(error).partition("\n")[0]
+        raise CuveeError(
+            f"cannot get the tokenizer of {model}: {first}",
+            hint=f"a folder of that name has no {FILE} here; download it where there is a network, and name the folder",
+        ) from error
+
+
 @dataclass(frozen=True)
 class BoundTokenCount(BoundFunction):
     """``n_tokens`` with its tokenizer fixed. ``labeler`` is the tokenizer's name."""
@@ -247,10 +282,7 @@ class BoundTokenCount(BoundFunction):
         """
         with closing(prefetch((batch["key"], batch["text"].to_pylist()) for batch in inputs)) as stream:
             for keys, texts in stream:
-                n = len(texts)
-                counts = pa.array(self._counter.count(texts), pa.int64())
-                ok, none = pa.repeat(pa.scalar("ok"), n), pa.nulls(n, pa.string())
-                yield pa.record_batch([keys, ok, counts, none, pa.nulls(n, pa.int64())], schema=answer_schema(self))
+                yield answered(self, keys, [pa.array(self._counter.count(texts), pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -265,13 +297,13 @@ class TokenCount:
     name: str = field(default="n_tokens", init=False)
 
     def bind(self, options: tuple[str | int | float | bool, ...]) -> BoundFunction:
-        """Fix the tokenizer (see ``tokenizer_files.find``). Reads its file, to identify it.
+        """Fix the tokenizer (see ``find``). Reads its file, to identify it.
 
         Raises UsageError if there is none.
         """
         if len(options) != 1 or not isinstance(options[0], str):
             raise UsageError("n_tokens takes a text and a tokenizer's name", hint="write n_tokens(text, 'NAME')")
-        path = tokenizer_files.find(options[0], self.tokenizers, self.project)
+        path = find(options[0], self.tokenizers, self.project)
         try:
             return BoundTokenCount(options[0], path, _fingerprint(path.read_bytes()))
         except OSError as error:

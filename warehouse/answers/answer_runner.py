@@ -15,27 +15,27 @@ is in flight is finished.
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from udfs.errors import AnswersError
-from udfs.expensive import INPUT_SCHEMA, BoundFunction, Inputs
-from udfs.price import Usage
+from udfs.expensive import INPUT_SCHEMA, BoundFunction, Inputs, Usage
 from warehouse.answers import store
 from warehouse.answers.budget import Budget, LimitReachedError
-from warehouse.answers.call_stats import CallStats
-from warehouse.answers.callback import AnswerCallback
-from warehouse.answers.context import AnswerContext
-from warehouse.answers.interruption import Interruption
+from warehouse.answers.call_stats import AnswerCallback, CallStats
+from warehouse.answers.calls import AnswerContext
 from warehouse.answers.leases import LOOK, Leases, Share, prefix_of
 from warehouse.answers.stages import Stage
 from warehouse.lake.connection import stream_texts
@@ -73,6 +73,35 @@ class _Lent:
     function: BoundFunction
     share: Share
     missing: int
+
+
+class Interruption:
+    """Within this context the first SIGINT only sets ``asked``; a second one does what SIGINT did before.
+
+    Signals reach Python's main thread only: in another one the context changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._before: Any = None
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked.is_set():
+            self.asked.set()
+        elif callable(self._before):
+            self._before(number, frame)
+        else:
+            raise KeyboardInterrupt
 
 
 class AnswerRunner:
@@ -123,12 +152,10 @@ class AnswerRunner:
                 hint="what was answered is kept; run again to go on",
             )
         with self._away(), Interruption() as interruption:
-            counts: dict[int, int] = {}
-            for start, count in cursor.execute(
-                f"select left(key, 4), count(*) from {stage.missing} group by 1"
-            ).fetchall():
-                prefix = prefix_of(start)
-                counts[prefix] = counts.get(prefix, 0) + count
+            counts: Counter[int] = Counter()
+            cursor.execute(f"select left(key, 4), count(*) from {stage.missing} group by 1")
+            for start, count in cursor.fetchall():
+                counts[prefix_of(start)] += count
             lease = self._leases.take(fingerprint, counts)
             if lease is None:
                 self._wait(fingerprint, counts, stats, interruption)
@@ -149,7 +176,6 @@ class AnswerRunner:
     def _stream(
         self, lent: _Lent, cursor: duckdb.DuckDBPyConnection, progress: StageProgress, interruption: Interruption
     ) -> None:
-        """Stream texts through a function into the store."""
         stage, function, share, stats = lent.stage, lent.function, lent.share, progress.stats
         sent = answered = 0
         before = stats.money

@@ -11,10 +11,10 @@ Beyond that the model fails. ``--retry error`` asks for them again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from udfs.errors import AnswersError
 from warehouse.answers import store
@@ -31,38 +31,11 @@ from warehouse.lake.quoting import quote
 if TYPE_CHECKING:
     import duckdb
 
-    from udfs.expensive import ExpensiveFunction
-
 #: Raises for a step whose columns break its contract, before an answer is paid for.
 Check = Callable[["duckdb.DuckDBPyConnection", Step], None]
 
 #: From this number on, answers are read in their store. A copy of fewer is cheap, and finding the codes takes 10 ms.
 _MANY = 16_384
-
-
-def refuse_in_view(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
-    """Refuse calls in a view: its readers cannot make answers. Raises AnswersError."""
-    for call in calls(step, functions):
-        raise AnswersError(
-            f"{call.node.this} cannot be called in a view: who reads the view outside Cuvée has no such function",
-            where=call.where,
-            hint=_hint(step, call.where, "make the model a table: {{ config(materialized='table') }}"),
-        )
-
-
-def refuse_in_test(step: Step, functions: Mapping[str, ExpensiveFunction]) -> None:
-    """Refuse calls in a test: it checks what was built and pays for nothing. Raises AnswersError."""
-    for call in calls(step, functions):
-        raise AnswersError(
-            f"{call.node.this} cannot be called in a test",
-            where=call.where,
-            hint=_hint(step, call.where, "call it in a model, and test the model"),
-        )
-
-
-def _hint(step: Step, where: Any, text: str) -> str:
-    shown = step.excerpt(where)
-    return f"{shown}\n  {text}" if shown else text
 
 
 @contextmanager
@@ -162,11 +135,9 @@ def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, retry: Retry |
     cursor.execute(f"create or replace temp table {stage.inputs} as {stage.keys}")
     unanswered = store.missing(cursor, stage.inputs, function, retry)
     cursor.execute(f"create or replace temp table {stage.missing} as {unanswered}")
-    row = cursor.execute(
-        f"select (select count(*) from {stage.inputs}), (select count(*) from {stage.missing})"
-    ).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+    counted = f"select (select count(*) from {stage.inputs}), (select count(*) from {stage.missing})"
+    inputs, missing = cursor.execute(counted).fetchall()[0]
+    return inputs, missing
 
 
 def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, many: bool = False) -> None:
@@ -220,10 +191,8 @@ def _drop(stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
 def _check_errors(step: Step, stage: Stage, cursor: duckdb.DuckDBPyConnection) -> None:
     """Fail if too many answers are errors: NULLs in their place would look like a result."""
     allowed = float(step.node.config.get("max_error_share", 0.05))
-    row = cursor.execute(
-        f"select count(*) filter ({stage.answers}_status = 'error'), count(*) from {stage.answers}"
-    ).fetchone()
-    errors, total = row if row else (0, 0)
+    counted = f"select count(*) filter ({stage.answers}_status = 'error'), count(*) from {stage.answers}"
+    errors, total = cursor.execute(counted).fetchall()[0]
     if errors <= allowed * total:
         return
     function = stage.call.function

@@ -1,13 +1,14 @@
-"""The figures of a function that answers in a build."""
+"""The figures of a function that answers in a build, and who receives them."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from udfs.price import Price
+from udfs.expensive import Price
 
 
 @dataclass(slots=True)
@@ -103,6 +104,20 @@ class CallStats:
             "statuses": dict(self.statuses), "cost": self.money if self.price else None,
             "currency": self.price.currency if self.price else None,
         }  # fmt: skip
+
+
+class AnswerCallback:
+    """Receives progress events while functions answer. The base class ignores them."""
+
+    def answering(self, tally: CallStats) -> Callable[[CallStats], None]:
+        """Receive a call that is about to be answered; return what receives its figures at each batch of answers."""
+        return lambda tally: None
+
+    def answered(self, tally: CallStats) -> None:
+        """Receive the figures of a call that has been answered, or was stopped."""
+
+    def say(self, line: str) -> None:
+        """Receive a line worth knowing."""
 
 
 def short(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Calls of expensive functions in a query: their places, and the functions with their arguments bound."""
+"""Calls of expensive functions in a query, with their arguments bound, and what answering them needs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import AnswersError, CuveeError, Location
+from warehouse.answers.budget import AnswerLimits
 from warehouse.graph.step import Step
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
     from udfs.expensive import BoundFunction, ExpensiveFunction
+    from warehouse.graph import lineage
+    from warehouse.lake.lake import Lake
 
 
 class CallError(AnswersError):
@@ -33,6 +36,37 @@ class Call:
     function: BoundFunction
     where: Location
     title: str
+    step: Step
+
+    def refused(self, why: str, instead: str) -> CallError:
+        """Return the error that says why the call cannot be where it is, and what to write instead."""
+        shown = self.step.excerpt(self.where)
+        return CallError(
+            f"{self.node.this} {why}", where=self.where, hint=f"{shown}\n  {instead}" if shown else instead
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerContext:
+    """The lake, its functions, the limits of answering, and the project's steps."""
+
+    lake: Lake
+    functions: Mapping[str, ExpensiveFunction]
+    limits: AnswerLimits
+    schema: str  # of relations that SQL names without one
+    steps: Mapping[str, Step]
+
+    def models(self) -> lineage.Models:
+        """Return a function that finds the syntax tree of the model behind a lake table.
+
+        Incremental tables hold rows of older queries: they are not followed.
+        """
+        trees = {
+            step.relation.key: step.tree
+            for step in self.steps.values()
+            if step.relation is not None and step.tree is not None and step.kind in ("view", "table")
+        }
+        return trees.get
 
 
 def calls(step: Step, functions: Mapping[str, ExpensiveFunction]) -> list[Call]:
@@ -59,7 +93,7 @@ def find(tree: exp.Expr, step: Step, functions: Mapping[str, ExpensiveFunction])
                 bound[key] = function.bind(options)
             except CuveeError as error:
                 raise type(error)(error.message, where=error.where or where, hint=error.hint) from error
-        yield Call(node, function.name, options, bound[key], where, f"{function.name}({bound[key].labeler})")
+        yield Call(node, function.name, options, bound[key], where, f"{function.name}({bound[key].labeler})", step)
 
 
 def _constant(node: exp.Expr, name: str, where: Location) -> str | int | float | bool:

@@ -242,11 +242,6 @@ class Share:
         """Return whether another build waits for what was sent to be committed."""
         return self._cut is not None
 
-    @property
-    def in_flight(self) -> int:
-        """Return the number of inputs that were sent and are not committed."""
-        return len(self._sent)
-
     def admit(self, batch: pa.RecordBatch, grant: int | None = None) -> pa.RecordBatch:
         """Return the rows of a batch (``INPUT_SCHEMA``) that may be sent, at most ``grant``. They count as sent."""
         with self._mutex:

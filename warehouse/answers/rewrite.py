@@ -33,10 +33,9 @@ import sqlglot
 from sqlglot import exp
 
 from warehouse.answers.calls import Call, CallError, find
-from warehouse.answers.scope import DOCUMENTS, Scope, refuse
+from warehouse.answers.scope import DOCUMENTS, Scope
 from warehouse.answers.stages import ANSWER, Rewritten, Stage
 from warehouse.answers.trees import (
-    depth,
     hide,
     in_window,
     inner_first,
@@ -45,8 +44,6 @@ from warehouse.answers.trees import (
     nullable,
     place_of,
     spell_cross_joins,
-    stands_in,
-    stands_under,
     where_uses_alias,
 )
 from warehouse.graph import lineage
@@ -96,11 +93,9 @@ class _Rewriter:
         for select in list(inner_first(self.tree)):
             if isinstance(select, exp.Select):
                 self._select(select)
-        left = [call for call in self.calls.values() if stands_in(call.node, self.tree)]
+        left = [call for call in self.calls.values() if call.node.root() is self.tree]
         if left:
-            raise refuse(
-                self.step,
-                left[0],
+            raise left[0].refused(
                 "is outside any SELECT (in the ORDER BY of a UNION, or in FROM)",
                 "select its value in a subquery, and use that column",
             )
@@ -110,17 +105,17 @@ class _Rewriter:
         here = [
             call
             for call in self.calls.values()
-            if call.node.find_ancestor(exp.Select, exp.SetOperation) is select and stands_in(call.node, self.tree)
+            if call.node.find_ancestor(exp.Select, exp.SetOperation) is select and call.node.root() is self.tree
         ]
         if not here:
             return
         scope = Scope(select, self.step, self.cursor, self.models, self.schema, self.calls.keys(), self.aggregates)
         scope.check(here[0])
         keep_names(select, here)
-        spell_cross_joins(select, lambda why, instead: refuse(self.step, here[0], why, instead))
+        spell_cross_joins(select, here[0])
         places = {id(call.node): place_of(call.node, select) for call in here}
         # Calls in ON first: the FROM that feeds the others holds them. Inner calls before those around them.
-        here.sort(key=lambda call: (places[id(call.node)].arg_key != "joins", -depth(call.node)))
+        here.sort(key=lambda call: (places[id(call.node)].arg_key != "joins", -call.node.depth))
         done: dict[tuple[str, str, int], tuple[Stage, exp.Expr]] = {}
         aggregated = bool(select.args.get("group")) or any(
             scope.is_aggregate(node) and node.find_ancestor(exp.Select) is select and not in_window(node)
@@ -130,12 +125,11 @@ class _Rewriter:
         )
         for call in here:
             place = places[id(call.node)]
-            if place.arg_key in ("from_", "laterals") or (
-                place.arg_key == "joins" and not stands_under(call.node, place, "on")
-            ):
-                raise refuse(self.step, call, "is in FROM", "select its value in a subquery first")
+            below = place_of(call.node, place).arg_key
+            if place.arg_key in ("from_", "laterals") or (place.arg_key == "joins" and below != "on"):
+                raise call.refused("is in FROM", "select its value in a subquery first")
             if place.arg_key in ("limit", "offset", "with_"):
-                raise refuse(self.step, call, f"is in {place.arg_key.upper()}", "use a constant there")
+                raise call.refused(f"is in {place.arg_key.upper()}", "use a constant there")
             argument = scope.argument(call)
             in_on = place if place.arg_key == "joins" else None
             sides = scope.sides(call, argument)
@@ -208,24 +202,20 @@ class _Rewriter:
             conditions = [each.copy() for each in scope.conditions(list(lineage.named_sources(select)))]
         else:
             if len(sides) > 1:
-                raise refuse(
-                    self.step,
-                    call,
+                raise call.refused(
                     f"is in ON with arguments from both sides ({', '.join(sides)})",
                     "join first in a subquery, call the function on the result, and filter by its value",
                 )
             source = lineage.named_sources(select)[sides[0].lower()]
             if isinstance(source, exp.Unnest | exp.Lateral):
                 hint = "call it in the SELECT, and filter there"
-                raise refuse(self.step, call, "is in ON on a lateral relation", hint)
+                raise call.refused("is in ON on a lateral relation", hint)
             feed = exp.select().from_(source.copy())
             if not nullable(sides[0], select):
                 conditions = [each.copy() for each in scope.conditions(sides)]
         scope.give_ctes(feed)
         if unstable := instability(feed, *conditions):
-            raise refuse(
-                self.step,
-                call,
+            raise call.refused(
                 f"reads rows that are not the same every time ({unstable})",
                 "build those rows as a model of their own, and read that here",
             )
@@ -236,9 +226,7 @@ class _Rewriter:
         try:
             scope.describe(sql)
         except CallError as error:
-            raise refuse(
-                self.step,
-                call,
+            raise call.refused(
                 f"reads rows that cannot be read by themselves ({error.message})",
                 "if the FROM depends on the query around, call the function in a CTE, and use its value here",
             ) from error
@@ -312,11 +300,9 @@ class _Rewriter:
         columns = {scope.qualified(column) for column in argument.find_all(exp.Column)}
         if argument.sql("duckdb").lower() in qualified or (columns and columns <= qualified):
             if group is not None and any(group.args.get(key) for key in ("rollup", "cube", "grouping_sets")):
-                raise refuse(self.step, call, "is in a query with several groupings", "call it in a subquery first")
+                raise call.refused("is in a query with several groupings", "call it in a subquery first")
             return exp.AnyValue(this=value)
-        raise refuse(
-            self.step,
-            call,
+        raise call.refused(
             f"has {argument.sql('duckdb')} as its argument, which is not in GROUP BY",
             "group by it, or call the function inside the aggregate",
         )

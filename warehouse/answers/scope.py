@@ -45,44 +45,36 @@ class Scope:
                 and clause.recursive
                 and any(table.name.lower() == cte.alias.lower() for table in cte.this.find_all(exp.Table))
             ):
-                raise refuse(
-                    self.step, call, "is in a recursive CTE", "select the value after the recursion, in another CTE"
-                )
+                raise call.refused("is in a recursive CTE", "select the value after the recursion, in another CTE")
             cte = cte.find_ancestor(exp.CTE)
         if (self.select.args.get("limit") or self.select.args.get("offset")) and not self.select.args.get("order"):
-            raise refuse(
-                self.step,
-                call,
+            raise call.refused(
                 "is next to a LIMIT without ORDER BY, which gives other rows every time",
                 "choose the rows in a subquery with ORDER BY and LIMIT, and call the function on what it gives",
             )
         if any(source.args.get("pivots") for source in lineage.named_sources(self.select).values()):
-            raise refuse(self.step, call, "is next to a PIVOT", "pivot in a subquery, or call the function in one")
+            raise call.refused("is next to a PIVOT", "pivot in a subquery, or call the function in one")
         if any(
             isinstance(item, exp.Columns) and not isinstance(item.this, exp.Star)
             for item in self.select.find_all(exp.Columns)
         ):
-            raise refuse(self.step, call, "is next to COLUMNS('…')", "put one of them into a subquery")
+            raise call.refused("is next to COLUMNS('…')", "put one of them into a subquery")
 
     def argument(self, call: Call) -> exp.Expr:
         """Return the argument with every column qualified, and aliases of the SELECT replaced by their expressions."""
         argument = call.node.expressions[0]
         if isinstance(argument, exp.Kwarg | exp.PropertyEQ):
-            raise refuse(self.step, call, "takes its text by position", "write the text first, without a name")
+            raise call.refused("takes its text by position", "write the text first, without a name")
         if argument.find(exp.Query):
-            raise refuse(self.step, call, "has a subquery as its argument", "join the subquery, and use its column")
+            raise call.refused("has a subquery as its argument", "join the subquery, and use its column")
         if argument.find(exp.Window) or any(self.is_aggregate(node) for node in argument.walk()):
-            raise refuse(
-                self.step,
-                call,
+            raise call.refused(
                 "has an aggregate or a window function as its argument",
                 "compute it in a subquery or CTE, and call the function on its column",
             )
         unstable = instability(argument)
         if unstable:
-            raise refuse(
-                self.step, call, f"has {unstable} as its argument, which is different every time", "use a column"
-            )
+            raise call.refused(f"has {unstable} as its argument, which is different every time", "use a column")
         argument = argument.copy()
         names = {item.alias.lower(): item.this for item in self.select.expressions if isinstance(item, exp.Alias)}
         holder = exp.Paren(this=argument)
@@ -91,15 +83,17 @@ class Scope:
                 continue
             meant = names[column.name.lower()]
             if meant.find(exp.Query, exp.Window) or any(self.is_aggregate(node) for node in meant.walk()):
-                raise refuse(self.step, call, f"has {column.name} as its argument, which is computed here", "use a CTE")
+                raise call.refused(f"has {column.name} as its argument, which is computed here", "use a CTE")
             column.replace(meant.copy() if isinstance(meant, exp.Column) else exp.Paren(this=meant.copy()))
-        for column in holder.find_all(exp.Column):
-            if not column.table:
-                owner = self._owner(column)
-                if owner is not None:
-                    column.set("table", exp.to_identifier(owner, quoted=True))
+        self._qualify(holder)
         qualified: exp.Expr = holder.this
         return qualified
+
+    def _qualify(self, holder: exp.Expr) -> None:
+        """Give every column below ``holder`` its relation's name."""
+        for column in holder.find_all(exp.Column):
+            if not column.table and (owner := self._owner(column)) is not None:
+                column.set("table", exp.to_identifier(owner, quoted=True))
 
     def _owner(self, column: exp.Column) -> str | None:
         """Return the name of the relation in the FROM that has an unqualified column."""
@@ -115,9 +109,7 @@ class Scope:
             if side is None:  # a field of a struct column looks like table.column
                 side = next((name for name in names.values() if first in self._columns(name)), None)
             if side is None:
-                raise refuse(
-                    self.step,
-                    call,
+                raise call.refused(
                     f"has {column.sql('duckdb')} as its argument, which no relation of this FROM has",
                     "if it belongs to the query around, call the function there (or in a CTE) and use the value here",
                 )
@@ -149,13 +141,11 @@ class Scope:
 
         try:
             return self.cursor.execute(f"describe {sql}").fetchall()
-        except duckdb.CatalogException as error:
-            if "Table with name" not in str(error):
-                raise CallError(str(error).split("\n\n")[0], where=Location(self.step.node.path)) from error
-            raise NotBuiltError(str(error).split("\n")[0], where=Location(self.step.node.path)) from error
         except duckdb.Error as error:
-            message = str(error).split("\n\n")[0]
-            raise CallError(message, where=Location(self.step.node.path)) from error
+            where = Location(self.step.node.path)
+            if isinstance(error, duckdb.CatalogException) and "Table with name" in str(error):
+                raise NotBuiltError(str(error).split("\n")[0], where=where) from error
+            raise CallError(str(error).split("\n\n")[0], where=where) from error
 
     def conditions(self, sides: Sequence[str]) -> list[exp.Expr]:
         """Return the parts of the WHERE that hold on every row it keeps, use only ``sides``, and call nothing."""
@@ -172,11 +162,8 @@ class Scope:
                 continue
             if part.find(exp.Query):
                 # A subquery may name columns of this SELECT or of those around it: only DuckDB can tell.
-                if not self._closed(part):
-                    continue
-                if wanted != every:
-                    continue
-                found.append(part)
+                if wanted == every and self._closed(part):
+                    found.append(part)
                 continue
             owners = {self._part_owner(column) for column in part.find_all(exp.Column)}
             if None not in owners and owners <= wanted:
@@ -258,9 +245,8 @@ class Scope:
     def qualified(self, node: exp.Expr) -> str:
         """Return an expression as text to compare: every column with its relation, in lower case."""
         holder = exp.Paren(this=node.copy())
+        self._qualify(holder)
         for column in holder.find_all(exp.Column):
-            if not column.table and (owner := self._owner(column)) is not None:
-                column.set("table", exp.to_identifier(owner, quoted=True))
             for part in column.parts:
                 part.set("quoted", True)
         return str(holder.this.sql("duckdb").lower())
@@ -277,11 +263,3 @@ class Scope:
         while here is not None and id(here) not in self.calls:
             here = here.parent
         return here is not None
-
-
-def refuse(step: Step, call: Call, why: str, instead: str) -> CallError:
-    """Return the error that says why a call cannot be where it is, and what to write instead."""
-    shown = step.excerpt(call.where)
-    return CallError(
-        f"{call.node.this} {why}", where=call.where, hint="\n  ".join(part for part in (shown, instead) if part)
-    )

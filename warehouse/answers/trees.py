@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -10,7 +10,7 @@ from sqlglot import exp
 from warehouse.graph import lineage
 
 if TYPE_CHECKING:
-    from warehouse.answers.calls import Call, CallError
+    from warehouse.answers.calls import Call
 
 _UNSTABLE = {
     "random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "now", "get_current_timestamp", "transaction_timestamp",
@@ -31,32 +31,11 @@ def inner_first(node: exp.Expr) -> Iterator[exp.Expr]:
         yield node
 
 
-def stands_in(node: exp.Expr, tree: exp.Expr) -> bool:
-    """Return whether a node is still part of the tree: replaced ones are not."""
-    here: exp.Expr | None = node
-    while here is not None:
-        if here is tree:
-            return True
-        here = here.parent
-    return False
-
-
 def place_of(node: exp.Expr, select: exp.Expr) -> exp.Expr:
     """Return the part of the SELECT (a projection, WHERE, a join, …) that contains a node."""
     while node.parent is not None and node.parent is not select:
         node = node.parent
     return node
-
-
-def stands_under(node: exp.Expr, top: exp.Expr, key: str) -> bool:
-    """Return whether ``node`` is below ``top`` through the argument ``key``."""
-    while node.parent is not None and node.parent is not top:
-        node = node.parent
-    return node.arg_key == key
-
-
-def depth(node: exp.Expr) -> int:
-    return 0 if node.parent is None else 1 + depth(node.parent)
 
 
 def in_window(node: exp.Expr) -> bool:
@@ -109,7 +88,7 @@ def nullable(name: str, select: exp.Select) -> bool:
     return any((join.side or "").upper() in ("RIGHT", "FULL") for join in joins[position:])
 
 
-def spell_cross_joins(select: exp.Select, refuse: Callable[[str, str], CallError]) -> None:
+def spell_cross_joins(select: exp.Select, call: Call) -> None:
     """Turn commas in FROM into CROSS JOIN, which binds like the join that is added after them."""
     comma = False
     for join in select.args.get("joins") or ():
@@ -118,7 +97,9 @@ def spell_cross_joins(select: exp.Select, refuse: Callable[[str, str], CallError
             join.set("kind", "CROSS")
             comma = True
         elif comma and (join.side or "").upper() in ("RIGHT", "FULL"):
-            raise refuse("is next to a comma and a RIGHT or FULL JOIN in one FROM", "write CROSS JOIN for the comma")
+            raise call.refused(
+                "is next to a comma and a RIGHT or FULL JOIN in one FROM", "write CROSS JOIN for the comma"
+            )
 
 
 def hide(select: exp.Select, names: Sequence[str]) -> None:

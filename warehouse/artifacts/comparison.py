@@ -68,8 +68,6 @@ class Comparison:
             if node["resource_type"] in ("model", "seed", "snapshot") and node.get("relation_name")
         }
 
-    # --- both sides -----------------------------------------------------------------------------------------
-
     @cached_property
     def _manifest(self) -> dict[str, Any]:
         return read(self._folder, MANIFEST)
@@ -85,8 +83,6 @@ class Comparison:
     @cached_property
     def _new(self) -> dict[str, Any]:
         return _entries(self._ours)
-
-    # --- what is different ----------------------------------------------------------------------------------
 
     def _modified(self, key: str) -> bool:
         if key not in self._old:

@@ -1,4 +1,4 @@
-"""A page about the project: its models with their columns, tests, SQL and neighbours, in one file without a server."""
+"""What ``cuvee docs generate`` writes: dbt's ``catalog.json`` of the lake's relations, and a page about the project."""
 
 from __future__ import annotations
 
@@ -7,11 +7,70 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from warehouse.artifacts.invocation import Invocation, metadata, write_artifact
 from warehouse.graph.loaded_project import LoadedProject
-from warehouse.project.results import TESTS
+from warehouse.graph.step import Step
+from warehouse.lake.catalog import rows
+from warehouse.project.project import TESTS
+from warehouse.project.relation import LAKE
 
 PAGE = "index.html"
 _KINDS = ("model", "seed", "snapshot", "source")
+_COLUMNS = """
+select lower(schema_name || '.' || table_name), column_name, data_type
+from duckdb_columns() where database_name = 'lake' order by column_index
+"""
+
+
+def write_catalog(opened: LoadedProject, call: Invocation) -> dict[str, Any]:
+    """Write ``catalog.json``, version 1: the project's relations in the lake. Returns its content. Raises OSError."""
+    opened.database.refresh()
+    cursor = opened.database.cursor
+    columns: dict[str, list[tuple[str, str]]] = {}
+    for relation, name, kind in cursor.execute(_COLUMNS).fetchall():
+        columns.setdefault(relation, []).append((name, kind))
+    found: dict[str, dict[str, Any]] = {"nodes": {}, "sources": {}}
+    for key, step in opened.graph.steps.items():
+        if step.relation is None or step.relation.is_cte or step.relation.key not in opened.database.relations:
+            continue
+        kind, version = opened.database.relations[step.relation.key]
+        entry = _entry(step, kind, columns.get(step.relation.key, []), rows(version) if kind == "table" else None)
+        found["sources" if step.kind == "source" else "nodes"][key] = entry
+    content = {"metadata": metadata("catalog/v1", call), **found, "errors": None}
+    write_artifact(call.folder / "catalog.json", content)
+    return content
+
+
+def _entry(step: Step, kind: str, columns: list[tuple[str, str]], count: int | None) -> dict[str, Any]:
+    assert step.relation is not None
+    comments = {column.name.lower(): column.description or None for column in step.node.columns}
+    stats = {
+        "has_stats": {
+            "id": "has_stats", "label": "Has Stats?", "value": count is not None, "include": False,
+            "description": "Indicates whether there are statistics for this table",
+        }
+    }  # fmt: skip
+    if count is not None:
+        stats["num_rows"] = {
+            "id": "num_rows", "label": "Rows", "value": count, "include": True,
+            "description": "Rows in the lake",
+        }  # fmt: skip
+    return {
+        "metadata": {
+            "type": "VIEW" if kind == "view" else "BASE TABLE",
+            "schema": step.relation.schema,
+            "name": step.relation.identifier,
+            "database": LAKE,
+            "comment": step.node.description or None,
+            "owner": None,
+        },
+        "columns": {
+            name: {"type": kind, "index": index, "name": name, "comment": comments.get(name.lower())}
+            for index, (name, kind) in enumerate(columns, 1)
+        },
+        "stats": stats,
+        "unique_id": step.id,
+    }
 
 
 def write_page(opened: LoadedProject, catalog: dict[str, Any], folder: Path) -> Path:

@@ -88,7 +88,7 @@ def ref(key: str, node: Node, renderer: Renderer) -> dict[str, Any]:
     """Return the shortest ref that finds ``key``."""
     named = renderer.project.nodes[key]
     version = None if named.version == named.latest_version else named.version
-    plain = renderer.find(named.name, None, node.package, version)
+    plain = renderer.project.find(named.name, None, node.package, version)
     package = None if plain is not None and plain.id == key else named.package
     return {"name": named.name, "package": package, "version": version}
 

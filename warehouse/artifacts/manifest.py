@@ -121,11 +121,14 @@ def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
     refs = sorted(rendered.refs, key=lambda key: key == node.attached)  # dbt names what a test is attached to last
     relation = step.relation if step.kind != "test" else None
     config = _config(node, step.kind)
+    alias = node.config.get("alias") or _alias(node)
+    if relation:
+        alias = step.name if relation.is_cte else relation.identifier
     described = {
         **_common(node, renderer, call),
         "database": LAKE,
         "schema": relation.schema if relation else f"{renderer.target.schema}_{config['schema']}",
-        "alias": _identifier(step) if relation else node.config.get("alias") or _alias(node),
+        "alias": alias,
         "path": _path(node, renderer),
         "checksum": _checksum(node, renderer.project.root),
         "config": config,
@@ -161,7 +164,6 @@ def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
 
 
 def _generic_test(node: Node) -> dict[str, Any]:
-    """Return what the entry of a generic test has in addition."""
     if node.test is None or node.attached is None:
         return {}
     namespace, _, name = node.test.name.rpartition(".")
@@ -324,11 +326,6 @@ def _dbt_name(setting: str) -> str:
 
 def _alias(node: Node) -> str:
     return test_alias(node.name, node.test, node.attached)
-
-
-def _identifier(step: Step) -> str:
-    assert step.relation is not None
-    return step.name if step.relation.is_cte else step.relation.identifier
 
 
 def _checksum(node: Node, root: Path) -> dict[str, str]:

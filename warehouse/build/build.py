@@ -15,28 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 from warehouse.answers.calls import calls
 from warehouse.artifacts import manifest
-from warehouse.artifacts.invocation import invocation, unless_unwritable
-from warehouse.artifacts.run_results import write_run_results
+from warehouse.artifacts.invocation import invocation, unless_unwritable, write_run_results
 from warehouse.build import build_cache, state
 from warehouse.build import plan as plans
 from warehouse.build.build_cache import BuildCache, CacheKey
 from warehouse.build.build_options import BUILD_DEFAULTS, BuildOptions
-from warehouse.build.callbacks import BuildCallback
-from warehouse.build.deferral import deferred
-from warehouse.build.execution.build_lock import BuildLock
-from warehouse.build.execution.build_run import BuildRun
+from warehouse.build.execution.build_run import BuildCallback, BuildLock, BuildRun
 from warehouse.build.execution.execution import Execution
 from warehouse.build.materialize import microbatch
-from warehouse.build.node_selection import selected_nodes
+from warehouse.build.node_selection import deferred, selected_nodes
 from warehouse.build.plan import Plan, Planned
-from warehouse.build.tests import stored_failures
+from warehouse.build.tests.checks import all_kept_failures
 from warehouse.graph.graph import Graph
 from warehouse.graph.loaded_project import LoadedProject, open_project
 from warehouse.graph.parsing import table_names
-from warehouse.lake.versions import versions
+from warehouse.lake.catalog import versions
 from warehouse.project.batches import is_microbatch
 from warehouse.project.options import EVERYTHING, Selection
-from warehouse.project.results import TESTS, NodeResult
+from warehouse.project.project import TESTS, NodeResult
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,18 +44,16 @@ if TYPE_CHECKING:
 def plan(project: LoadedProject, selection: Selection = EVERYTHING) -> Plan:
     """Plan a build of the selection: what it would do, and why. Changes nothing."""
     selected = selected_nodes(project, selection)
-    cursor = project.database.cursor
     project.database.refresh()
-    relations = project.database.relations
     basis = plans.PlanBasis(
-        built=state.read(cursor),
-        relations=relations,
+        built=state.read(project.database.cursor),
+        relations=project.database.relations,
         functions=project.functions,
-        view_tables=_view_tables(project, cursor),
+        view_tables=_view_tables(project, project.database.cursor),
         full_refresh=project.options.full_refresh,
         partial=project.renderer.sample.words if project.renderer.sample else "",
         deferred=project.renderer.deferred,
-        kept=stored_failures.places(project),
+        kept=all_kept_failures(project),
         until=_until(project),
     )
     return plans.make(project.graph, selected, basis)
@@ -129,17 +123,8 @@ def build(
         project.renderer.selected = tuple(each.step.id for each in planned)
         callback.started(planned)
         with lake.staging() as staging, _recorded(project, planned, callback, selection) as results:
-            run = BuildRun(
-                project=project,
-                plan=planned,
-                kinds=selection.kinds,
-                limits=options.limits,
-                callback=callback,
-                results=results,
-                staging=staging,
-                lock=lock,
-            )
-            Execution(run).run()
+            limits = options.limits
+            Execution(BuildRun(project, planned, selection.kinds, limits, callback, results, staging, lock)).run()
         cache = BuildCache(lake, root, selection, options)
         if functions is None and cache.holds_again and _may_be_kept(project, planned, selection, results):
             cache.save(_cache_key(project, planned, results), results, files)

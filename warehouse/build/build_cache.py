@@ -23,7 +23,7 @@ from udfs.atomic_files import write_atomically
 from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
 from warehouse.project.options import Selection
-from warehouse.project.results import TESTS, NodeResult
+from warehouse.project.project import TESTS, NodeResult
 
 _FOLDER = "cache"
 _SUFFIXES = (".sql", ".yml", ".yaml", ".csv", ".md")
@@ -74,13 +74,8 @@ class BuildCache:
         A build of a part says nothing about a later one either, nor does one that keeps what breaks tests.
         """
         options = self.options
-        return (
-            options.event_time_start is None
-            and options.state is None
-            and not options.empty
-            and options.sample is None
-            and not options.store_failures
-        )
+        given = (options.event_time_start, options.state, options.sample)
+        return all(each is None for each in given) and not options.empty and not options.store_failures
 
     def save(self, key: CacheKey, results: Iterable[NodeResult], files: str) -> None:
         """Keep the results of a build without failures. ``files`` is the ``digest`` from before the build."""
@@ -123,7 +118,7 @@ def digest(root: Path) -> str:
 
 def _versions(lake: Lake, names: Iterable[str]) -> dict[str, str]:
     """Return the versions of these tables and views, read from the catalog itself."""
-    from warehouse.lake.versions import QUERY
+    from warehouse.lake.catalog import QUERY
 
     with contextlib.closing(sqlite3.connect(f"file:{lake.catalog}?mode=ro", uri=True)) as catalog:
         found = {name: version for name, _, version in catalog.execute(QUERY.format(catalog=""))}

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from warehouse.answers.answer_limits import NO_LIMITS, AnswerLimits
-from warehouse.answers.budget import Cost
+from warehouse.answers.budget import NO_LIMITS, AnswerLimits, Cost
 from warehouse.project.options import DBT_NAMES, Options
 
 

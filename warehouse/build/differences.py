@@ -13,6 +13,7 @@ from udfs.errors import CuveeError, Location, UsageError, did_you_mean
 from warehouse.build.materialize.tables import TableColumn, describe, lake_columns
 from warehouse.graph.parsing import located
 from warehouse.graph.step import Step
+from warehouse.lake.connection import duckdb_error
 from warehouse.lake.quoting import quote
 from warehouse.project.properties import listed
 
@@ -68,8 +69,6 @@ def difference(opened: LoadedProject, step: Step, key: Sequence[str] = (), examp
     Raises CuveeError if it is not built or if the key is not unique, SqlError if the query fails, UsageError for a key
     that is not a column.
     """
-    import duckdb
-
     relation = step.relation
     if relation is None or relation.is_cte or relation.key not in opened.database.relations:
         raise CuveeError(
@@ -80,7 +79,7 @@ def difference(opened: LoadedProject, step: Step, key: Sequence[str] = (), examp
         try:
             columns, query = lake_columns(cursor, step.sql)
             cursor.execute(f"create or replace temp table cuvee_now as select *, true as {_HERE} from ({query}\n)")
-        except duckdb.Error as error:
+        except duckdb_error() as error:
             raise located(step, error) from error
         cursor.execute(f"create or replace temp table cuvee_before as select *, true as {_HERE} from {relation}")
         return _compare(cursor, step, columns, tuple(key) or key_of(opened, step), examples)
@@ -190,9 +189,7 @@ def _compared(side: str, name: str, as_text: bool) -> str:
 
 
 def _one(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    row = cursor.execute(sql).fetchone()
-    assert row is not None
-    return tuple(row)
+    return tuple(cursor.execute(sql).fetchall()[0])
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from warehouse.answers import store
-from warehouse.answers.answer_limits import NO_LIMITS, AnswerLimits
 from warehouse.answers.answers import count_inputs, fill
+from warehouse.answers.budget import NO_LIMITS, AnswerLimits
 from warehouse.answers.calls import NotBuiltError, calls
 from warehouse.answers.rewrite import rewrite
 from warehouse.answers.store import Retry
@@ -97,32 +97,33 @@ def estimate(opened: LoadedProject, planned: Planned, plan: Plan, limits: Answer
 
 
 def _price(stage: Stage, missing: int, cursor: duckdb.DuckDBPyConnection) -> tuple[int, float | None]:
-    """Estimate tokens and seconds for the missing inputs of a stage."""
     cursor.execute(
         f"create or replace temp table cuvee_sample as"
         f" select key from {stage.missing} order by md5(key), key limit {_SAMPLE}"
     )
     texts = stage.texts.format(missing="cuvee_sample")
-    row = cursor.execute(f"select avg(length(text)) from ({texts})").fetchone()
-    characters = float(row[0] or 0) if row else 0.0
+    characters = _number(cursor, f"select avg(length(text)) from ({texts})") or 0.0
     per_token, speed = _CHARS, None
     function = stage.call.function
     if store.exists(cursor, function.store):
         mine = f"from lake.{function.store} where fingerprint = '{function.fingerprint}'"
-        row = cursor.execute(
+        counted = (
             f"select sum(n_chars) / nullif(sum(tokens), 0) from (select doc_id, tokens {mine} and tokens > 0"
             f" order by doc_id limit {_SAMPLE}) join lake.raw.documents using (doc_id)"
-        ).fetchone()
-        per_token = float(row[0]) if row and row[0] else _CHARS
+        )
+        per_token = _number(cursor, counted) or _CHARS
         # Answers are stamped with the time of their commit: those of one build follow each other closely.
-        row = cursor.execute(
-            f"""select sum(n) / nullif(sum(epoch(took)), 0) from (
-                    select n, labelled_at - lag(labelled_at) over (order by labelled_at) as took
-                    from (select labelled_at, count(*) as n {mine} group by labelled_at)
-                ) where took < interval '{_PAUSE}'"""
-        ).fetchone()
-        speed = float(row[0]) if row and row[0] else None
+        answered = f"""select sum(n) / nullif(sum(epoch(took)), 0) from (
+                select n, labelled_at - lag(labelled_at) over (order by labelled_at) as took
+                from (select labelled_at, count(*) as n {mine} group by labelled_at)
+            ) where took < interval '{_PAUSE}'"""
+        speed = _number(cursor, answered)
     return round(missing * characters / per_token), missing / speed if speed else None
+
+
+def _number(cursor: duckdb.DuckDBPyConnection, query: str) -> float | None:
+    row = cursor.execute(query).fetchone()
+    return float(row[0]) if row and row[0] else None
 
 
 def _round(tokens: int) -> str:

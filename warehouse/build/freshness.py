@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from udfs.errors import CuveeError, Location, ProjectError, did_you_mean
 from warehouse.build.node_selection import selected_nodes
+from warehouse.lake.connection import duckdb_error
 from warehouse.project.options import EVERYTHING, Selection
 from warehouse.project.project import Node
 from warehouse.project.relation import Relation
@@ -120,8 +121,6 @@ def _limit(node: Node, config: Mapping[str, Any], name: str) -> Limit | None:
 def _loaded_at(
     opened: LoadedProject, cursor: duckdb.DuckDBPyConnection, node: Node, relation: Relation
 ) -> datetime | None:
-    import duckdb
-
     field, query = (
         opened.renderer.value(node.config.get(name), _where(node), {"this": relation})
         for name in ("loaded_at_field", "loaded_at_query")
@@ -134,7 +133,7 @@ def _loaded_at(
         query = f"select max({field}) from {relation.render()}{limited}"
     try:
         row = cursor.execute(f"select loaded_at, typeof(loaded_at) from ({query}\n) as found(loaded_at)").fetchone()
-    except duckdb.Error as error:
+    except duckdb_error() as error:
         said = str(error).split("\n\n")[0].split("\nLINE")[0]
         raise ProjectError(said, where=_where(node)) from error
     if row is None or row[0] is None:

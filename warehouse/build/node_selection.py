@@ -1,13 +1,15 @@
-"""Select nodes of a project: by dbt's syntax, by selectors.yml, by their ids."""
+"""Select nodes of a project, by dbt's syntax, by selectors.yml or by their ids, and defer the others (``--defer``)."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from udfs.errors import UsageError
 from warehouse.artifacts.comparison import comparison
 from warehouse.graph import selectors
-from warehouse.graph.loaded_project import LoadedProject
+from warehouse.graph.loaded_project import LoadedProject, open_project
 from warehouse.graph.selection import select
-from warehouse.project.options import Selection
+from warehouse.project.options import EVERYTHING, Selection
 
 
 def selected_nodes(opened: LoadedProject, selection: Selection) -> set[str]:
@@ -28,3 +30,28 @@ def selected_nodes(opened: LoadedProject, selection: Selection) -> set[str]:
         older = comparison(opened)
         found = select(graph, (), (), older) if name is None else selectors.select(graph, known, name, older)
     return {key for key in found if not selection.kinds or graph.steps[key].node.kind in selection.kinds}
+
+
+def deferred(project: LoadedProject, selection: Selection = EVERYTHING) -> LoadedProject:
+    """Return the project with its refs to unselected nodes deferred, if the options say so; else ``project`` itself.
+
+    A node is read where the older state has it if this target has no relation of it; with ``favor_state`` even if it
+    has one. Raises UsageError without a state, or if that has no manifest.
+    """
+    options = project.options
+    if not options.defer:
+        return project
+    older = comparison(project)
+    if older is None:
+        raise UsageError("--defer needs the state to defer to", hint="name it: --state DIR")
+    selected = selected_nodes(project, replace(selection, kinds=()))
+    elsewhere = {}
+    for key, relation in older.relations.items():
+        step = project.graph.steps.get(key)
+        if step is None or key in selected or step.relation is None or step.relation.is_cte:
+            continue
+        here = step.relation.key in project.database.relations
+        if relation.key != step.relation.key and (options.favor_state or not here):
+            elsewhere[key] = relation
+    say = project.renderer.say
+    return open_project(project.lake, project.root, options, functions=project.functions, say=say, deferred=elsewhere)

@@ -4,7 +4,7 @@ A node's fingerprint covers its SQL (parsed, so a comment or a new layout is not
 functions it calls, and the versions of what it reads. A view is built again only if a definition changed: new rows
 reach its readers by themselves.
 
-For a node that is read, its version is its own fingerprint; for other tables it is that of ``lake.versions``. A parent
+For a node that is read, its version is its own fingerprint; for other tables it is that of ``lake.catalog``. A parent
 that is not in the build counts as the version that is in the lake. A test that passed is not run again while what it
 tested is the same; ``cuvee test`` runs it anyway, and so does a build if its table of stored failures is missing.
 """
@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 from udfs.errors import CuveeError
 from warehouse.build import state
 from warehouse.build.state import Built, NodeFingerprint
-from warehouse.graph.digests import values_digest
 from warehouse.graph.graph import Graph
-from warehouse.graph.step import Step
+from warehouse.graph.step import Step, values_digest
 from warehouse.project.contract import contract
-from warehouse.project.results import NEVER_BUILT, TESTS
+from warehouse.project.project import NEVER_BUILT, TESTS
 
 if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction
@@ -134,8 +133,7 @@ def _in_time(planned: Planned, until: str) -> Planned:
     parts = replace(planned.parts, inputs={**planned.parts.inputs, _BATCHES: until})
     last = planned.last
     if planned.changed or last is None or last.parts.inputs.get(_BATCHES) == until:
-        why = tuple(each for each in planned.why)
-        return replace(planned, parts=parts, why=why)
+        return replace(planned, parts=parts)
     return replace(planned, parts=parts, why=("there are other batches",))
 
 
@@ -200,7 +198,6 @@ def _planned(
 def _why(
     step: Step, parts: NodeFingerprint, last: Built | None, above: Mapping[str, Planned], basis: PlanBasis
 ) -> list[str]:
-    """Return the reasons to build a node, in words."""
     if step.kind in NEVER_BUILT:
         return []
     if last is None:

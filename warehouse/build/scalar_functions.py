@@ -28,10 +28,8 @@ def register(connection: duckdb.DuckDBPyConnection, functions: Mapping[str, Expe
     create: Any = connection.create_function  # its stub knows no names of types
     for name in VECTORIZED:
         function: Any = functions[name]
-        any_number = None
-        create(
-            name, _callable(function), any_number, duckdb_type(_type(function)), type="arrow", null_handling="special"
-        )
+        kind = duckdb_type(_type(function))
+        create(name, _callable(function), None, kind, type="arrow", null_handling="special")  # None: of any number
 
 
 def _callable(function: VectorizedFunction) -> Callable[..., Any]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from warehouse.graph.digests import values_digest
+from warehouse.graph.step import values_digest
 
 if TYPE_CHECKING:
     import duckdb
@@ -79,15 +79,12 @@ class Built:
 def read(cursor: duckdb.DuckDBPyConnection) -> dict[str, Built]:
     """Return the last build of each node by ``key``."""
     rows = cursor.execute(
-        "select node, relation, kind, status, fingerprint, parts, sql, rows, seconds from lake.cuvee.nodes"
+        f"select {', '.join(_COLUMNS)} from lake.cuvee.nodes"
         " qualify row_number() over (partition by node, relation order by built_at desc, fingerprint) = 1"
     ).fetchall()
-    return {
-        key(node, relation): Built(
-            node, relation, kind, status, fingerprint, NodeFingerprint(**json.loads(parts)), sql, count, seconds
-        )
-        for node, relation, kind, status, fingerprint, parts, sql, count, seconds in rows
-    }
+    found = (dict(zip(_COLUMNS, row, strict=True)) for row in rows)
+    builds = [Built(**each | {"parts": NodeFingerprint(**json.loads(each["parts"]))}) for each in found]
+    return {key(each.node, each.relation): each for each in builds}
 
 
 def key(node: str, relation: str) -> str:
@@ -122,6 +119,5 @@ def write(commit: Commit, rows: Sequence[Built]) -> None:
 
 
 def _plain(row: Built) -> dict[str, Any]:
-    parts = {name: getattr(row.parts, name) for name in NodeFingerprint.__dataclass_fields__}
-    body = json.dumps(parts, sort_keys=True)
+    body = json.dumps(asdict(row.parts), sort_keys=True)
     return {name: body if name == "parts" else getattr(row, name) for name in _COLUMNS}

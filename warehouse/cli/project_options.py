@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from udfs.errors import UsageError
-from warehouse.answers.answer_limits import AnswerLimits
-from warehouse.answers.budget import parse_cost, parse_statuses
+from warehouse.answers.budget import AnswerLimits, parse_cost, parse_statuses
 from warehouse.build.build_options import BuildOptions
 from warehouse.cli.output import Output, lake_option, open_lake, project_option
 from warehouse.project.options import Selection
@@ -106,7 +105,7 @@ class ProjectOptions:
 
     def open_deferred(self, out: Output, selection: Selection, flags: BuildFlags = NO_FLAGS) -> LoadedProject:
         """Open the project; what is neither selected nor built here is read where --defer says."""
-        from warehouse.build.deferral import deferred
+        from warehouse.build.node_selection import deferred
 
         return deferred(self.open(out, flags), selection)
 

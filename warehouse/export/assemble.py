@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
 
 from udfs.errors import CuveeError
 from warehouse.export import manifest as manifests
@@ -16,11 +20,8 @@ from warehouse.export.manifest import ExportComponent, Manifest, Stream
 from warehouse.export.packing import Packing, TokenSequences
 from warehouse.export.plan import ExportPlan
 from warehouse.export.store import DOCUMENTS, ShardUnit, link, stored
-from warehouse.mds.merge import merge_indexes
+from warehouse.mds.index import merge_indexes
 from warehouse.mixtures.mixture import Level, Mixture
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,6 @@ def assemble(
 
 def streams_yaml(manifest: Manifest, destination: Destination) -> str:
     """Return the `streams:` block of a recipe. ``repeat`` is a whole number, so Streaming chooses nothing at random."""
-    import yaml
-
     streams = {
         stream.path.replace("/", "-"): {**destination.stream(stream.path), "repeat": stream.repeat}
         for stream in manifest.streams
@@ -92,7 +91,6 @@ def _link_stream(draft: Path, level: Level, units: list[ShardUnit]) -> Stream:
     """
     entries: list[dict[str, Any]] = []
     folder = draft / level.path
-    index = folder / "index.json"
     for unit in units:
         for entry in unit.shards():
             folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +102,7 @@ def _link_stream(draft: Path, level: Level, units: list[ShardUnit]) -> Stream:
                     entry[key] = {**entry[key], "basename": name + ending}
             link(source, folder / stored(entry)["basename"])
             entries.append(entry)
+    index = folder / "index.json"
     if entries:
         index.write_text(json.dumps({"shards": entries, "version": 2}, sort_keys=True))
     return Stream(
@@ -119,23 +118,13 @@ def _link_stream(draft: Path, level: Level, units: list[ShardUnit]) -> Stream:
     )
 
 
-def samples_schema() -> pa.Schema:
-    """Return the columns of samples.parquet."""
-    import pyarrow as pa
-
-    text, number = pa.string(), pa.int64()
-    return pa.schema(
-        [("sample_id", number), ("component", text), ("stream", text), ("doc_id", text), ("n_tokens", number)]
-    )
-
-
 def _write_samples(path: Path, members: Mapping[Level, list[ShardUnit]]) -> None:
     """Write a row per document in a sample. Samples count over the streams, each once, in the manifest's order."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    first = 0
-    with pq.ParquetWriter(path, samples_schema(), compression="zstd") as writer:
+    first, text, number = 0, pa.string(), pa.int64()
+    schema = pa.schema(
+        [("sample_id", number), ("component", text), ("stream", text), ("doc_id", text), ("n_tokens", number)]
+    )
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for level, units in members.items():
             for unit in units:
                 held = pq.read_table(unit.folder / DOCUMENTS)
@@ -147,8 +136,7 @@ def _write_samples(path: Path, members: Mapping[Level, list[ShardUnit]]) -> None
                     held["doc_id"],
                     held["n_tokens"],
                 ]
-                table = pa.table(columns, samples_schema().names)
-                writer.write_table(table.cast(samples_schema()))
+                writer.write_table(pa.table(columns, schema.names).cast(schema))
                 first += unit.samples
 
 

@@ -11,6 +11,7 @@ through fsspec.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -24,9 +25,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pyarrow import fs
+
 from udfs.errors import CuveeError, UsageError
 from warehouse.export import manifest as manifests
 from warehouse.export.manifest import Manifest
+from warehouse.export.store import stored
 
 #: The name that the manifest has at a URL while files are being sent.
 UNFINISHED = "unfinished.json"
@@ -142,8 +146,6 @@ class UrlDestination:
     @cached_property
     def _system(self) -> tuple[Any, str]:
         """The file system, an Arrow one, and the path in it."""
-        from pyarrow import fs
-
         parts = urlsplit(self.url)
         small = {"allow_delayed_open": True}  # one request for a small file, not three
         endpoint = next(
@@ -231,8 +233,6 @@ class UrlDestination:
             raise self._failed("write to", error) from error
 
     def _send(self, name: str, path: Path) -> None:
-        from pyarrow import fs
-
         system, root = self._system
         target = f"{root}/{name}"
         if system.type_name not in ("s3", "gcs"):  # these have no folders
@@ -251,8 +251,6 @@ class UrlDestination:
 
     def _listing(self) -> dict[str, int]:
         """List every file there with its size."""
-        from pyarrow import fs
-
         system, root = self._system
         try:
             found = system.get_file_info(fs.FileSelector(root, allow_not_found=True, recursive=True))
@@ -282,8 +280,6 @@ class UrlDestination:
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy a file from there. Raises CuveeError."""
-        from pyarrow import fs
-
         system, root = self._system
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -323,8 +319,7 @@ def _files(indexes: dict[str, bytes]) -> dict[str, int]:
     """Return the shards that indexes list: path to size."""
     files = {}
     for folder, index in indexes.items():
-        for entry in json.loads(index)["shards"]:
-            file = entry["zip_data"] or entry["raw_data"]
+        for file in map(stored, json.loads(index)["shards"]):
             files[f"{folder}/{file['basename']}"] = int(file["bytes"])
     return files
 
@@ -340,6 +335,6 @@ def _whole(manifest: Manifest, export_id: str, indexes: dict[str, bytes], found:
     """Check that this is the export, that its indexes are as they were written, and the sizes of all shards."""
     return (
         manifest.export_id == export_id
-        and all(manifests.digest(indexes[stream.path]) == stream.checksum for stream in manifest.streams)
+        and all(hashlib.sha256(indexes[stream.path]).hexdigest() == stream.checksum for stream in manifest.streams)
         and all(found.get(path) == size for path, size in _files(indexes).items())
     )

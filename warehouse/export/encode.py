@@ -14,18 +14,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from udfs.errors import CuveeError
-from warehouse.export.packing import TextSamples, TokenSequences
+from warehouse.export.packing import TokenSequences
 from warehouse.export.plan import ExportPlan, place_documents
 from warehouse.export.store import ShardStore, ShardTask, ShardUnit
 from warehouse.lake.quoting import quote
-
-if TYPE_CHECKING:
-    import duckdb
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 #: Bytes of prepared documents that wait in memory.
 MEMORY = 384 << 20
@@ -48,8 +49,6 @@ class NeededRows:
 
     def between(self, first: int, last: int) -> NeededRows:
         """Return those with first <= row < last."""
-        import numpy as np
-
         begin, end = np.searchsorted(self.rows, [first, last])
         return NeededRows(self.rows[begin:end], self.parts[begin:end], self.columns.slice(begin, end - begin))
 
@@ -57,8 +56,6 @@ class NeededRows:
 @contextlib.contextmanager
 def _memory_pool() -> Iterator[None]:
     """Let Arrow keep pages that it freed a moment ago: 0.9 s less of 1.9 s in the kernel per 200 MB of text."""
-    import pyarrow as pa
-
     before = pa.default_memory_pool()
     if "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
@@ -82,8 +79,8 @@ def write_units(
     """
     packing = plan.packing
     spill = Spill(scratch / "spill")
-    labels = [name for name, _ in packing.labels] if isinstance(packing, TextSamples) else []
-    files = place_documents(cursor, plan, labels)
+    labels = packing.label_names
+    files = place_documents(cursor, plan)
     with ThreadPoolExecutor(THREADS) as pool:
 
         def prepared(chunk: TextChunk) -> list[tuple[int, pa.RecordBatch]]:
@@ -125,8 +122,6 @@ def _chunks(
     cursor: duckdb.DuckDBPyConnection, files: list[str], labels: list[str]
 ) -> Iterator[Callable[[], TextChunk]]:
     """Yield tasks that each read about ``CHUNK`` bytes of text, in file order."""
-    import pyarrow.parquet as pq
-
     names = ", ".join(["row", "part", "rank", "n_tokens", *map(quote, labels)])
     for number, path in enumerate(files):
         found = cursor.execute(
@@ -154,9 +149,6 @@ def _group_chunks(
     path: str, group: int, first: int, rows: int, size: int, needed: NeededRows
 ) -> Iterator[Callable[[], TextChunk]]:
     """Yield a row group as one task, or as several that read it in turn if it is large."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if size <= CHUNK:
         yield lambda: _chunk(pq.ParquetFile(path).read_row_group(group, columns=["doc_id", "text"]), first, needed)
         return
@@ -171,9 +163,6 @@ def _group_chunks(
 
 
 def _chunk(table: pa.Table, first: int, needed: NeededRows) -> TextChunk:
-    import numpy as np
-    import pyarrow as pa
-
     rows, which = np.unique(needed.rows - first, return_inverse=True)
     if len(rows) < table.num_rows:
         table = table.take(pa.array(rows))
@@ -184,9 +173,6 @@ def _chunk(table: pa.Table, first: int, needed: NeededRows) -> TextChunk:
 
 def _by_part(chunk: TextChunk, payload: pa.Array) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Cut prepared documents into one batch per unit."""
-    import numpy as np
-    import pyarrow as pa
-
     needed = chunk.needed
     if len(needed.rows) == len(chunk.ids) and (needed.parts == needed.parts[0]).all():
         order = np.arange(len(needed.rows))
@@ -223,8 +209,6 @@ class Spill:
 
     def take(self, part: int) -> pa.RecordBatch:
         """Return all documents of a unit in its order, and drop them here."""
-        import pyarrow as pa
-
         batches = [*self._stored(part), *self._waiting.pop(part, [])]
         table = pa.Table.from_batches(batches).sort_by("rank").drop_columns(["rank"])
         return pa.RecordBatch.from_arrays(
@@ -233,15 +217,11 @@ class Spill:
 
     def _append(self, part: int, batches: list[pa.RecordBatch]) -> None:
         """Append a complete IPC stream: a file may hold several, one after the other."""
-        import pyarrow as pa
-
         with (self._folder / f"{part}.arrows").open("ab") as file, pa.ipc.new_stream(file, batches[0].schema) as stream:
             for batch in batches:
                 stream.write_batch(batch)
 
     def _stored(self, part: int) -> list[pa.RecordBatch]:
-        import pyarrow as pa
-
         path = self._folder / f"{part}.arrows"
         if not path.exists():
             return []
@@ -255,8 +235,6 @@ class Spill:
 
 def _one(column: Any) -> pa.Array:
     """Return a chunked column as one array."""
-    import pyarrow as pa
-
     if isinstance(column, pa.ChunkedArray):
         return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     return column

@@ -12,19 +12,20 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from udfs.errors import UsageError
-from udfs.tokens.tokenizer_files import FILE
-from warehouse.export.manifest import ExportComponent, Manifest, Stream
+from udfs.tokens.tokenizer import FILE, Tokenizer
+from warehouse.export.manifest import ExportComponent, Manifest, Stream, checksum
 from warehouse.lake.remote import fetch
 from warehouse.lake.remote import is_url as is_url
 from warehouse.mds import encodings
 from warehouse.mds.index import MDSIndex, find_folders
 from warehouse.mds.reader import read_shard
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 COLUMNS = ("input_ids", "tokens")
 
@@ -97,8 +98,6 @@ def external_manifest(place: str, ours: Sequence[Manifest], snapshot_id: int) ->
 
 def fitted(tokens: NDArray[Any], length: int, end_of_text: int) -> NDArray[Any]:
     """Return a sample of exactly ``length`` tokens: cut, or filled up with ends of text."""
-    import numpy as np
-
     if len(tokens) == length:
         return tokens
     return np.concatenate([tokens[:length], np.full(max(0, length - len(tokens)), end_of_text, tokens.dtype)])
@@ -127,9 +126,7 @@ def _column(indexes: list[MDSIndex], place: str) -> tuple[str, encodings.Encodin
 def _tokenizer(path: Path, ours: Sequence[Manifest], place: str) -> tuple[int, int, str | None]:
     """Return the size of the vocabulary, the end of text and the fingerprint."""
     if path.is_file():
-        from udfs.tokens.tokenizer import load
-
-        tokenizer = load(path.parent)
+        tokenizer = Tokenizer(path.parent)
         return tokenizer.vocab_size, tokenizer.end_of_text, tokenizer.fingerprint
     for manifest in ours:
         if manifest.vocab_size:
@@ -139,8 +136,6 @@ def _tokenizer(path: Path, ours: Sequence[Manifest], place: str) -> tuple[int, i
 
 def _longest(index: MDSIndex, column: str, place: str, root: Path) -> int:
     """Count the tokens in the longest sample of the first shard."""
-    import pyarrow.compute as pc
-
     shard = index.shards[0]
     if is_url(place) and not shard.path.exists():
         names = {file.basename for file in (shard.raw, shard.zipped) if file}
@@ -155,16 +150,14 @@ def _streams(indexes: list[MDSIndex], root: Path, length: int) -> Iterator[Strea
     while len({path[: common + 1] for path in paths}) == 1 and len(paths[0]) > common + 1:
         common += 1
     for index, path in zip(indexes, paths, strict=True):
-        component = path[common] if len(path) > common else root.name
         samples = sum(shard.samples for shard in index.shards)
-        checksum = hashlib.sha256((index.folder / "index.json").read_bytes()).hexdigest()
         yield Stream(
-            component=component,
+            component=path[common] if len(path) > common else root.name,
             path="/".join(path),
             repeat=1,
             samples=samples,
             tokens=samples * length,
             documents=samples,
             dropped_tokens=0,
-            checksum=checksum,
+            checksum=checksum(index.folder / "index.json"),
         )

@@ -139,9 +139,8 @@ class Manifest:
         try:
             content = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise UsageError(
-                f"{folder} is not an export: no {FILE} in it", hint="make one with: cuvee export"
-            ) from error
+            message = f"{folder} is not an export: no {FILE} in it"
+            raise UsageError(message, hint="make one with: cuvee export") from error
         except ValueError as error:
             raise ManifestError(f"not valid JSON: {error}", where=Location(str(path))) from error
         return cls.parse(content, where=str(path))
@@ -149,27 +148,24 @@ class Manifest:
     @classmethod
     def parse(cls, content: object, *, where: str = FILE) -> Manifest:
         """Parse a JSON value. Raises ManifestError that names the field that is missing or wrong."""
+        here = Location(where)
         if isinstance(content, dict) and isinstance(content.get("version"), int) and content["version"] > VERSION:
-            raise ManifestError(
-                f"made by a newer Cuvée (layout {content['version']}, this one reads {VERSION})", where=Location(where)
-            )
+            message = f"made by a newer Cuvée (layout {content['version']}, this one reads {VERSION})"
+            raise ManifestError(message, where=here)
         manifest: Manifest = _read(cls, content, "manifest", where)
         if not manifest.streams:
-            raise ManifestError("no streams", where=Location(where))
+            raise ManifestError("no streams", where=here)
         for stream in manifest.streams:
             if stream.component not in manifest.components:
-                hint = did_you_mean(stream.component, manifest.components)
-                raise ManifestError(
-                    f"stream {stream.path!r} is of component {stream.component!r}, which the manifest does not have",
-                    where=Location(where),
-                    hint=hint,
+                message = (
+                    f"stream {stream.path!r} is of component {stream.component!r}, which the manifest does not have"
                 )
+                raise ManifestError(message, where=here, hint=did_you_mean(stream.component, manifest.components))
             if stream.repeat < 1 or stream.samples < 0:
-                raise ManifestError(
-                    f"stream {stream.path!r}: repeat {stream.repeat}, samples {stream.samples}", where=Location(where)
-                )
+                message = f"stream {stream.path!r}: repeat {stream.repeat}, samples {stream.samples}"
+                raise ManifestError(message, where=here)
             if Path(stream.path).is_absolute() or ".." in Path(stream.path).parts:
-                raise ManifestError(f"stream path {stream.path!r} leaves the export", where=Location(where))
+                raise ManifestError(f"stream path {stream.path!r} leaves the export", where=here)
         return manifest
 
     def to_json(self) -> str:
@@ -184,11 +180,6 @@ class Manifest:
 def _rounded(number: int, unit: int) -> int:
     """Round up to a multiple of ``unit``."""
     return -(-number // unit) * unit
-
-
-def digest(data: bytes) -> str:
-    """Return the SHA-256 in hex."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def checksum(path: Path) -> str:
@@ -208,17 +199,10 @@ def _read(kind: type[T], value: object, name: str, where: str) -> T:
     if not isinstance(value, dict):
         raise ManifestError(f"{name} must be an object, not {_shown(value)}", where=Location(where))
     hints = typing.get_type_hints(kind)
-    present = [field for field in fields(kind) if field.name in value]  # type: ignore[arg-type]
-    missing = [
-        field.name
-        for field in fields(kind)  # type: ignore[arg-type]
-        if field.name not in value and field.default is MISSING
-    ]
-    if missing:
+    defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    if missing := [key for key, default in defaults.items() if key not in value and default is MISSING]:
         raise ManifestError(f"{name} lacks {', '.join(missing)}", where=Location(where))
-    return kind(
-        **{field.name: _value(hints[field.name], value[field.name], f"{name}.{field.name}", where) for field in present}
-    )
+    return kind(**{key: _value(hints[key], value[key], f"{name}.{key}", where) for key in defaults if key in value})
 
 
 def _value(kind: Any, value: object, name: str, where: str) -> Any:

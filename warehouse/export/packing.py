@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from udfs.errors import UsageError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from udfs.tokens.tokenizer import Tokenizer
+from udfs.tokens.tokenizer import Tokenizer
+from warehouse.mds.encodings import binary
 
 #: ``concatenate`` fills sequences to the last token; ``best-fit`` splits no document that fits into one; ``documents``
 #: gives every document samples of its own.
@@ -45,6 +46,11 @@ class TextSamples:
     labels: tuple[tuple[str, str], ...] = ()
 
     @property
+    def label_names(self) -> list[str]:
+        """The columns that go with a document besides its text."""
+        return [name for name, _ in self.labels]
+
+    @property
     def columns(self) -> dict[str, str]:
         """MDS columns."""
         return {"component": "str", "id": "str", "text": "str", **dict(self.labels)}
@@ -60,12 +66,9 @@ class TextSamples:
 
     def pack(self, documents: pa.RecordBatch, component: str) -> PackedSamples:
         """Make samples of documents (doc_id, n_tokens, payload, and a column per label), in their order."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         count = documents.num_rows
         columns = {"component": pa.repeat(component, count), "id": documents["doc_id"], "text": documents["payload"]}
-        samples = pa.record_batch(columns | {name: documents[name] for name, _ in self.labels})
+        samples = pa.record_batch(columns | {name: documents[name] for name in self.label_names})
         sample = pa.array(range(count), pa.int64())
         held = pa.record_batch([sample, documents["doc_id"], documents["n_tokens"]], ["sample", "doc_id", "n_tokens"])
         return PackedSamples(samples, held, pc.sum(documents["n_tokens"]).as_py() or 0, 0)
@@ -97,6 +100,7 @@ class TokenSequences:
     eos: int | None = -1
     lengths: bool = False
     min_length: int = 1
+    label_names: ClassVar[list[str]] = []
 
     def __post_init__(self) -> None:
         """Raise UsageError where a sequence has no room for text besides BOS and EOS."""
@@ -143,9 +147,6 @@ class TokenSequences:
 
     def prepare(self, texts: pa.Array) -> pa.Array:
         """Return each document's token ids as bytes, with BOS and EOS unless samples get their own."""
-        import numpy as np
-        import pyarrow as pa
-
         ids = self.tokenizer.encode_batch(texts.to_pylist())
         bos, eos = (None, None) if self.method == "documents" else (self.bos, self.eos)
         sizes = np.fromiter((len(one) for one in ids), np.int64, len(ids))
@@ -155,9 +156,6 @@ class TokenSequences:
 
     def pack(self, documents: pa.RecordBatch, component: str) -> PackedSamples:
         """Make sequences of documents (doc_id, n_tokens, payload), in their order."""
-        import numpy as np
-        import pyarrow as pa
-
         payload = documents["payload"]
         offsets = np.frombuffer(payload.buffers()[1], np.int64)[payload.offset : payload.offset + len(payload) + 1]
         data = np.frombuffer(payload.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]].view(self.dtype)
@@ -165,8 +163,7 @@ class TokenSequences:
         if self.method == "concatenate":
             data, pieces, dropped = _concatenated(data, offsets, self.sequence_length)
         elif self.method == "best-fit":
-            data, pieces = _best_fit(data, offsets, self.sequence_length)
-            dropped = 0
+            (data, pieces), dropped = _best_fit(data, offsets, self.sequence_length), 0
         else:
             data, pieces, dropped = self._chunks(data, offsets)
         count = int(pieces.sample[-1]) + 1 if len(pieces.sample) else 0
@@ -178,9 +175,6 @@ class TokenSequences:
 
     def _samples(self, data: NDArray[Any], pieces: Pieces, ids: pa.Array, count: int) -> pa.RecordBatch:
         """Make the columns of samples whose tokens follow one another in ``data``."""
-        import numpy as np
-        import pyarrow as pa
-
         firsts = np.searchsorted(pieces.sample, np.arange(count + 1))  # each sample's first piece
         if self.method == "concatenate":
             tokens = pa.FixedSizeListArray.from_arrays(pa.array(data), self.sequence_length)
@@ -197,8 +191,6 @@ class TokenSequences:
 
     def _chunks(self, data: NDArray[Any], offsets: NDArray[Any]) -> tuple[NDArray[Any], Pieces, int]:
         """Make samples of one document each."""
-        import numpy as np
-
         sizes, document, begins = _cut(np.diff(offsets), self._body, empty=self._body < self.sequence_length)
         long = (begins == 0) | (sizes >= self.min_length)
         kept, dropped = np.flatnonzero(long), int(sizes[~long].sum())
@@ -222,8 +214,6 @@ def _between(
     ids: NDArray[Any], sizes: NDArray[Any], bos: int | None, eos: int | None, dtype: str
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Join runs of tokens, with BOS and EOS around each. Return them and where each ends."""
-    import numpy as np
-
     ends = np.cumsum(sizes + (bos is not None) + (eos is not None))
     begins = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
     flat = np.empty(int(ends[-1]) if len(ends) else 0, dtype)
@@ -238,11 +228,6 @@ def _between(
 
 def _taken(data: NDArray[Any], sizes: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
     """Join some of the stretches that ``data`` consists of, by their ``sizes``. Arrow moves the bytes."""
-    import numpy as np
-    import pyarrow as pa
-
-    from warehouse.mds.encodings import binary
-
     offsets = np.concatenate([[0], np.cumsum(sizes)]) * data.itemsize
     taken = binary(data.view(np.uint8), offsets).take(pa.array(which))
     return np.frombuffer(taken.buffers()[2] or b"", data.dtype)[: int(sizes[which].sum())]
@@ -253,8 +238,6 @@ def _cut(lengths: NDArray[Any], size: int, *, empty: bool = False) -> tuple[NDAr
 
     ``empty`` gives documents without a token one piece too.
     """
-    import numpy as np
-
     pieces = np.maximum(-(-lengths // size), int(empty))
     document = np.repeat(np.arange(len(lengths)), pieces)
     begins = (np.arange(len(document)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * size
@@ -266,8 +249,6 @@ def _concatenated(data: NDArray[Any], offsets: NDArray[Any], length: int) -> tup
 
     Every boundary of a document or of a sequence begins a new piece, and a piece is of one document and one sequence.
     """
-    import numpy as np
-
     end = len(data) // length * length
     cuts = np.unique(np.concatenate([offsets[offsets < end], np.arange(0, end, length)]))
     sizes = np.diff(np.append(cuts, end)).astype(np.int64)
@@ -280,8 +261,6 @@ def _best_fit(data: NDArray[Any], offsets: NDArray[Any], length: int) -> tuple[N
 
     Samples come in the order of their first documents, and documents in a sample in theirs.
     """
-    import numpy as np
-
     sizes, document, _ = _cut(np.diff(offsets), length)
     sample = np.empty(len(sizes), np.int64)
     rooms: list[list[int]] = [[] for _ in range(length + 1)]  # samples by the room that is left

@@ -9,19 +9,19 @@ sequence less a token, under 0.02 % of it at 2,048 tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from warehouse.export.packing import Packing, TextSamples, TokenSequences
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from warehouse.export.packing import Packing, TokenSequences
 from warehouse.export.store import ShardOptions, ShardStore, ShardTask, ShardUnit, unit_key
 from warehouse.lake.quoting import quote
 from warehouse.mixtures.mixture import Mixture
-
-if TYPE_CHECKING:
-    import duckdb
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 #: Bytes of samples in a bucket at most, so that a bucket is mostly one shard of 64 MiB.
 BUCKET = 48 << 20
@@ -65,42 +65,33 @@ def make_plan(
     cursor.register("cut_buckets", _buckets(cursor, packing))
     cursor.execute("create temp table buckets as from cut_buckets")
     cursor.unregister("cut_buckets")
-    entry = f"concat_ws(' ', doc_id, to_json([{', '.join(values)}]))" if (values := _values(packing)) else "doc_id"
+    values = ", ".join(f"documents.{quote(name)}::varchar" for name in packing.label_names)
+    entry = f"concat_ws(' ', doc_id, to_json([{values}]))" if values else "doc_id"
     cursor.execute(
         f"""
         create temp table parts as
-        select
-            row_number() over (order by level, bucket)::int - 1 as part, *
-        from (
-            select
-                buckets.level,
-                buckets.bucket,
+        select row_number() over (order by level, bucket)::int - 1 as part, * from (
+            select buckets.level, buckets.bucket,
                 md5(concat_ws(' ', count(*), sum(md5_number_lower({entry})::hugeint),
                     sum(md5_number_upper({entry})::hugeint))) as digest,
-                count(*) as documents,
-                sum(n_tokens)::bigint as n_tokens,
-                sum(n_chars)::bigint as n_chars
-            from {_PLACED}
-            group by buckets.level, buckets.bucket
+                count(*) as documents, sum(n_tokens)::bigint as n_tokens, sum(n_chars)::bigint as n_chars
+            from {_PLACED} group by buckets.level, buckets.bucket
         )
         """
     )
     tasks = []
-    query = "select part, level, bucket, digest, documents, n_tokens, n_chars from temp.parts order by part"
-    for number, index, bucket, digest, documents, tokens, chars in cursor.execute(query).fetchall():
+    query = "select part, level, digest, documents, n_tokens, n_chars from temp.parts order by part"
+    for number, index, digest, documents, tokens, chars in cursor.execute(query).fetchall():
         level = mixture.levels[index]
         key = unit_key(packing, options, level.component, seed, digest)
         size = _size(packing, tokens + documents, chars)
-        tasks.append(ShardTask(number, level, bucket=bucket, key=key, documents=documents, bytes=size))
+        tasks.append(ShardTask(number, level, key, documents=documents, bytes=size))
     done = {key: unit for key in {task.key for task in tasks} if (unit := store.get(key))}
     return ExportPlan(packing, options, tuple(tasks), done)
 
 
 def _buckets(cursor: duckdb.DuckDBPyConnection, packing: Packing) -> pa.Table:
     """Return the bucket of each small range of the order: level, range, bucket (the number of its first range)."""
-    import numpy as np
-    import pyarrow as pa
-
     tables = []
     (levels,) = cursor.execute("select count(*) from temp.levels").fetchone() or (0,)
     for level in range(levels):
@@ -143,34 +134,23 @@ def _size(packing: Packing, tokens: T, chars: T) -> T:
     return chars
 
 
-def _values(packing: Packing) -> list[str]:
-    """Return SQL for the label columns of samples, as text."""
-    names = [name for name, _ in packing.labels] if isinstance(packing, TextSamples) else []
-    return [f"documents.{quote(name)}::varchar" for name in names]
-
-
-def place_documents(cursor: duckdb.DuckDBPyConnection, plan: ExportPlan, labels: Sequence[str]) -> list[str]:
+def place_documents(cursor: duckdb.DuckDBPyConnection, plan: ExportPlan) -> list[str]:
     """Make the temporary table ``needed``: where the texts of missing units are. Return the files in their order.
 
     A row per document and unit: file (its index in the list), row (in the file), part, rank (in the unit), n_tokens,
-    and ``labels``.
+    and labels.
     """
-    import pyarrow as pa
-
     numbers = pa.table({"part": pa.array([task.number for task in plan.missing.values()], pa.int32())})
     cursor.register("missing_parts", numbers)
     cursor.execute(
         "create temp table files as select row_number() over (order by file)::int - 1 as number, file"
         " from (select distinct file from temp.mixture_documents)"
     )
-    further = "".join(f", documents.{quote(label)}" for label in labels)
+    further = "".join(f", documents.{quote(label)}" for label in plan.packing.label_names)
     cursor.execute(
         f"""
         create temp table needed as
-        select
-            files.number as file,
-            documents.row,
-            parts.part,
+        select files.number as file, documents.row, parts.part,
             row_number() over (partition by parts.part order by documents.place, documents.doc_id)::int as rank,
             documents.n_tokens{further}
         from {_PLACED}

@@ -24,13 +24,14 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from warehouse.export.packing import Packing
+from warehouse.mds.writer import ShardWriter
 from warehouse.mixtures.mixture import Level
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: Version of what is below: raising it makes every unit a new one.
 VERSION = 1
@@ -53,7 +54,6 @@ class ShardTask:
 
     number: int
     level: Level
-    bucket: int
     key: str
     documents: int
     bytes: int
@@ -132,33 +132,21 @@ class ShardStore:
 
         ``documents`` (doc_id, n_tokens, payload) are in the unit's order.
         """
-        import pyarrow.parquet as pq
-
-        from warehouse.mds.writer import ShardWriter
-
         packed = packing.pack(documents, task.level.component)
-        with ShardWriter(
-            draft,
-            packing.columns,
-            compression=options.compression,
-            hashes=options.hashes,
-            size_limit=options.size_limit,
-        ) as writer:
+        with ShardWriter(draft, packing.columns, **asdict(options)) as writer:
             writer.write(packed.samples)
-        pq.write_table(_table(packed.documents), draft / DOCUMENTS, compression="zstd")
+        pq.write_table(pa.Table.from_batches([packed.documents]), draft / DOCUMENTS, compression="zstd")
         folder = self._folder(task.key)
-        unit = ShardUnit(
-            folder,
-            samples=packed.samples.num_rows,
-            tokens=packed.tokens,
-            dropped_tokens=packed.dropped_tokens,
-            documents=documents.num_rows,
-        )
-        counts = {name: value for name, value in asdict(unit).items() if name != "folder"}
+        counts = {
+            "samples": packed.samples.num_rows,
+            "tokens": packed.tokens,
+            "dropped_tokens": packed.dropped_tokens,
+            "documents": documents.num_rows,
+        }
         (draft / COUNTS).write_text(json.dumps(counts))
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft.rename(folder)
-        return unit
+        return ShardUnit(folder, **counts)
 
     def collect(self, named: Collection[str] = ()) -> tuple[int, int]:
         """Remove units that no manifest names and no export links. Gives how many, and their bytes.
@@ -208,9 +196,3 @@ def stored(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the file of an index entry that is on disk: the compressed one if there is one."""
     file: Mapping[str, Any] = entry["zip_data"] or entry["raw_data"]
     return file
-
-
-def _table(batch: pa.RecordBatch) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.Table.from_batches([batch])

@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import eq
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from udfs.errors import CuveeError
 from warehouse.export.destinations import Destination, ExportReader, parse_destination
@@ -18,10 +24,6 @@ from warehouse.export.packing import LENGTHS
 from warehouse.mds.index import MDSIndex, Shard
 from warehouse.mds.reader import read_shard
 from warehouse.mds.shared_memory import exclusive_start
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,6 @@ def verify(export: Path | str, advance: Callable[[int], None] = lambda samples: 
 
 def _lengths(batch: pa.RecordBatch, manifest: Manifest) -> NDArray[Any]:
     """Count the tokens of each sample, int64; 0 in an export of text."""
-    import numpy as np
-    import pyarrow.compute as pc
-
     if not manifest.sequence_length or manifest.column not in batch.schema.names:
         return np.zeros(batch.num_rows, np.int64)
     lengths: NDArray[Any] = pc.list_value_length(batch.column(manifest.column)).to_numpy().astype(np.int64)
@@ -103,8 +102,6 @@ def _samples(
     batch: pa.RecordBatch, manifest: Manifest, stream: Stream, path: Path, theirs: Iterator[dict[str, Any]] | None
 ) -> Iterator[str]:
     """Yield faults of the samples that our reader gives, and where Streaming gives something else."""
-    import numpy as np
-
     missing = {manifest.column, *([] if manifest.sequence_length else ["component"])} - set(batch.schema.names)
     if missing:
         yield f"{path}: no column {', '.join(sorted(missing))}"
@@ -193,10 +190,6 @@ def _listed(reader: ExportReader, folders: list[str]) -> set[tuple[Path, int]]:
 
 def _documents(reader: ExportReader, manifest: Manifest) -> Iterator[str]:
     """Yield faults of the table that says which documents a sample holds."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = reader.folder / SAMPLES
     expected = sum(stream.samples for stream in manifest.streams)
     tokens = np.zeros(expected, np.int64)

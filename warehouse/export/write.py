@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from udfs.errors import CuveeError, UsageError
 from warehouse.export import manifest as manifests
 from warehouse.export.assemble import ExportIdentity, assemble, streams_yaml, written_out
@@ -94,10 +97,8 @@ def export(lake: Lake, request: ExportRequest, callback: ExportCallback | None =
     destination = parse_destination(request.out)
     destination.check(request.mixture)
     store = ShardStore(lake.root / "shards")
-    with (
-        store.lock(lambda: callback.note("another export is running; waiting for it")),
-        contextlib.ExitStack() as stack,
-    ):
+    waiting = "another export is running; waiting for it"
+    with store.lock(lambda: callback.note(waiting)), contextlib.ExitStack() as stack:
         cursor = stack.enter_context(contextlib.closing(lake.reader()))
         cursor.execute("set memory_limit = '1GB'")
         cursor.execute("begin transaction")
@@ -152,14 +153,8 @@ def _register(lake: Lake, manifest: Manifest, destination: Destination) -> bool:
 
     The newest row of a mixture is the one that training takes, so an export that replaces a newer one gets a new row.
     """
-    last = (
-        lake.cursor()
-        .execute(
-            "select export_id, path from exports.exports where mixture = ? order by exported_at desc limit 1",
-            [manifest.mixture],
-        )
-        .fetchone()
-    )
+    newest = "select export_id, path from exports.exports where mixture = ? order by exported_at desc limit 1"
+    last = lake.cursor().execute(newest, [manifest.mixture]).fetchone()
     if last == (manifest.export_id, str(destination)):
         return False
     holder = f"export {manifest.mixture} {manifest.export_id[:8]}"
@@ -204,9 +199,8 @@ def units_in_use(lake: Lake) -> set[str]:
     An export at a URL that cannot be reached counts as being there.
     """
     used: set[str] = set()
-    for path, export_id, text in (
-        lake.cursor().execute("select path, export_id, manifest from exports.exports").fetchall()
-    ):
+    exports = lake.cursor().execute("select path, export_id, manifest from exports.exports").fetchall()
+    for path, export_id, text in exports:
         try:
             if parse_destination(path).manifest().export_id != export_id:
                 continue
@@ -220,16 +214,12 @@ def units_in_use(lake: Lake) -> set[str]:
 
 def _write_rows(samples: Path, export_id: str, target: Path) -> None:
     """Write the rows of exports.samples: those of samples.parquet with the export's id in place of the stream."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    source = pq.ParquetFile(samples)
     text, number = pa.string(), pa.int64()
     schema = pa.schema(
         [("export_id", text), ("sample_id", number), ("component", text), ("doc_id", text), ("n_tokens", number)]
     )
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in source.iter_batches(1 << 16):
+        for batch in pq.ParquetFile(samples).iter_batches(1 << 16):
             named = dict(zip(batch.schema.names, batch.columns, strict=True))
             named["export_id"] = pa.repeat(pa.scalar(export_id, text), batch.num_rows)
             writer.write_batch(pa.record_batch([named[name] for name in schema.names], schema=schema))

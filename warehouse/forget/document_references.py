@@ -16,17 +16,14 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
 import pyarrow.parquet as pq
 
 from warehouse.export.store import DOCUMENTS
-from warehouse.lake.data_files import DataFile, Execute, data_files
+from warehouse.lake.catalog import DataFile, Execute, data_files
+from warehouse.lake.lake import Lake
 from warehouse.lake.quoting import literal, quote
-
-if TYPE_CHECKING:
-    from warehouse.lake.lake import Lake
 
 HEAD = 32
 #: Of more documents than this, or more characters, only beginnings are compared: each value with each text costs both.

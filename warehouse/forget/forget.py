@@ -33,9 +33,8 @@ from warehouse.forget.document_references import (
     find_units,
     load_texts,
 )
+from warehouse.lake.catalog import FORGOTTEN, DataFile, Execute, forgotten
 from warehouse.lake.commit import Staging
-from warehouse.lake.data_files import DataFile, Execute
-from warehouse.lake.forgotten import FORGOTTEN, forgotten
 from warehouse.lake.lake import Lake
 from warehouse.lake.quoting import literal, quote
 

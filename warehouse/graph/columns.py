@@ -15,14 +15,13 @@ from sqlglot.errors import SqlglotError
 from sqlglot.lineage import lineage
 
 from udfs.errors import UsageError, did_you_mean
+from warehouse.graph.graph import Graph
 from warehouse.graph.lineage import named_sources
 from warehouse.graph.parsing import SqlError
+from warehouse.graph.step import Step
 
 if TYPE_CHECKING:
     import duckdb
-
-    from warehouse.graph.graph import Graph
-    from warehouse.graph.step import Step
 
 
 class LineageError(SqlError):
@@ -80,9 +79,8 @@ class Lineage:
         if relation not in self._relations:
             if relation in self._steps:
                 raise UsageError(f"{table} is not built yet", hint=f"cuvee build --select {table}")
-            raise UsageError(
-                f"there is no model or table {table!r}", hint=did_you_mean(table, [*models, *self._relations])
-            )
+            hint = did_you_mean(table, [*models, *self._relations])
+            raise UsageError(f"there is no model or table {table!r}", hint=hint)
         columns = self._relations[relation]
         if name.lower() not in columns:
             raise UsageError(f"{table} has no column {name!r}", hint=did_you_mean(name.lower(), columns))
@@ -102,28 +100,23 @@ class Lineage:
         """Return the columns of other tables in a column's expression. Raises LineageError."""
         if column not in self._known:
             step = self._steps.get(column.relation)
-            self._known[column] = self._found(step, column.name) if step and step.tree is not None else ()
+            try:
+                self._known[column] = self._follow(step, column.name) if step and step.tree is not None else ()
+            except LineageError:
+                if step is None or step.kind != "snapshot":
+                    raise
+                self._known[column] = ()  # a snapshot has columns of its own, and those that its query once had
         return self._known[column]
 
     def _readers(self, column: Column, steps: Iterable[str]) -> set[Column]:
-        found = set()
-        for key in steps:
-            step = self._graph.steps[key]
-            if step.relation is None or step.relation.key == column.relation or step.relation.key not in self._steps:
-                continue
-            for name in self._relations.get(step.relation.key, ()):
-                made = Column(step.relation.key, name)
-                if column in self.sources(made):
-                    found.add(made)
-        return found
-
-    def _found(self, step: Step, name: str) -> tuple[Column, ...]:
-        try:
-            return self._follow(step, name)
-        except LineageError:
-            if step.kind == "snapshot":  # it has columns of its own, and those that its query once had
-                return ()
-            raise
+        relations = [step.relation.key for key in steps if (step := self._graph.steps[key]).relation is not None]
+        made = (
+            Column(relation, name)
+            for relation in relations
+            if relation in self._steps and relation != column.relation
+            for name in self._relations.get(relation, ())
+        )
+        return {each for each in made if column in self.sources(each)}
 
     def _follow(self, step: Step, name: str) -> tuple[Column, ...]:
         assert step.tree is not None

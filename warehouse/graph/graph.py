@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import graphlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import cache
 
 from udfs.errors import CuveeError, ProjectError
-from warehouse.graph import references
-from warehouse.graph.digests import query_digest, text_digest
 from warehouse.graph.parsing import SqlError, parse, table_names, with_ctes
-from warehouse.graph.step import Step
+from warehouse.graph.step import Step, query_digest, text_digest
 from warehouse.graph.unit_test_step import unit_test_step
-from warehouse.project.project import Node, Project, ProjectErrors, with_config
-from warehouse.project.results import TESTS
-from warehouse.render.rendered import Rendered
+from warehouse.project.project import TESTS, Node, Project, ProjectErrors, collected
 from warehouse.render.renderer import Renderer
-
-if TYPE_CHECKING:
-    pass
+from warehouse.render.rendering import Rendered
 
 
 @dataclass(slots=True)
@@ -45,22 +39,11 @@ class Graph:
 
     def ancestors(self, key: str) -> set[str]:
         """Return everything that ``key`` depends on."""
-        return self._reach(self.steps[key].parents, lambda each: self.steps[each].parents)
+        return reach(self.steps[key].parents, lambda each: self.steps[each].parents)
 
     def descendants(self, key: str) -> set[str]:
         """Return everything that depends on ``key``."""
-        return self._reach(self.children[key], lambda each: self.children[each])
-
-    @staticmethod
-    def _reach(start: Iterable[str], onward) -> set[str]:  # type: ignore[no-untyped-def]
-        found: set[str] = set()
-        stack = list(start)
-        while stack:
-            key = stack.pop()
-            if key not in found:
-                found.add(key)
-                stack.extend(onward(key))
-        return found
+        return reach(self.children[key], lambda each: self.children[each])
 
     def order(self) -> list[str]:
         """Return all ids, each after what it depends on; among equals by id. Raises ProjectError with the loop."""
@@ -72,11 +55,9 @@ class Graph:
             last = loop.index(min(loop)) + 1
             loop = [*loop[last:], *loop[:last]]
             names = [self.steps[key].name for key in loop]
-            raise ProjectError(
-                f"models depend on each other in a circle: {' → '.join([names[-1], *names])}",
-                where=self.steps[loop[0]].node.where,
-                hint="one of them must read something else",
-            ) from error
+            message = f"models depend on each other in a circle: {' → '.join([names[-1], *names])}"
+            hint = "one of them must read something else"
+            raise ProjectError(message, where=self.steps[loop[0]].node.where, hint=hint) from error
         done: list[str] = []
         ready = sorted(sorter.get_ready(), reverse=True)
         while ready:
@@ -98,29 +79,18 @@ class Graph:
         """Return the selected ids in groups. Each depends only on groups before it, tests in between (see guards)."""
         above, guards = self.closure(), self.guards(selected)
         wanted = set(selected)
-        depth: dict[str, int] = {}
+
+        @cache
+        def depth(key: str) -> int:
+            # Ancestors of ancestors are there already, so the recursion is only as deep as tests are nested.
+            before = self._above(key, above) & wanted | guards.get(key, set())
+            return 1 + max(map(depth, before), default=-1)
+
+        groups: defaultdict[int, list[str]] = defaultdict(list)
         for key in self.order():
             if key in wanted:
-                self._depth(key, wanted, above, guards, depth)
-        groups: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-        for key in self.order():
-            if key in depth:
-                groups[depth[key]].append(key)
-        return groups
-
-    def _depth(
-        self,
-        key: str,
-        wanted: set[str],
-        above: Mapping[str, set[str]],
-        guards: Mapping[str, set[str]],
-        depth: dict[str, int],
-    ) -> int:
-        if key not in depth:
-            before = self._above(key, above) & wanted | guards.get(key, set())
-            # Ancestors of ancestors are there already, so the recursion is only as deep as tests are nested.
-            depth[key] = 1 + max((self._depth(each, wanted, above, guards, depth) for each in before), default=-1)
-        return depth[key]
+                groups[depth(key)].append(key)
+        return [groups[each] for each in sorted(groups)]
 
     def before(self, key: str) -> tuple[str, ...]:
         """Return the nodes that must be built before a node: its parents; before a unit test, those of its model."""
@@ -155,6 +125,17 @@ class Graph:
         return found
 
 
+def reach(start: Iterable[str], onward: Callable[[str], Iterable[str]], steps: int = -1) -> set[str]:
+    """Return ``start`` and everything within some steps of it; by default within any number."""
+    found = set(start)
+    frontier = found.copy()
+    while frontier and steps:
+        frontier = {key for each in frontier for key in onward(each)} - found
+        found |= frontier
+        steps -= 1
+    return found
+
+
 def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
     """Make the graph of all enabled nodes. Raises ProjectErrors with all mistakes in all files.
 
@@ -174,11 +155,11 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
     steps: dict[str, Step] = {}
     exposures: dict[str, Step] = {}
     for value in nodes.values():
-        with _collected(errors):
+        with collected(errors):
             steps[value.node.id] = _step(value, nodes, relations, renderer, calls)
     for node in renderer.project.of_kind("unit_test", "exposure"):
-        with _collected(errors):
-            node = with_config(node, renderer.settings(node))
+        with collected(errors):
+            node = replace(node, config=renderer.settings(node))
             if not renderer.enabled(node):
                 continue
             if node.kind == "exposure":
@@ -198,15 +179,6 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
     graph = Graph(steps | exposures)
     graph.order()
     return graph
-
-
-@contextmanager
-def _collected(errors: list[CuveeError]) -> Iterator[None]:
-    """Add a user's mistake to ``errors`` and go on."""
-    try:
-        yield
-    except CuveeError as error:
-        errors.append(error)
 
 
 def _clashes(nodes: Mapping[str, Rendered]) -> Iterator[CuveeError]:
@@ -230,7 +202,7 @@ def _exposure(node: Node, known: Collection[str], project: Project) -> Step:
     assert node.exposure is not None
     parents: dict[str, None] = {}
     for text in node.exposure.depends_on:
-        found = references.node(project, text, node.package, f"exposure {node.name}", node.where)
+        found = project.named(text, node.package, f"exposure {node.name}", node.where)
         if found.id not in known:
             message = f"exposure {node.name} depends on {found.name}, which is disabled"
             raise CuveeError(message, where=node.where, hint=f"enable it in {found.path}, or do not refer to it")
@@ -269,13 +241,8 @@ def _step(
     named = {name: relations.get(name) for name in table_names(tree, renderer.target.schema)}
     owners = [owner for owner in named.values() if owner and owner != node.id]
     external = tuple(name for name, owner in named.items() if not owner)
-    return replace(
-        step,
-        digest=query_digest(tree),
-        parents=tuple(dict.fromkeys([*parents, *owners])),
-        external=external,
-        tree=tree,
-    )
+    parents = list(dict.fromkeys([*parents, *owners]))
+    return replace(step, digest=query_digest(tree), parents=tuple(parents), external=external, tree=tree)
 
 
 def _is_ephemeral(value: Rendered) -> bool:
@@ -303,7 +270,5 @@ def needs_database(value: Rendered, nodes: Mapping[str, Rendered]) -> bool:
 
 def compose(value: Rendered, nodes: Mapping[str, Rendered]) -> tuple[str, tuple[int, ...]]:
     """Return the SQL of a node with its ephemeral models put into its WITH, and the line map of that SQL."""
-    needed = ephemerals(value, nodes)
-    if not needed:
-        return value.sql, value.lines
-    return with_ctes(value.sql, value.lines, {str(each.relation): each.sql for each in needed.values()})
+    queries = {str(each.relation): each.sql for each in ephemerals(value, nodes).values()}
+    return with_ctes(value.sql, value.lines, queries)

@@ -29,14 +29,15 @@ def origin(column: exp.Column, select: exp.Select, models: Models, schema: str) 
     """Return the origin of a column used in ``select``; None if it is computed or not known."""
     if column.args.get("db"):
         return None
+    return source_column(_source(select, column), column.name, models, schema)
+
+
+def _source(select: exp.Select, column: exp.Expr) -> exp.Expr | None:
+    """Return the relation in a FROM that a column (or a star) is of; None if it is not known."""
     sources = named_sources(select)
-    if column.table:
-        source = sources.get(column.table.lower())
-    else:
-        source = next(iter(sources.values())) if len(sources) == 1 else None
-    if source is None:
-        return None
-    return source_column(source, column.name, models, schema)
+    if isinstance(column, exp.Column) and column.table:
+        return sources.get(column.table.lower())
+    return next(iter(sources.values())) if len(sources) == 1 else None
 
 
 def named_sources(select: exp.Select) -> dict[str, exp.Expr]:
@@ -49,12 +50,12 @@ def named_sources(select: exp.Select) -> dict[str, exp.Expr]:
     return found
 
 
-def source_column(source: exp.Expr, name: str, models: Models, schema: str) -> Origin | None:
+def source_column(source: exp.Expr | None, name: str, models: Models, schema: str) -> Origin | None:
     """Return the origin of column ``name`` of a relation in a FROM."""
+    if source is None or source.args.get("pivots") or source.args.get("sample"):
+        return None
     alias = source.args.get("alias")
     if alias is not None and alias.args.get("columns"):
-        return None
-    if source.args.get("pivots") or source.args.get("sample"):
         return None
     if isinstance(source, exp.Subquery):
         found = output(source.this, name, models, schema)
@@ -91,12 +92,7 @@ def output(query: exp.Expr, name: str, models: Models, schema: str) -> Origin | 
                 return None
             if name.lower() in {each.name.lower() for each in star.args.get("except_") or ()}:
                 continue
-            sources = named_sources(query)
-            if isinstance(item, exp.Column):
-                source = sources.get(item.table.lower())
-            else:
-                source = next(iter(sources.values())) if len(sources) == 1 else None
-            return source_column(source, name, models, schema) if source is not None else None
+            return source_column(_source(query, item), name, models, schema)
         if item.alias_or_name.lower() == name.lower():
             plain = item.unalias()
             return origin(plain, query, models, schema) if isinstance(plain, exp.Column) else None

@@ -13,8 +13,10 @@ from warehouse.graph import graph as graphs
 from warehouse.graph.graph import Graph
 from warehouse.graph.parsing import parse
 from warehouse.graph.step import Step
-from warehouse.lake.versions import versions
+from warehouse.lake.catalog import versions
+from warehouse.lake.lake import Lake
 from warehouse.project import project_files
+from warehouse.project.batches import Batch
 from warehouse.project.options import DEFAULTS, Options
 from warehouse.project.relation import Relation, readable
 from warehouse.render.renderer import Renderer
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     import duckdb
 
     from udfs.expensive import ExpensiveFunction
-    from warehouse.lake.lake import Lake
-    from warehouse.project.batches import Batch
 
 
 class LakeDatabase:
@@ -88,11 +88,7 @@ class LoadedProject:
         nodes = self.graph.rendered
         if step.rendered is None or not graphs.needs_database(step.rendered, nodes):
             return step
-        rendered = (
-            self.renderer.render_live(step.rendered)
-            if batch is None
-            else self.renderer.render_batch(step.rendered, batch)
-        )
+        rendered = self.renderer.render_live(step.rendered, batch)
         inside = graphs.ephemerals(step.rendered, nodes)
         known = nodes | {key: self.renderer.render_live(each) for key, each in inside.items()}
         sql, lines = graphs.compose(rendered, known)
@@ -121,10 +117,7 @@ def open_project(
     """
     database = LakeDatabase(lake)
     read = project_files.load(root)
-    if functions is None:
-        functions = _registered(lake, root)
-    else:
-        functions = {name.lower(): function for name, function in functions.items()}
+    functions = _registered(lake, root) if functions is None else {k.lower(): each for k, each in functions.items()}
     renderer = Renderer(read, options, database, say=say, deferred=deferred)
     return LoadedProject(lake, root, renderer, graphs.build(renderer, functions), functions, database, options)
 
@@ -133,8 +126,5 @@ def _registered(lake: Lake, root: Path) -> Mapping[str, ExpensiveFunction]:
     from udfs.registry import Resources, expensive_functions
     from warehouse.lake import benchmarks
 
-    return expensive_functions(
-        Resources(
-            taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers", benchmarks=benchmarks.LakeBenchmarks(lake)
-        )
-    )
+    items = benchmarks.LakeBenchmarks(lake)
+    return expensive_functions(Resources(root / "seeds", tokenizers=lake.root / "tokenizers", benchmarks=items))

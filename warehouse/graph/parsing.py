@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location
+from warehouse.graph.step import Step
 from warehouse.project.relation import EPHEMERAL
 
 if TYPE_CHECKING:
     import duckdb
     from sqlglot import exp
 
-    from warehouse.graph.step import Step
-
 _OPENING = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(with\s+(?:recursive\s)?)?", re.IGNORECASE | re.DOTALL)
+_UNKNOWN_FUNCTION = re.compile(r"Function with name \"?(\w+)\"? does not exist")
+_DUCKDB_LINE = re.compile(r"LINE (\d+): (.*)\n( *)\^")
 
 
 class SqlError(CuveeError):
@@ -46,14 +47,10 @@ def parse(step: Step) -> exp.Expr | None:
     from sqlglot import exp
 
     tree = queries[0]
-    if not isinstance(
-        tree, exp.Query | exp.Pivot | exp.Values | exp.Subquery | exp.Command | exp.Describe | exp.Summarize
-    ):
-        raise SqlError(
-            f"{step.node.kind} {step.name} is not a query but {tree.key.upper()}",
-            where=step.locate(1),
-            hint="write the SELECT only; the table is created around it",
-        )
+    kinds = exp.Query | exp.Pivot | exp.Values | exp.Subquery | exp.Command | exp.Describe | exp.Summarize
+    if not isinstance(tree, kinds):
+        message = f"{step.node.kind} {step.name} is not a query but {tree.key.upper()}"
+        raise SqlError(message, where=step.locate(1), hint="write the SELECT only; the table is created around it")
     return tree
 
 
@@ -65,17 +62,13 @@ def _judge() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-_UNKNOWN_FUNCTION = re.compile(r"Function with name \"?(\w+)\"? does not exist")
-_DUCKDB_LINE = re.compile(r"LINE (\d+): (.*)\n( *)\^")
-
-
 def located(step: Step, error: Exception) -> SqlError:
     """Return a DuckDB error as a SqlError that shows the line in the model's own file."""
     text = str(error)
     found = _DUCKDB_LINE.search(text)
     message = text[: found.start()].strip() if found else text.strip()
     where = step.locate(int(found[1])) if found else Location(step.node.path)
-    shown = step.excerpt(where) or (f"{found[0]}" if found else None)
+    shown = step.excerpt(where) or (found and found[0])
     hints = [hint for hint in (shown, unknown_function(text)) if hint]
     return SqlError(message, where=where, hint="\n  ".join(hints) or None)
 

@@ -16,17 +16,15 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from udfs.errors import UsageError, did_you_mean
-from warehouse.graph.graph import Graph
+from warehouse.graph.graph import Graph, reach
 from warehouse.graph.step import Step
 from warehouse.project.model_versions import order
-from warehouse.project.project import Node
-from warehouse.project.results import TESTS
+from warehouse.project.project import TESTS, Node
+from warehouse.project.properties import listed
 from warehouse.render.node_view import versioned
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
-
 _KINDS = ("model", "seed", "snapshot", "source", "test", "data_test", "unit_test", "exposure")
-
 _ACCESS = ("private", "protected", "public")
 
 
@@ -76,9 +74,8 @@ def criterion(graph: Graph, term: str, older: OlderState | None) -> set[str]:
 def _term(graph: Graph, term: str, older: OlderState | None) -> set[str]:
     match = _TERM.match(term)
     if match is None:
-        raise SelectionError(
-            f"cannot read the selection {term!r}", hint="for example: +orders, tag:nightly, path:models/x"
-        )
+        hint = "for example: +orders, tag:nightly, path:models/x"
+        raise SelectionError(f"cannot read the selection {term!r}", hint=hint)
     if match["method"] in ("state", "result"):
         if older is None:
             raise SelectionError(f"{term} compares with an older state of the project", hint="name it: --state DIR")
@@ -90,20 +87,9 @@ def _term(graph: Graph, term: str, older: OlderState | None) -> set[str]:
         below = matches.union(*(graph.descendants(key) for key in matches)) if matches else set()
         return below.union(*(graph.ancestors(key) for key in below)) if below else set()
     if match["up"]:
-        found |= _steps(matches, lambda key: graph.steps[key].parents, match["up"].rstrip("+"))
+        found |= reach(matches, lambda key: graph.steps[key].parents, int(match["up"].rstrip("+") or -1))
     if match["down"]:
-        found |= _steps(matches, lambda key: graph.children[key], match["down"].lstrip("+"))
-    return found
-
-
-def _steps(start: set[str], onward: Callable[[str], Iterable[str]], limit: str) -> set[str]:
-    """Return everything within ``limit`` steps of ``start`` (all if it is empty)."""
-    found, frontier = set(start), set(start)
-    left = int(limit) if limit else -1
-    while frontier and left:
-        frontier = {key for each in frontier for key in onward(each)} - found
-        found |= frontier
-        left -= 1
+        found |= reach(matches, lambda key: graph.children[key], int(match["down"].lstrip("+") or -1))
     return found
 
 
@@ -113,7 +99,7 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
     name, _, argument = method.partition(".")
     tests: dict[str, Callable[[Step], bool]] = {
         "fqn": lambda step: _is_named(step, value),
-        "tag": lambda step: any(fnmatchcase(str(tag), value) for tag in _listed(step.node.config.get("tags"))),
+        "tag": lambda step: any(fnmatchcase(str(tag), value) for tag in listed(step.node.config.get("tags"))),
         "path": lambda step: _in_path(step.node.path, value),
         "file": lambda step: (
             fnmatchcase(step.node.path.rsplit("/", 1)[-1], value)
@@ -138,9 +124,8 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
     if name == "access" and value.lower() not in _ACCESS:
         raise SelectionError(f"there is no access {value!r}", hint=did_you_mean(value, _ACCESS))
     if name not in tests:
-        raise SelectionError(
-            f"{term!r}: there is no selection method {name!r}", hint=did_you_mean(name, (*tests, "state", "result"))
-        )
+        hint = did_you_mean(name, (*tests, "state", "result"))
+        raise SelectionError(f"{term!r}: there is no selection method {name!r}", hint=hint)
     found = {key for key, step in graph.steps.items() if tests[name](step)}
     if name == "fqn" and not found and not set("*?[") & set(value):
         known = [step.name for step in graph.steps.values() if step.kind not in TESTS]
@@ -200,7 +185,3 @@ def _has_config(step: Step, argument: str, value: str) -> bool:
     if isinstance(here, list):
         return value in map(str, here)
     return str(here).lower() == value.lower() if here is not None else False
-
-
-def _listed(value: object) -> list[object]:
-    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]

@@ -1,14 +1,16 @@
-"""A node of the graph with its SQL."""
+"""A node of the graph with its SQL, and digests of SQL and values. A build compares them to find changes."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from udfs.errors import Location
 from warehouse.project.project import Node
 from warehouse.project.relation import Relation
-from warehouse.render.rendered import Rendered
+from warehouse.render.rendering import Rendered
 from warehouse.render.templates import excerpt
 
 if TYPE_CHECKING:
@@ -53,3 +55,21 @@ class Step:
     def excerpt(self, where: Location) -> str | None:
         """Return the source line at ``where``."""
         return None if self.node.test else excerpt(self.node.text, where.line, where.column)
+
+
+def query_digest(tree: exp.Expr) -> str:
+    """Return a digest of a query. Comments, layout and the letter case of keywords and unquoted names do not count."""
+    from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
+
+    normal = normalize_identifiers(tree.copy(), dialect="duckdb")
+    return sha256(normal.sql("duckdb", comments=False, identify=True).encode()).hexdigest()[:32]
+
+
+def text_digest(sql: str) -> str:
+    """Return a digest of SQL that is not parsed. Line breaks and spaces do not count."""
+    return sha256(" ".join(sql.split()).encode()).hexdigest()[:32]
+
+
+def values_digest(*values: object) -> str:
+    """Return a digest of plain values."""
+    return sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -6,14 +6,13 @@ import re
 from dataclasses import replace
 
 from udfs.errors import CuveeError
-from warehouse.graph import parsing, references
-from warehouse.graph.digests import query_digest, values_digest
-from warehouse.graph.step import Step
+from warehouse.graph import parsing
+from warehouse.graph.step import Step, query_digest, values_digest
 from warehouse.project.project import Node, Project
 from warehouse.project.relation import EPHEMERAL, Relation
 from warehouse.project.unit_properties import UnitTest, UnitTestError
-from warehouse.render.rendered import Overrides, Rendered
 from warehouse.render.renderer import Renderer
+from warehouse.render.rendering import Overrides, Rendered
 
 
 def unit_test_step(renderer: Renderer, node: Node) -> Step:
@@ -41,21 +40,11 @@ def unit_test_step(renderer: Renderer, node: Node) -> Step:
     except CuveeError:  # it will be said again, as the test's own error, when the test is run
         pass
     if unit.macros.get("is_incremental") is True and model.id not in overrides.inputs:
-        raise UnitTestError(
-            f"unit test {node.name}: is_incremental() gives true, but no rows are given for the input this",
-            where=node.where,
-            hint="- input: this",
-        )
+        message = f"unit test {node.name}: is_incremental() gives true, but no rows are given for the input this"
+        raise UnitTestError(message, where=node.where, hint="- input: this")
     sql, lines = (rendered.sql, rendered.lines) if rendered else ("", ())
-    return Step(
-        id=node.id,
-        node=node,
-        rendered=rendered,
-        sql=sql,
-        lines=lines,
-        digest=values_digest(digest, unit.terms),
-        parents=(model.id,),
-    )
+    digest = values_digest(digest, unit.terms)
+    return Step(node.id, node, rendered, sql=sql, lines=lines, digest=digest, parents=(model.id,))
 
 
 def stated(project: Project, node: Node) -> tuple[UnitTest, Node]:
@@ -72,7 +61,7 @@ def overrides_of(renderer: Renderer, node: Node) -> Overrides:
         found = model
         if given.input != "this":
             what = f"unit test {node.name}"
-            found = references.node(renderer.project, given.input, node.package, what, given.rows.where)
+            found = renderer.project.named(given.input, node.package, what, given.rows.where)
         if found.id in inputs:
             raise UnitTestError(f"unit test {node.name}: {given.input} is given twice", where=given.rows.where)
         parts = [found.source_name, found.name] if found.source_name else [found.name]

@@ -14,10 +14,10 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import duckdb
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,32 +25,21 @@ import pyarrow.parquet as pq
 from udfs.atomic_files import open_atomically
 from udfs.errors import CuveeError, UsageError
 from warehouse.ingest.bytestream import BlockFile, blocks, compress
-from warehouse.ingest.commit import FILES
+from warehouse.ingest.commit import stage_files
 from warehouse.ingest.inputs import Input
 from warehouse.ingest.known_files import FileStamp, checksum, file_id
 from warehouse.ingest.records import IngestOptions, RejectCollector
-from warehouse.ingest.unit import REJECT_FILE
-from warehouse.lake.documents import reading, relation_of
+from warehouse.ingest.unit import FileEntry, reject_rows
+from warehouse.lake.connection import reading, relation_of
+from warehouse.lake.lake import Lake
 from warehouse.lake.quoting import literal, quote
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from warehouse.lake.commit import Staging
-    from warehouse.lake.lake import Lake
 
 TABLE = "raw.attributes"
 LONG = ("attribute", "start_char", "end_char", "value")
 
+_TEXT, _NUMBER = pa.string(), pa.int64()
 _SPANS = pa.schema(
-    [
-        pa.field("position", pa.int64()),
-        pa.field("id", pa.string()),
-        pa.field("attribute", pa.string()),
-        pa.field("start_char", pa.int64()),
-        pa.field("end_char", pa.int64()),
-        pa.field("value", pa.float64()),
-    ]
+    [("position", _NUMBER), ("id", _TEXT), *zip(LONG, (_TEXT, _NUMBER, _NUMBER, pa.float64()), strict=True)]
 )
 
 #: Spans that are held in memory at a time.
@@ -100,17 +89,17 @@ def _read(lake: Lake, entry: Input, options: IngestOptions) -> AttributesReport:
             spans = _stage(entry.path, staging.folder / "spans.parquet", rejects)
         except OSError as error:
             raise CuveeError(f"cannot read {entry.place}: {error}") from error
-        found = staging.file(TABLE)
         _name_documents(cursor, spans, options.source, rejects)
+        found = staging.file(TABLE)
         documents, rows = _write_rows(cursor, spans, found, key)
-        rejected = _stage_rejects(staging, key, rejects)
-        entry_row = {
-            "file_id": key, "path": entry.place, "bytes": stamp.bytes, "checksum": digest, "format": "attributes",
-            "source": options.source or entry.source, "rows": 0, "duplicates": 0, "rejected": len(rejects.rows),
-            "modified_ns": stamp.modified_ns, "ingested_at": datetime.now(UTC),
-        }  # fmt: skip
-        files = staging.file("raw.files")
-        pq.write_table(pa.Table.from_pylist([entry_row], schema=FILES), files, compression="zstd")
+        rejected = [staging.file("raw.rejects")] if rejects.rows else []
+        for path in rejected:
+            pq.write_table(reject_rows(key, rejects.rows), path, compression="zstd")
+        row = FileEntry(
+            file_id=key, path=entry.place, bytes=stamp.bytes, checksum=digest, format="attributes",
+            source=options.source or entry.source, modified_ns=stamp.modified_ns, rejected=len(rejects.rows),
+        )  # fmt: skip
+        files = stage_files(staging, [row])
         with lake.commit(f"attributes {entry.path.name}", author="cuvee attributes") as commit:
             commit.sql(
                 f"create table if not exists {TABLE} (doc_id varchar not null, attribute varchar not null,"
@@ -125,7 +114,7 @@ def _read(lake: Lake, entry: Input, options: IngestOptions) -> AttributesReport:
             commit.add("raw.rejects", rejected)
             commit.add("raw.files", [files])
         return AttributesReport(
-            path=entry.place, unchanged=False, documents=documents, spans=rows, rejected=len(rejects.rows)
+            entry.place, unchanged=False, documents=documents, spans=rows, rejected=len(rejects.rows)
         )
 
 
@@ -201,17 +190,6 @@ def _write_rows(cursor: duckdb.DuckDBPyConnection, spans: Path, target: Path, ke
     )
     (counts,) = cursor.execute("select count(distinct doc_id), count(*) from read_parquet(?)", [str(target)]).fetchall()
     return counts
-
-
-def _stage_rejects(staging: Staging, key: str, rejects: RejectCollector) -> list[Path]:
-    if not rejects.rows:
-        return []
-    path = staging.file("raw.rejects")
-    rows = [
-        {"file_id": key, "position": each.position, "reason": each.reason, "raw": each.raw} for each in rejects.rows
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=REJECT_FILE), path, compression="zstd")
-    return [path]
 
 
 def write(lake: Lake, source: str, name: str, out: Path | None = None) -> list[AttributeFile]:

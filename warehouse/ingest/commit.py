@@ -7,12 +7,13 @@ on the doc_ids alone and spills to disk: no set of all doc_ids is ever in memory
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,31 +22,22 @@ from numpy.typing import NDArray
 
 from warehouse.answers import store
 from warehouse.ingest.formats import essential_web
+from warehouse.ingest.records import required
 from warehouse.ingest.unit import CommitUnit, FileEntry, open_writer
-from warehouse.lake.forgotten import forgotten
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from warehouse.lake.commit import Commit
-    from warehouse.lake.lake import Lake
+from warehouse.lake.catalog import forgotten
+from warehouse.lake.commit import Commit, Staging
+from warehouse.lake.lake import Lake
 
 #: Memory for DuckDB's joins; more than that is spilled to the lake's staging folder.
 MEMORY = "300MB"
 
 FILES = pa.schema(
     [
-        pa.field("file_id", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),
-        pa.field("checksum", pa.string(), nullable=False),
-        pa.field("format", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("rows", pa.int64(), nullable=False),
-        pa.field("duplicates", pa.int64(), nullable=False),
-        pa.field("rejected", pa.int64(), nullable=False),
-        pa.field("modified_ns", pa.int64(), nullable=False),
-        pa.field("ingested_at", pa.timestamp("us", "UTC"), nullable=False),
+        *required(pa.string(), "file_id", "path"),
+        *required(pa.int64(), "bytes"),
+        *required(pa.string(), "checksum", "format", "source"),
+        *required(pa.int64(), "rows", "duplicates", "rejected", "modified_ns"),
+        *required(pa.timestamp("us", "UTC"), "ingested_at"),
     ]
 )
 
@@ -60,26 +52,32 @@ def commit_unit(lake: Lake, unit: CommitUnit, message: str, author: str) -> list
     for patient in (True, True, False):
         snapshot = lake.snapshot()
         parts.settle()
-        try:
-            with lake.commit(message, author=author) as commit:
-                if lake.snapshot() != snapshot:
-                    if patient:
-                        raise _OvertakenError
-                    parts.settle()
-                parts.register(commit)
+        with suppress(_OvertakenError), lake.commit(message, author=author) as commit:
+            if lake.snapshot() != snapshot:
+                if patient:
+                    raise _OvertakenError
+                parts.settle()
+            parts.register(commit)
             break
-        except _OvertakenError:
-            continue
     return parts.taken
 
 
+def stage_files(staging: Staging, entries: Iterable[FileEntry]) -> Path:
+    """Write the rows of raw.files for files that are ingested now."""
+    path = staging.file("raw.files")
+    now = datetime.now(UTC)
+    rows = [{name: now if name == "ingested_at" else getattr(entry, name) for name in FILES.names} for entry in entries]
+    pq.write_table(pa.Table.from_pylist(rows, schema=FILES), path, compression="zstd")
+    return path
+
+
 @contextmanager
-def bounded_memory(lake: Lake) -> Iterator[None]:
-    """Limit DuckDB's joins to MEMORY inside the context."""
+def bounded_memory(lake: Lake, limit: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Limit DuckDB's joins inside the context, which gives a cursor."""
     cursor = lake.cursor()
-    cursor.execute(f"set memory_limit = '{MEMORY}'")
+    cursor.execute(f"set memory_limit = '{limit}'")
     try:
-        yield
+        yield cursor
     finally:
         cursor.execute("reset memory_limit")
         cursor.close()
@@ -100,8 +98,7 @@ class _Parts:
 
     def settle(self) -> None:
         """Drop files, texts and labels that the latest snapshot has."""
-        cursor = self._lake.cursor()
-        try:
+        with closing(self._lake.cursor()) as cursor:
             self._drop_files(cursor)
             self._drop_forgotten(cursor)
             if self._documents:
@@ -111,8 +108,6 @@ class _Parts:
                 if store.exists(cursor, essential_web.STORE):
                     known = f"(from lake.{essential_web.STORE} where fingerprint = '{essential_web.FINGERPRINT}')"
                 self._labels = self._drop_known(cursor, self._labels, known)
-        finally:
-            cursor.close()
 
     def register(self, commit: Commit) -> None:
         """Add everything to the lake's tables."""
@@ -124,17 +119,7 @@ class _Parts:
         if self._labels:
             store.ensure(commit, essential_web.STORE, essential_web.ANSWERS)
             commit.add(essential_web.STORE, self._labels)
-        commit.add("raw.files", [self._files()])
-
-    def _files(self) -> Path:
-        path = self._staging.file("raw.files")
-        now = datetime.now(UTC)
-        rows: list[dict[str, Any]] = [
-            {name: now if name == "ingested_at" else getattr(entry, name) for name in FILES.names}
-            for entry in self._entries.values()
-        ]
-        pq.write_table(pa.Table.from_pylist(rows, schema=FILES), path, compression="zstd")
-        return path
+        commit.add("raw.files", [stage_files(self._staging, self._entries.values())])
 
     def _drop_files(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Leave out files that another process has committed; their texts are known by now."""
@@ -146,10 +131,11 @@ class _Parts:
         gone = {file_id for (file_id,) in known}
         self.taken += [self._entries.pop(file_id) for file_id in gone]
         self._rejects = self._without(self._rejects, "file_id", gone)
-        kept: list[tuple[str, Path]] = []
-        for source, path in self._occurrences:
-            kept += [(source, new) for new in self._without([path], "file_id", gone, source=source)]
-        self._occurrences = kept
+        self._occurrences = [
+            (source, kept)
+            for source, path in self._occurrences
+            for kept in self._without([path], "file_id", gone, source=source)
+        ]
         self._documents = self._without(self._documents, "first_file_id", gone)
 
     def _drop_forgotten(self, cursor: duckdb.DuckDBPyConnection) -> None:
@@ -169,9 +155,7 @@ class _Parts:
                 self._entries[pair["values"]].duplicates += sign * pair["counts"]
                 self._entries[pair["values"]].forgotten += max(0, -sign) * pair["counts"]
                 self._entries[pair["values"]].rows += min(0, sign) * pair["counts"]
-            keep = np.ones(pq.read_metadata(path).num_rows, dtype=bool)
-            keep[found["row"].to_numpy()] = False
-            return self._keep(path, keep, **partition)
+            return self._without_rows(path, found, **partition)
 
         self._documents = [kept for path in self._documents for kept in without(path, "first_file_id", 1)]
         self._labels = [kept for path in self._labels for kept in without(path, None)]
@@ -191,11 +175,10 @@ class _Parts:
     ) -> list[Path]:
         """Remove rows whose doc_id is in ``known`` or in an earlier staged row; return the staged files."""
         owner = "first_file_id" if count else "null"
-        names = [str(path) for path in files]
         cursor.execute(
             f"create or replace temp table staged as select filename, file_row_number as row, doc_id, {owner} as owner"
             " from read_parquet(?, filename => true, file_row_number => true, hive_partitioning => false)",
-            [names],
+            [list(map(str, files))],
         )
         rows = "select filename, row, owner from staged"
         held = f"{rows} semi join {known} as known using (doc_id) union" if known else ""
@@ -208,16 +191,16 @@ class _Parts:
         if count:
             for pair in drop["owner"].value_counts().to_pylist():
                 self._entries[pair["values"]].duplicates += pair["counts"]
-        rows_of = {name: drop.filter(pc.equal(drop["filename"], name))["row"].to_numpy() for name in names}
-        return self._without_rows(files, rows_of)
+        return [
+            kept
+            for path in files
+            for kept in self._without_rows(path, drop.filter(pc.equal(drop["filename"], str(path))))
+        ]
 
-    def _without_rows(self, files: list[Path], rows_of: Mapping[str, NDArray[Any]]) -> list[Path]:
-        kept: list[Path] = []
-        for path in files:
-            keep = np.ones(pq.read_metadata(path).num_rows, dtype=bool)
-            keep[rows_of[str(path)]] = False
-            kept += self._keep(path, keep)
-        return kept
+    def _without_rows(self, path: Path, drop: pa.Table, **partition: str) -> list[Path]:
+        keep = np.ones(pq.read_metadata(path).num_rows, dtype=bool)
+        keep[drop["row"].to_numpy()] = False
+        return self._keep(path, keep, **partition)
 
     def _keep(self, path: Path, keep: NDArray[Any], **partition: str) -> list[Path]:
         """Return the file with only the rows to keep: itself, a shorter copy, or none."""

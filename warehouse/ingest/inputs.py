@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from udfs.errors import UsageError, did_you_mean
-from warehouse.ingest.formats import mds
 from warehouse.ingest.formats.environment import SOURCE, PackageFile, package_files
 from warehouse.lake.lake import CATALOG
 from warehouse.lake.remote import fetch, is_url
+from warehouse.mds.index import find_folders
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
@@ -121,13 +121,13 @@ def _near(path: Path) -> str | None:
 
 
 def _file(path: Path) -> Input:
-    if path.name == "index.json" and path.parent in mds.folders(path.parent):
+    if path.name == "index.json" and path.parent in find_folders(path.parent):
         return _mds(path.parent)
     return Input(path, _stem(path), _stem(path), path.name)
 
 
 def _walk(root: Path) -> Iterator[Input]:
-    shard_folders = mds.folders(root)
+    shard_folders = find_folders(root)
     above = {parent for folder in shard_folders for parent in folder.parents}
     yield from (_mds(folder) for folder in shard_folders)
     for folder, folders, files in os.walk(root):

@@ -15,17 +15,15 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from udfs.errors import Location
 from warehouse.ingest.formats import mds
 from warehouse.ingest.inputs import Input
 from warehouse.ingest.records import IngestOptions, StrictError
-
-if TYPE_CHECKING:
-    from warehouse.lake.lake import Lake
+from warehouse.lake.lake import Lake
 
 _QUERY = "select path, bytes, modified_ns, checksum, file_id, source, rejected from raw.files"
 
@@ -62,16 +60,12 @@ class KnownFiles:
         self._lake, self._options = lake, options
         self._paths: defaultdict[str, list[_Row]] = defaultdict(list)
         self._fresh: dict[str, _Row] = {}
-        paths = [entry.place for entry in inputs]
-        for row in self._rows(f"{_QUERY} where path in (select unnest(?))", paths):
+        for row in self._rows(f"{_QUERY} where path in (select unnest(?))", [entry.place for entry in inputs]):
             self._paths[row.path].append(row)
 
     def _rows(self, query: str, values: Sequence[str]) -> list[_Row]:
-        cursor = self._lake.cursor()
-        try:
+        with closing(self._lake.cursor()) as cursor:
             return [_Row(*row) for row in cursor.execute(query, [list(values)]).fetchall()]
-        finally:
-            cursor.close()
 
     def unchanged(self, entry: Input, stamp: FileStamp) -> bool:
         """Tell whether this very file was read before, by its path, size and time.
@@ -114,9 +108,7 @@ class KnownFiles:
 
     def remember(self, path: str, checksum: str, file: str, source: str) -> None:
         """Remember a file of this run, which may not be committed yet."""
-        self._fresh[checksum] = _Row(
-            path=path, bytes=0, modified_ns=0, checksum=checksum, file_id=file, source=source, rejected=0
-        )
+        self._fresh[checksum] = _Row(path, 0, 0, checksum, file, source=source, rejected=0)
 
 
 def content_files(entry: Input) -> list[Path]:

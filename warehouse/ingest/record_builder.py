@@ -15,21 +15,14 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from warehouse.ingest import records
 from warehouse.ingest.records import (
-    BATCH_BYTES,
-    BATCH_ROWS,
-    DOCUMENTS,
     LICENCE_FIELDS,
-    OCCURRENCES,
     PUBLISHED_FIELDS,
     DocumentBatch,
     IngestOptions,
     Raw,
     RejectCollector,
-    field_list,
-    hex_ids,
-    source_name,
-    timestamp,
 )
 
 _DATED = frozenset(PUBLISHED_FIELDS)
@@ -57,9 +50,9 @@ class RecordBuilder:
     def full(self) -> bool:
         """Whether it is time to take a batch."""
         return (
-            self._bytes + self.rejects.bytes >= BATCH_BYTES
-            or len(self._digests) >= BATCH_ROWS
-            or len(self.rejects.rows) >= BATCH_ROWS
+            self._bytes + self.rejects.bytes >= records.BATCH_BYTES
+            or len(self._digests) >= records.BATCH_ROWS
+            or len(self.rejects.rows) >= records.BATCH_ROWS
         )
 
     def add(self, record: object, position: int, raw: Raw) -> None:
@@ -117,11 +110,11 @@ class RecordBuilder:
         """Return the batch collected so far, and begin the next."""
         columns = list(zip(*self._rows, strict=True)) or [()] * 9
         *found, positions, lengths, chars = columns
-        doc_ids = hex_ids(self._digests)
+        doc_ids = records.hex_ids(self._digests)
         text = string_array(self._text, lengths)
-        documents = pa.table([doc_ids, text, pa.array(chars, pa.int64())], schema=DOCUMENTS)
-        middle = [_column(values, OCCURRENCES.field(1 + index).type) for index, values in enumerate(found)]
-        occurrences = pa.table([doc_ids, *middle, pa.array(positions, pa.int64())], schema=OCCURRENCES)
+        documents = pa.table([doc_ids, text, pa.array(chars, pa.int64())], schema=records.DOCUMENTS)
+        middle = [_column(values, records.OCCURRENCES.field(1 + index).type) for index, values in enumerate(found)]
+        occurrences = pa.table([doc_ids, *middle, pa.array(positions, pa.int64())], schema=records.OCCURRENCES)
         batch = DocumentBatch(documents, occurrences, self._digests, self.rejects.take())
         self._clear()
         return batch
@@ -129,7 +122,7 @@ class RecordBuilder:
     def _no_text(self, record: Mapping[str, object], text: object) -> str:
         name = self.options.text_field
         if text is MISSING:
-            return f"no field {name!r}; {field_list(record)}"
+            return f"no field {name!r}; {records.field_list(record)}"
         return f"{name} is empty" if text == "" else f"{name} is {_kind(text)}, not a string"
 
     def _own_source(self, record: dict[str, Any]) -> str | None:
@@ -143,16 +136,13 @@ class RecordBuilder:
         if value not in self._sources:
             if len(self._sources) > 10_000:
                 self._sources.clear()
-            self._sources[value] = source_name(value)
+            self._sources[value] = records.source_name(value)
         del record["source"]
         return self._sources[value]
 
 
-class _Missing:
-    """The value of a field that is not there."""
-
-
-MISSING = _Missing()
+#: The value of a field that is not there.
+MISSING = object()
 
 
 def take_field(record: dict[str, Any], name: str) -> Any:
@@ -235,11 +225,9 @@ def _unusual_id(record: dict[str, Any], name: str, value: Any) -> str | None:
 
 def _take_published(record: dict[str, Any]) -> datetime | None:
     for name in PUBLISHED_FIELDS:
-        if name in record:
-            moment = timestamp(record[name])
-            if moment is not None:
-                del record[name]
-                return moment
+        if name in record and (moment := records.timestamp(record[name])) is not None:
+            del record[name]
+            return moment
     return None
 
 

@@ -29,30 +29,27 @@ RAW_LIMIT = 64 << 10
 BATCH_BYTES = 16 << 20
 BATCH_ROWS = 16_384
 
-DOCUMENTS = pa.schema(
-    [
-        pa.field("doc_id", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("n_chars", pa.int64(), nullable=False),
-    ]
-)
+
+def required(kind: pa.DataType, *names: str) -> list[pa.Field]:
+    """Make columns of one type without NULL."""
+    return [pa.field(name, kind, nullable=False) for name in names]
+
+
+DOCUMENTS = pa.schema([*required(pa.string(), "doc_id", "text"), *required(pa.int64(), "n_chars")])
 OCCURRENCES = pa.schema(
     [
-        pa.field("doc_id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("url", pa.string()),
-        pa.field("source_id", pa.string()),
-        pa.field("published_at", pa.timestamp("us", "UTC")),
-        pa.field("licence", pa.string()),
-        pa.field("metadata", pa.json_()),
-        pa.field("position", pa.int64(), nullable=False),
+        *required(pa.string(), "doc_id", "source"),
+        *((name, pa.string()) for name in ("url", "source_id")),
+        ("published_at", pa.timestamp("us", "UTC")),
+        ("licence", pa.string()),
+        ("metadata", pa.json_()),
+        *required(pa.int64(), "position"),
     ]
 )
 
 #: Record fields that become columns of an occurrence, by the first name that is there.
 PUBLISHED_FIELDS = ("created", "published_at", "published", "date")
 LICENCE_FIELDS = ("license", "licence")
-
 
 #: A record's bytes, or a view of them.
 Raw = bytes | memoryview | None
@@ -136,6 +133,10 @@ class RejectCollector:
         """Return the rejects collected since the last call."""
         rows, self.rows, self.bytes = self.rows, [], 0
         return rows
+
+    def batch(self) -> DocumentBatch:
+        """Make a batch of these rejects only."""
+        return DocumentBatch(DOCUMENTS.empty_table(), OCCURRENCES.empty_table(), [], self.take())
 
 
 def source_name(value: str) -> str | None:

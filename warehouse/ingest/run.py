@@ -15,27 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError
 from warehouse.ingest import known_files
 from warehouse.ingest.commit import bounded_memory, commit_unit
-from warehouse.ingest.formats.arc import read_arc
 from warehouse.ingest.formats.detection import DetectedFormat, detect
 from warehouse.ingest.formats.environment import read_package_file
 from warehouse.ingest.formats.jsonl import read_json, read_jsonl
 from warehouse.ingest.formats.mds import read_mds
-from warehouse.ingest.formats.parquet import empty, read_parquet
+from warehouse.ingest.formats.parquet import read_parquet
 from warehouse.ingest.formats.text import read_text
-from warehouse.ingest.formats.warc import read_warc
+from warehouse.ingest.formats.warc import read_arc, read_warc
 from warehouse.ingest.inputs import Input
 from warehouse.ingest.known_files import FileStamp, KnownFiles
 from warehouse.ingest.records import DocumentBatch, IngestOptions, RejectCollector
 from warehouse.ingest.unit import CommitUnit, FileEntry
-
-if TYPE_CHECKING:
-    from warehouse.lake.commit import Staging
-    from warehouse.lake.lake import Lake
+from warehouse.lake.commit import Staging
+from warehouse.lake.lake import Lake
 
 #: A file whose rows take more than this is a unit of its own.
 SMALL = 32 << 20
@@ -49,6 +45,9 @@ UNIT_SECONDS = 60.0
 _HEAD = 4 << 10
 
 AUTHOR = "cuvee ingest"
+
+#: Formats of files that are one document or none.
+WHOLE = ("text", "empty", "unknown")
 
 _READERS = {
     "jsonl": read_jsonl,
@@ -162,7 +161,7 @@ class _Run:
             # The checksum decides whether the file is new; its beginning is read meanwhile, as if it were.
             waiting = self._pool.submit(known_files.checksum, entry)
             kind = _detect(entry)
-            source = self._options.source or _source(entry, kind.format)
+            source = self._options.source or (entry.folder_source if kind.format in WHOLE else entry.source)
             start = _Start(_open(entry, kind, source, self._options))
             checksum = waiting.result()
             file_id = known_files.file_id(path, checksum, self._options)
@@ -186,8 +185,7 @@ class _Run:
         if self._known.touched(path, file_id):
             self._touched.append((stamp.modified_ns, file_id))
             return FileReport(path, "touched", kind.format)
-        many = kind.format not in ("text", "empty", "unknown")
-        if many and (twin := self._known.copy_of(checksum)) is not None:
+        if kind.format not in WHOLE and (twin := self._known.copy_of(checksum)) is not None:
             return FileReport(path, "copy", kind.format, note=twin)
         return None
 
@@ -253,12 +251,11 @@ class _Run:
         taken = commit_unit(self._lake, unit, message, AUTHOR)
         elsewhere = {entry.file_id for entry in taken}
         for entry in unit.entries:
-            if entry.file_id in elsewhere:
-                self.report.files.append(FileReport(entry.path, "elsewhere", entry.format))
-            else:
+            report = FileReport(entry.path, "elsewhere", entry.format)
+            if entry.file_id not in elsewhere:
                 counts = (entry.rows, entry.duplicates, entry.rejected)
                 report = FileReport(entry.path, "ingested", entry.format, *counts, forgotten=entry.forgotten)
-                self.report.files.append(report)
+            self.report.files.append(report)
 
 
 class _Start:
@@ -292,10 +289,6 @@ def _detect(entry: Input) -> DetectedFormat:
     return DetectedFormat("text") if entry.package is not None else detect(entry.path)
 
 
-def _source(entry: Input, kind: str) -> str:
-    return entry.folder_source if kind in ("text", "empty", "unknown") else entry.source
-
-
 def _open(entry: Input, kind: DetectedFormat, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
     if entry.package is not None:
         return read_package_file(entry.package, options)
@@ -307,7 +300,7 @@ def _open(entry: Input, kind: DetectedFormat, source: str, options: IngestOption
     if kind.reason:
         with entry.path.open("rb") as handle:
             rejects.add(0, kind.reason, handle.read(_HEAD))
-    return iter([empty(rejects)])
+    return iter([rejects.batch()])
 
 
 def _general(reason: str) -> str:

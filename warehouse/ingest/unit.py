@@ -7,11 +7,11 @@ once, as long as it has seen less than a million; ``commit`` finds the others, a
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from udfs.errors import CuveeError
 from warehouse.answers.store import store_schema
 from warehouse.ingest.formats import essential_web
-from warehouse.ingest.records import DOCUMENTS, OCCURRENCES, DocumentBatch, Reject
+from warehouse.ingest.records import DOCUMENTS, OCCURRENCES, DocumentBatch, Reject, required
 from warehouse.lake.commit import Staging
 
 #: A row group of raw.documents has about this much text: DuckDB reads row groups in parallel, and one is held here.
@@ -35,19 +35,14 @@ OPEN_PARTITIONS = 64
 #: 16-byte digests in a Python set take about 100 bytes each.
 SEEN = 1_000_000
 
-_FILE_ID = pa.field("file_id", pa.string(), nullable=False)
-DOCUMENT_FILE = DOCUMENTS.append(pa.field("first_file_id", pa.string(), nullable=False))
+(_FILE_ID,) = required(pa.string(), "file_id")
+DOCUMENT_FILE = DOCUMENTS.append(*required(pa.string(), "first_file_id"))
 OCCURRENCE_FILE = pa.schema(
     [column for column in OCCURRENCES if column.name not in ("source", "position")]
     + [_FILE_ID, OCCURRENCES.field("position")]
 )
 REJECT_FILE = pa.schema(
-    [
-        _FILE_ID,
-        pa.field("position", pa.int64(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("raw", pa.binary()),
-    ]
+    [_FILE_ID, *required(pa.int64(), "position"), *required(pa.string(), "reason"), ("raw", pa.binary())]
 )
 
 
@@ -155,7 +150,8 @@ class CommitUnit:
         entry.rejected += len(batch.rejects)
         self.size += batch.size
         if batch.rejects:
-            self._put(self.rejects, _reject_rows(entry, batch.rejects), sum(len(r.raw or b"") for r in batch.rejects))
+            size = sum(len(each.raw or b"") for each in batch.rejects)
+            self._put(self.rejects, reject_rows(entry.file_id, batch.rejects), size)
         if not batch.digests:
             return
         documents = self._unseen(entry, batch)
@@ -168,11 +164,8 @@ class CommitUnit:
 
     def close(self) -> None:
         """Write what waits and finish all files."""
-        tables = [self.documents, self.rejects, self.labels, *self.occurrences.values()]
-        for table in tables:
-            rows = table.take()
-            if rows is not None:
-                self._write(table, rows)
+        for table in (self.documents, self.rejects, self.labels):
+            self._write(table, table.take())
         for source in list(self.occurrences):
             self._finish_partition(source)
         self._drain(0)
@@ -194,9 +187,7 @@ class CommitUnit:
         if len(seen) > SEEN:
             seen.clear()
         entry.duplicates += len(batch.digests) - len(fresh)
-        return (
-            batch.documents if len(fresh) == len(batch.digests) else batch.documents.take(pa.array(fresh, pa.int64()))
-        )
+        return batch.documents.take(pa.array(fresh, pa.int64())) if len(fresh) < len(batch.digests) else batch.documents
 
     def _put_occurrences(self, entry: FileEntry, rows: pa.Table) -> None:
         file_id = pa.repeat(entry.file_id, rows.num_rows)
@@ -215,26 +206,22 @@ class CommitUnit:
             self._put(table, part, part.nbytes)
         if sum(table.bytes for table in self.occurrences.values()) > 2 * ROW_GROUP:
             largest = max(self.occurrences.values(), key=lambda table: table.bytes)
-            rest = largest.take()
-            if rest is not None:
-                self._write(largest, rest)
+            self._write(largest, largest.take())
 
     def _finish_partition(self, source: str) -> None:
         table = self.occurrences.pop(source)
-        rows = table.take()
-        if rows is not None:
-            self._write(table, rows)
+        self._write(table, table.take())
         self._drain(0)
         table.close()
         self.finished += [(source, path) for path in table.files]
 
     def _put(self, table: TableWriter, rows: pa.Table, size: int) -> None:
-        group = table.add(rows, size)
-        if group is not None:
-            self._write(table, group)
+        self._write(table, table.add(rows, size))
 
-    def _write(self, table: TableWriter, rows: pa.Table) -> None:
+    def _write(self, table: TableWriter, rows: pa.Table | None) -> None:
         """Write in the background: compression is half of the work, and it needs no interpreter lock."""
+        if rows is None:
+            return
         self._drain(1)
         self._pending.append(self._pool.submit(table.write, rows))
 
@@ -246,14 +233,7 @@ class CommitUnit:
                 raise CuveeError(f"cannot write to the lake: {error}") from error
 
 
-def _reject_rows(entry: FileEntry, rejects: Any) -> pa.Table:
-    rows: list[Reject] = list(rejects)
-    return pa.table(
-        [
-            pa.repeat(entry.file_id, len(rows)),
-            pa.array([row.position for row in rows], pa.int64()),
-            pa.array([row.reason for row in rows], pa.string()),
-            pa.array([row.raw for row in rows], pa.binary()),
-        ],
-        schema=REJECT_FILE,
-    )
+def reject_rows(file_id: str, rejects: Sequence[Reject]) -> pa.Table:
+    """Make the rows of raw.rejects for the rejected records of a file."""
+    rows = [(file_id, each.position, each.reason, each.raw) for each in rejects]
+    return pa.table(list(zip(*rows, strict=True)), schema=REJECT_FILE)

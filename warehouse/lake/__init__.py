@@ -2,5 +2,5 @@
 
 Goes in: staged Parquet files and state rows. Comes out: one commit, snapshots, cursors to read with.
 Main names: ``lake.Lake`` (open, cursor, staging, commit), ``commit.Commit``, ``maintenance`` (check, compact, expire),
-``data_files``, ``forgotten``.
+``catalog``.
 """

@@ -17,12 +17,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warehouse.lake.versions import QUERY, versions
+from warehouse.lake.catalog import QUERY, versions
+from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from warehouse.lake.lake import Lake
 
 _OCCURRENCES = "raw.occurrences"
 

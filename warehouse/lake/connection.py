@@ -1,17 +1,22 @@
-"""DuckDB for the lake: its extensions, its errors, and long texts read as a stream."""
+"""DuckDB for the lake: its extensions, its errors, and how documents that a user names are read."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udfs.errors import CuveeError
+from udfs.errors import CuveeError, UsageError, did_you_mean
 from warehouse.lake.quoting import literal
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+_RELATION = re.compile(r"\w+(\.\w+){0,2}")
 
 
 def stream_texts(cursor: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
@@ -22,6 +27,34 @@ def stream_texts(cursor: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa
     """
     cursor.execute("set streaming_buffer_size = '1KB'")
     return cursor.sql(query).to_arrow_reader(rows)
+
+
+def relation_of(source: str) -> str:
+    """Return a model's name as it is, SQL as a subquery."""
+    return source if _RELATION.fullmatch(source) else f"({source.strip().rstrip(';')}\n)"
+
+
+@contextmanager
+def reading(reader: duckdb.DuckDBPyConnection, source: str, purpose: str) -> Iterator[None]:
+    """Say what is wrong with ``source`` when a query over it fails; ``purpose`` completes "nothing in the lake to …".
+
+    Raises UsageError, with the nearest models for one that is missing, or CuveeError.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        tables = reader.execute(
+            "select table_name from information_schema.tables where table_catalog = 'lake' and table_schema = 'main'"
+        ).fetchall()
+        hint = did_you_mean(source, [table for (table,) in tables]) or "build the model first: cuvee build"
+        raise UsageError(f"nothing in the lake to {purpose}: {_first_line(error)}", hint=hint) from error
+    except (duckdb.BinderException, duckdb.ParserException) as error:
+        hint = "--from takes the name of a model, or SQL, with a column doc_id"
+        raise UsageError(f"cannot read documents from {source!r}: {_first_line(error)}", hint=hint) from error
+    except duckdb.Error as error:
+        raise CuveeError(f"cannot read documents from {source!r}: {error}") from error
 
 
 def duckdb_error() -> type[Exception]:
@@ -49,3 +82,7 @@ def _extension(name: str, version: str) -> Path:
     if not path.is_file():
         raise CuveeError(f"the installed extension {name} does not fit DuckDB {version}", hint=hint)
     return path
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

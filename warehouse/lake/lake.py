@@ -110,10 +110,8 @@ class Lake:
                 try:
                     lake._follow_move()
                 except (OSError, sqlite3.Error) as error:
-                    raise LakeError(
-                        f"cannot use the lake in {candidate}: {error}",
-                        hint=f"it must be writable, even to read; a copy that is not: {lake.attach_statement}",
-                    ) from error
+                    hint = f"it must be writable, even to read; a copy that is not: {lake.attach_statement}"
+                    raise LakeError(f"cannot use the lake in {candidate}: {error}", hint=hint) from error
                 return lake
         where = f"in {named}" if named else f"in {Path.cwd()} or any folder above it"
         raise LakeNotFoundError(f"no lake {where}", hint="create one with: cuvee init")

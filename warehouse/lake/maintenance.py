@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from udfs.errors import LakeError, UsageError
-from warehouse.lake.data_files import data_files
+from warehouse.lake.catalog import data_files
 from warehouse.lake.lake import Lake
 
 #: A file that no snapshot needs stays this long, because a reader in another process may be in the middle of it.

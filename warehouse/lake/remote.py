@@ -47,10 +47,8 @@ def fetch(url: str, folder: Path, wanted: Callable[[str], bool] = lambda path: T
         raise
     except Exception as error:  # each file system has errors of its own: no network, no such bucket, no permission
         first = str(error).partition("\n")[0] or type(error).__name__
-        raise CuveeError(
-            f"cannot read {url}: {first}",
-            hint="without a network, download it elsewhere and name the folder",
-        ) from error
+        hint = "without a network, download it elsewhere and name the folder"
+        raise CuveeError(f"cannot read {url}: {first}", hint=hint) from error
     if not fetched:
         raise UsageError(f"nothing at {url}")
     return fetched

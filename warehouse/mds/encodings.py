@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from udfs.errors import UsageError, did_you_mean
-from warehouse.mds.error import MDSError
+from warehouse.mds.index import MDSError
 
 #: dtype byte of an ndarray whose dtype is not in its encoding.
 DTYPES = {
@@ -151,16 +151,12 @@ def _stored(column: pa.LargeBinaryArray, name: str, encoding: Encoding) -> Paylo
         return column
     lengths = pc.binary_length(column).to_numpy(zero_copy_only=False)
     if (wrong := np.flatnonzero(lengths != encoding.size)).size:
-        raise MDSError(
-            f"column {name!r}: {lengths[wrong[0]]} bytes, {encoding.name} has {encoding.size}", sample=int(wrong[0])
-        )
+        message = f"column {name!r}: {lengths[wrong[0]]} bytes, {encoding.name} has {encoding.size}"
+        raise MDSError(message, sample=int(wrong[0]))
     offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
     data = np.frombuffer(column.buffers()[2] or b"", np.uint8)
-    return data[offsets[0] : offsets[-1]].reshape(len(column), encoding.size) if len(column) else _none(encoding.size)
-
-
-def _none(size: int) -> NDArray[Any]:
-    return np.empty((0, size), np.uint8)
+    rows = data[offsets[0] : offsets[-1]] if len(column) else data[:0]
+    return rows.reshape(len(column), encoding.size)
 
 
 def _encode_numbers(column: pa.Array, dtype: str) -> NDArray[Any]:
@@ -172,19 +168,16 @@ def _encode_numbers(column: pa.Array, dtype: str) -> NDArray[Any]:
 
 
 def _encode_text(column: pa.Array, encoding: str) -> pa.LargeBinaryArray:
-    if not _is_text(column.type):
+    kind = column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         if encoding == "json":
             texts = map(json.dumps, column.to_pylist())
-        elif _is_number(column.type, encoding):
+        elif _is_number(kind, encoding):
             texts = map(str, column.to_pylist())
         else:
-            raise ValueError(f"a column of type {column.type}")
+            raise ValueError(f"a column of type {kind}")
         column = pa.array(texts, pa.large_string())
     return column.cast(pa.large_string()).view(pa.large_binary())
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_number(kind: pa.DataType, encoding: str) -> bool:
@@ -215,7 +208,12 @@ def _encode_arrays(column: pa.Array, name: str, encoding: Encoding) -> Payload:
     flat = np.ascontiguousarray(array).view(np.uint8)
     if lengths is None:
         rows = flat.reshape(len(column), -1)
-        return _encode_equal_arrays(rows, shape=tuple(dims), dtype=array.dtype.name, name=name, encoding=encoding)
+        if encoding.shape is None:
+            head = np.frombuffer(_array_head(tuple(dims), array.dtype.name, encoding), np.uint8)
+            return as_binary(np.concatenate([np.tile(head, (len(rows), 1)), rows], axis=1))
+        if tuple(dims) != encoding.shape:
+            raise MDSError(f"column {name!r}: shape {tuple(dims)}, the encoding is {encoding.name}", sample=0)
+        return rows
     if (empty := np.flatnonzero(lengths == 0)).size:
         raise MDSError(f"column {name!r}: an empty array; MDS has none", sample=int(empty[0]))
     if encoding.shape is not None:
@@ -225,17 +223,6 @@ def _encode_arrays(column: pa.Array, name: str, encoding: Encoding) -> Payload:
         return flat.reshape(len(column), -1)
     ends = np.concatenate([[0], np.cumsum(lengths)]) * array.itemsize
     return join([_array_heads(lengths, array.dtype.name, encoding), binary(flat, ends)])
-
-
-def _encode_equal_arrays(
-    rows: NDArray[Any], shape: tuple[int, ...], dtype: str, name: str, encoding: Encoding
-) -> Payload:
-    if encoding.shape is not None:
-        if shape != encoding.shape:
-            raise MDSError(f"column {name!r}: shape {shape}, the encoding is {encoding.name}", sample=0)
-        return rows
-    head = np.frombuffer(_array_head(shape, dtype, encoding), np.uint8)
-    return as_binary(np.concatenate([np.tile(head, (len(rows), 1)), rows], axis=1))
 
 
 def _array_head(shape: tuple[int, ...], dtype: str, encoding: Encoding) -> bytes:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from udfs.amounts import parse_bytes
 from udfs.errors import UsageError, did_you_mean
-from warehouse.mds.error import MDSError
-from warehouse.mds.index import Shard
+from warehouse.mds.index import MDSError, Shard
 
 Bytes = bytes | bytearray | memoryview
 
@@ -61,14 +60,10 @@ def parse_size(size: int | str | None) -> int | None:
     """Parse a size in bytes from a number or from text such as ``64mb``. Raises UsageError for 4 GiB or more."""
     if size is None:
         return None
-    value: float
-    if isinstance(size, str):
-        try:
-            value = parse_bytes(size, binary=True)
-        except ValueError as error:
-            raise UsageError(f"not a size: {size!r}", hint="sizes look like 67108864, 64mb or 1gb") from error
-    else:
-        value = size
+    try:
+        value = parse_bytes(size, binary=True) if isinstance(size, str) else size
+    except ValueError as error:
+        raise UsageError(f"not a size: {size!r}", hint="sizes look like 67108864, 64mb or 1gb") from error
     if not 0 < value < 1 << 32:
         raise UsageError(f"a shard of {size} bytes", hint="offsets in a shard are 32 bits: less than 4 GiB")
     return int(value)

@@ -1,4 +1,4 @@
-"""Read index.json: the shards of a folder, and the columns of each."""
+"""Read and merge index.json: the shards of a folder, and the columns of each."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from warehouse.mds.error import MDSError
+from udfs.errors import ExportError, Location, UsageError
 
 FILE = "index.json"
+
+
+class MDSError(ExportError):
+    """An index, a shard or a sample that is not what MDS says it must be. ``sample`` counts from 0 in its shard."""
+
+    def __init__(
+        self, message: str, *, path: Path | None = None, sample: int | None = None, hint: str | None = None
+    ) -> None:
+        self.path = path
+        self.sample = sample
+        where = Location(str(path)) if path else None
+        super().__init__(message if sample is None else f"sample {sample}: {message}", where=where, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,34 @@ def find_folders(root: Path) -> list[Path]:
     return sorted(kept)
 
 
+def merge_indexes(root: Path) -> int:
+    """Write ``root/index.json`` over all MDS folders below it, however deep, in the order of their paths.
+
+    Shards keep their places; an older merged index is replaced. Streaming's own merge_index keeps the last folder of a
+    path only, so that shards more than one level down are not found. Returns the number of shards. Raises UsageError if
+    there is nothing to merge, MDSError for an index that cannot be read.
+    """
+    folders = [folder for folder in find_folders(root) if folder != root]
+    if not folders:
+        raise UsageError(f"no MDS folders below {root}")
+    shards = [shard for folder in folders for shard in _moved(folder, folder.relative_to(root).as_posix())]
+    (root / FILE).write_text(json.dumps({"shards": shards, "version": 2}, sort_keys=True))
+    return len(shards)
+
+
+def _moved(folder: Path, prefix: str) -> list[dict[str, Any]]:
+    """Return the entries of an index, as an index in a folder above has them."""
+    try:
+        entries: list[dict[str, Any]] = json.loads((folder / FILE).read_bytes())["shards"]
+        for entry in entries:
+            for key in ("raw_data", "zip_data"):
+                if entry.get(key):
+                    entry[key] = {**entry[key], "basename": f"{prefix}/{entry[key]['basename']}"}
+        return entries
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise MDSError(f"cannot merge this index: {error}", path=folder / FILE) from error
+
+
 def _is_index(content: object) -> bool:
     return isinstance(content, dict) and "version" in content and isinstance(content.get("shards"), list)
 
@@ -104,9 +144,8 @@ def _shard(folder: Path, path: Path, number: int, entry: Any) -> Shard:
     try:
         version, form = entry["version"], entry["format"]
         if version != 2 or form != "mds":
-            raise MDSError(
-                f"shard {number}: version {version} of format {form!r}; only MDS version 2 is known", path=path
-            )
+            message = f"shard {number}: version {version} of format {form!r}; only MDS version 2 is known"
+            raise MDSError(message, path=path)
         names, encodings = entry["column_names"], entry["column_encodings"]
         if len(names) != len(encodings) or not all(isinstance(text, str) for text in (*names, *encodings)):
             raise MDSError(f"shard {number}: {len(names)} column names for {len(encodings)} encodings", path=path)

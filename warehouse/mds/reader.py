@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from udfs.errors import UsageError
 from warehouse.mds import encodings, files
-from warehouse.mds.error import MDSError
-from warehouse.mds.index import FILE, MDSIndex, Shard
+from warehouse.mds.index import FILE, MDSError, MDSIndex, Shard
 
 #: A batch holds about this many bytes of samples, or one sample if that is larger.
 BATCH = 32 << 20

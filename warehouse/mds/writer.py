@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from udfs.errors import UsageError
 from warehouse.mds import encodings, files
-from warehouse.mds.error import MDSError
-from warehouse.mds.index import FILE
+from warehouse.mds.index import FILE, MDSError
 
 #: Streaming's default.
 SIZE_LIMIT = 1 << 26
@@ -67,11 +66,8 @@ class ShardWriter:
         self._config_data = json.dumps(self._config, sort_keys=True).encode()
         self._shards: list[dict[str, Any]] = []
         self._pending: list[tuple[NDArray[Any], NDArray[Any]]] = []  # (sizes, bytes) of the open shard
+        self._empty_size = 8 + len(self._config_data)
         self._pending_size = self._empty_size
-
-    @property
-    def _empty_size(self) -> int:
-        return 8 + len(self._config_data)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append the samples of a batch. Columns that the writer does not have are left out.

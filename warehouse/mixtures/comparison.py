@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from udfs.errors import UsageError, did_you_mean
 from warehouse.mixtures.mixture import fingerprint, read_mixture
-
-if TYPE_CHECKING:
-    import duckdb
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +171,9 @@ def _labels(cursor: duckdb.DuckDBPyConnection) -> list[LabelShift]:
             group by all order by all
             """
         ).fetchall()
-        by_category: dict[tuple[str, str], list[tuple[int, int, int, int]]] = {}
+        by_category: dict[tuple[str, str], list[list[int]]] = {}
         for labeler, category, _, *amounts in rows:
-            by_category.setdefault((labeler, category), []).append((amounts[0], amounts[1], amounts[2], amounts[3]))
+            by_category.setdefault((labeler, category), []).append(amounts)
         for (labeler, category), each in by_category.items():
             tokens_a, tokens_b = sum(row[0] for row in each), sum(row[1] for row in each)
             if not tokens_a or not tokens_b:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from udfs.errors import ExportError, UsageError, did_you_mean
 from warehouse.lake.quoting import quote
-
-if TYPE_CHECKING:
-    import duckdb
 
 COLUMNS = ("doc_id", "component", "copies", "n_tokens")
 _INTEGERS = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT")
@@ -68,8 +67,6 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int, labels: tupl
     The connection must be in a transaction, so that everything read from it is of one snapshot. Raises UsageError for
     an unknown name, MixtureError for bad rows.
     """
-    import duckdb
-
     relation, sql = find(cursor, name)
     types = _types(cursor, name, relation)
     chosen = _labels(name, types, labels)
@@ -98,19 +95,16 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int, labels: tupl
     components, levels = _components(cursor), _levels(cursor)
     if not components:
         raise MixtureError(f"{name} has no documents")
-    snapshot = cursor.execute("select id from lake.current_snapshot()").fetchone()
-    assert snapshot
     mark = fingerprint(cursor, "temp.mixture_documents")
     encodings = tuple((label, encoding) for label, (_, encoding) in chosen.items())
-    return Mixture(
-        name=name,
-        sql=sql,
-        snapshot_id=int(snapshot[0]),
-        fingerprint=mark,
-        components=components,
-        levels=levels,
-        labels=encodings,
-    )
+    return Mixture(name, sql, current_snapshot(cursor), mark, components, levels=levels, labels=encodings)
+
+
+def current_snapshot(cursor: duckdb.DuckDBPyConnection) -> int:
+    """Return the id of the snapshot that a transaction reads."""
+    row = cursor.execute("select id from lake.current_snapshot()").fetchone()
+    assert row
+    return int(row[0])
 
 
 def read_mixture(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> str | None:
@@ -118,8 +112,6 @@ def read_mixture(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> st
 
     Raises UsageError for an unknown name, MixtureError for a relation that is not a mixture.
     """
-    import duckdb
-
     plain, _, version = name.partition("@")
     if version and not version.isdigit():
         raise UsageError(f"{name}: {version} is not a valid snapshot", hint="cuvee lake lists them: baseline@12")
@@ -208,18 +200,12 @@ def find(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[str, str | None]
     if len(found) > 1:
         places = " or ".join(sorted(f"{row[0]}.{row[1]}" for row in found))
         raise UsageError(f"{name!r} is in several schemas", hint=f"say {places}")
-    sql = found[0][2] or _built_from(cursor, f"{found[0][0]}.{found[0][1]}")
-    return ".".join(map(quote, ("lake", *found[0][:2]))), sql
-
-
-def _built_from(cursor: duckdb.DuckDBPyConnection, relation: str) -> str | None:
-    """Return the query that the builder made a table from."""
-    row = cursor.execute(
-        "select sql from cuvee.nodes where lower(relation) = lower(?) and status = 'built'"
-        " order by built_at desc limit 1",
-        [relation],
-    ).fetchone()
-    return str(row[0]) if row else None
+    schema, table, sql = found[0]
+    if not sql:  # a table: the builder knows what it made it from
+        built = "select sql from cuvee.nodes where lower(relation) = lower(?) and status = 'built'"
+        row = cursor.execute(f"{built} order by built_at desc limit 1", [f"{schema}.{table}"]).fetchone()
+        sql = str(row[0]) if row else None
+    return ".".join(map(quote, ("lake", schema, table))), sql
 
 
 def _check(cursor: duckdb.DuckDBPyConnection, name: str, labels: tuple[str, ...]) -> None:
@@ -255,8 +241,7 @@ def _components(cursor: duckdb.DuckDBPyConnection) -> dict[str, ComponentSize]:
     """Count documents, copies and tokens by component."""
     rows = cursor.execute(
         """
-        select
-            component, count(*), sum(copies)::bigint, sum(n_tokens * copies)::bigint
+        select component, count(*), sum(copies)::bigint, sum(n_tokens * copies)::bigint
         from temp.mixture_documents group by component order by component
         """
     ).fetchall()
@@ -283,8 +268,5 @@ def _folder(component: str, taken: set[str]) -> str:
     """Choose a folder name for a component: safe on every file system, unique even where case does not count."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", component).strip("-.") or "component"
     lowered = {other.lower() for other in taken}
-    number = 2
-    unique = name
-    while unique.lower() in lowered:
-        unique, number = f"{name}-{number}", number + 1
-    return unique
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(each for each in names if each.lower() not in lowered)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from warehouse.mixtures.mixture import fingerprint, read_mixture
+import duckdb
+import sqlglot
 
-if TYPE_CHECKING:
-    import duckdb
+from warehouse.mixtures.mixture import current_snapshot, fingerprint, read_mixture
 
 #: A document that is more than this part of its component's tokens makes the component's share a matter of chance.
 LARGE = 0.01
@@ -96,8 +95,6 @@ def show(cursor: duckdb.DuckDBPyConnection, name: str) -> MixtureReport:
     What is available is counted in the pool as it is now. Raises UsageError for an unknown name, MixtureError for a
     relation that is not a mixture.
     """
-    import duckdb
-
     sql = read_mixture(cursor, name, "mixture_shown")
     targets: dict[str, MixtureTarget] = {}
     problem = None
@@ -135,7 +132,7 @@ def show(cursor: duckdb.DuckDBPyConnection, name: str) -> MixtureReport:
     components.sort(key=lambda each: (-(each.share_asked or each.share_got), each.component))
     return MixtureReport(
         mixture=name,
-        snapshot_id=_snapshot(cursor, name),
+        snapshot_id=int(name.partition("@")[2] or current_snapshot(cursor)),
         fingerprint=fingerprint(cursor, "temp.mixture_shown"),
         documents=sum(each.documents for each in components),
         copies=sum(each.copies for each in components),
@@ -170,8 +167,6 @@ def _amounts(
 
 def _targets(cursor: duckdb.DuckDBPyConnection, sql: str | None) -> dict[str, MixtureTarget]:
     """Return the targets in a mixture's query by component; none if the macro did not write it."""
-    import sqlglot
-
     if sql is None or _TARGETS not in sql:
         return {}
     query = sqlglot.parse_one(re.sub(r"^\s*create\s+.*?\bas\b", "", sql, count=1, flags=re.I | re.S), dialect="duckdb")
@@ -205,11 +200,3 @@ def _targets(cursor: duckdb.DuckDBPyConnection, sql: str | None) -> dict[str, Mi
             target=min(asked, cap),
         )
     return found
-
-
-def _snapshot(cursor: duckdb.DuckDBPyConnection, name: str) -> int:
-    if "@" in name:
-        return int(name.partition("@")[2])
-    row = cursor.execute("select id from lake.current_snapshot()").fetchone()
-    assert row
-    return int(row[0])

@@ -15,18 +15,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from udfs.errors import UsageError, did_you_mean
-from udfs.tokens import tokenizer, tokenizer_files
+from udfs.tokens import tokenizer
 from udfs.tokens.tokenizer import TokenizerError
-from warehouse.lake.connection import stream_texts
-from warehouse.lake.documents import reading, relation_of
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from warehouse.lake.lake import Lake
+from warehouse.lake.connection import reading, relation_of, stream_texts
+from warehouse.lake.lake import Lake
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -73,7 +69,7 @@ def load(lake: Lake, name: str) -> tokenizer.Tokenizer:
     if name not in known:
         hint = did_you_mean(name, known) or f"train one: cuvee tokenizer train {name} --from MODEL"
         raise UsageError(f"no tokenizer {name!r} in this lake", hint=hint)
-    return tokenizer.load(lake.root / "tokenizers" / name)
+    return tokenizer.Tokenizer(lake.root / "tokenizers" / name)
 
 
 def train(
@@ -115,7 +111,7 @@ def add(
     """
     _check_name(name)
     # With a slash it is not taken for the name of one of the lake's own.
-    source = tokenizer_files.find(place if "/" in place else f"./{place}", lake.root / "tokenizers", Path())
+    source = tokenizer.find(place if "/" in place else f"./{place}", lake.root / "tokenizers", Path())
     with lake.staging() as staging:
         folder = staging.folder / name
         folder.mkdir()
@@ -123,7 +119,7 @@ def add(
         end = end_of_text or tokenizer.eos(source.with_name(tokenizer.CONFIG))
         if end is not None:
             (folder / tokenizer.CONFIG).write_text(json.dumps({"eos_token": end}), encoding="utf-8")
-        made = tokenizer.load(folder)
+        made = tokenizer.Tokenizer(folder)
         row = TokenizerRow(name, made.fingerprint, made.vocab_size, f"from {place}", 0, datetime.now(UTC))
         return _keep(lake, made, row, force)
 
@@ -170,7 +166,7 @@ def _keep(lake: Lake, made: tokenizer.Tokenizer, row: TokenizerRow, force: bool)
     """Put a tokenizer in its place and in the table, or find that it is there."""
     folder = lake.root / "tokenizers" / row.name
     with lake.commit(f"the tokenizer {row.name}", author="cuvee tokenizer") as commit:
-        old = tokenizer.load(folder) if (folder / tokenizer.FILE).exists() else None
+        old = tokenizer.Tokenizer(folder) if (folder / tokenizer.FILE).exists() else None
         same = old is not None and (old.fingerprint, old.end_of_text) == (made.fingerprint, made.end_of_text)
         found = commit.sql(f"select {_COLUMNS} from cuvee.tokenizers where name = ?", [row.name]).fetchone()
         if same and found and found[1] == row.fingerprint:

@@ -10,12 +10,12 @@ from warehouse.project.project import Node
 
 STRATEGY = "microbatch"
 
-
-_SIZES = ("hour", "day", "month", "year")
-
-
 #: How a batch of each size is called, by its beginning.
 _NAMES = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+_HINTS = {
+    "event_time": "the column of the rows' time: event_time='seen_at'",
+    "batch_size": "one of hour, day, month, year: batch_size='day'",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,11 @@ def check(node: Node) -> None:
         if not config.get(name):
             raise ProjectError(f"{node.name}: microbatch needs {name}", where=where, hint=_HINTS[name])
     size = str(config["batch_size"])
-    if size not in _SIZES:
-        raise ProjectError(f"{node.name}: batch_size is {size!r}", where=where, hint=did_you_mean(size, _SIZES))
+    if size not in _NAMES:
+        raise ProjectError(f"{node.name}: batch_size is {size!r}", where=where, hint=did_you_mean(size, _NAMES))
     if config.get("unique_key"):
         hint = "leave it out, or use merge: batches are replaced by their time"
         raise ProjectError(f"{node.name}: microbatch has no unique_key", where=where, hint=hint)
     lookback = config.get("lookback", 1)
     if not isinstance(lookback, int) or lookback < 0:
         raise ProjectError(f"{node.name}: lookback is {lookback!r}", where=where, hint="for example: lookback=1")
-
-
-_HINTS = {
-    "event_time": "the column of the rows' time: event_time='seen_at'",
-    "batch_size": "one of hour, day, month, year: batch_size='day'",
-}

@@ -16,11 +16,7 @@ from udfs.errors import Location, ProjectError, did_you_mean
 from warehouse.project.project import Node
 
 _ENFORCED = ("not_null", "check", "unique", "primary_key")
-
-
 _KINDS = (*_ENFORCED, "foreign_key", "custom")
-
-
 _POLICIES = ("append_new_columns", "fail")
 
 
@@ -61,17 +57,13 @@ def contract(node: Node) -> Contract | None:
         return None
     where = node.described_at or node.where
     if materialized == "incremental" and node.config.get("on_schema_change") not in _POLICIES:
-        raise ProjectError(
-            f"{node.name}: an incremental model with a contract needs on_schema_change",
-            where=where,
-            hint="on_schema_change: append_new_columns, or fail",
-        )
+        message = f"{node.name}: an incremental model with a contract needs on_schema_change"
+        raise ProjectError(message, where=where, hint="on_schema_change: append_new_columns, or fail")
     untyped = [column.name for column in node.columns if not column.data_type]
     if untyped or not node.columns:
         what = f"no data_type for {', '.join(untyped)}" if untyped else "no columns"
-        raise ProjectError(
-            f"{node.name}: its contract has {what}", where=where, hint="- {name: id, data_type: integer}"
-        )
+        hint = "- {name: id, data_type: integer}"
+        raise ProjectError(f"{node.name}: its contract has {what}", where=where, hint=hint)
     rules = [rule for column in node.columns for rule in _rules(node, column.constraints, (column.name,), column.line)]
     rules += _rules(node, node.constraints, (), where.line)
     given = [spec for column in node.columns for spec in column.constraints] + list(node.constraints)
@@ -96,22 +88,18 @@ def _rules(
     for spec in specs:
         kind = spec.get("type")
         if kind not in _KINDS:
-            raise ProjectError(
-                f"{node.name}: there is no constraint {kind!r}", where=where, hint=did_you_mean(str(kind), _KINDS)
-            )
+            hint = did_you_mean(str(kind), _KINDS)
+            raise ProjectError(f"{node.name}: there is no constraint {kind!r}", where=where, hint=hint)
         about = columns or tuple(map(str, spec.get("columns") or ()))
         condition = str(spec.get("expression") or "") if kind == "check" else ""
         if kind in _ENFORCED and not (condition if kind == "check" else about):
             missing = "expression" if kind == "check" else "columns"
             raise ProjectError(f"{node.name}: its constraint {kind} has no {missing}", where=where)
+        known = [column.name for column in node.columns]
         for name in about:
-            if name not in [column.name for column in node.columns]:
-                known = [column.name for column in node.columns]
-                raise ProjectError(
-                    f"{node.name}: its constraint {kind} names {name!r}, which is not one of its columns",
-                    where=where,
-                    hint=did_you_mean(name, known),
-                )
+            if name not in known:
+                message = f"{node.name}: its constraint {kind} names {name!r}, which is not one of its columns"
+                raise ProjectError(message, where=where, hint=did_you_mean(name, known))
         if kind in ("not_null", "primary_key"):
             yield from (Rule("not_null", (name,), "", where) for name in about)
         if kind in ("unique", "primary_key"):

@@ -37,9 +37,8 @@ def versions(entry: Mapping[str, Any], path: str) -> Iterator[ModelVersion]:
         raise ProjectError(f"the versions of {model} are a list", where=where, hint="versions: [{v: 1}, {v: 2}]")
     known = {str(each["v"]): each["v"] for each in given}
     if len(known) < len(given):
-        raise ProjectError(
-            f"{model} has two versions of one name", where=where, hint=", ".join(str(each["v"]) for each in given)
-        )
+        hint = ", ".join(str(each["v"]) for each in given)
+        raise ProjectError(f"{model} has two versions of one name", where=where, hint=hint)
     said = entry.get("latest_version")
     latest = str(max(known, key=order) if said is None else said)
     if latest not in known:

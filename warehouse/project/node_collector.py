@@ -16,7 +16,6 @@ from warehouse.project.properties import MAPPINGS, SETTINGS, columns, constraint
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$.]*\Z")
 
-
 #: Where dbt_project.yml has the config of each kind of node; the later block is laid over the earlier.
 _SECTIONS = {
     "model": ("models",),
@@ -47,11 +46,9 @@ class PackageFolder:
         """Return the files with an ending in the folders that ``key`` names. Raises CuveeError for a folder outside."""
         for place in self.places(key):
             if not Path(os.path.normpath(self.folder / place)).is_relative_to(os.path.normpath(self.folder)):
-                raise CuveeError(
-                    f"{key}: {place} is outside of the project",
-                    where=Location(str(self.folder / "dbt_project.yml")),
-                    hint=f"link it into the project (ln -s {place}) and name the link",
-                )
+                message = f"{key}: {place} is outside of the project"
+                hint = f"link it into the project (ln -s {place}) and name the link"
+                raise CuveeError(message, where=Location(str(self.folder / "dbt_project.yml")), hint=hint)
         for suffix in suffixes:
             for place in self.places(key):
                 if (self.folder / place).is_dir():
@@ -110,14 +107,16 @@ class NodeCollector:
         if patch and (version := patch.version):
             name, fqn = version.model, (*fqn[:-1], version.model, f"v{version.v}")
             facts |= {"key": f"{name}.v{version.v}", "version": version.v, "latest_version": version.latest}
-        declared = Declared(path, package, fqn, entry, patch.where if patch else None)
-        self.add(self.node(kind, name, declared, **facts))
+        self.add(kind, name, Declared(path, package, fqn, entry, patch.where if patch else None), **facts)
 
-    def node(self, kind: str, name: str, declared: Declared, *, key: str | None = None, **facts: Any) -> Node:
-        """Make a node: its entry's config over its folder's. ``key`` ends its id, if its name does not."""
+    def add(self, kind: str, name: str, declared: Declared, *, key: str | None = None, **facts: Any) -> Node:
+        """Add a node: its entry's config over its folder's. ``key`` ends its id, if its name does not.
+
+        A second node with its id is a mistake.
+        """
         fqn = (declared.package, *declared.fqn)
         facts.setdefault("config", merge(self.folder_config(kind, fqn), entry_config(declared.entry)))
-        return Node(
+        node = Node(
             id=f"{kind}.{declared.package}.{key or name}",
             kind=kind,
             name=name,
@@ -128,15 +127,13 @@ class NodeCollector:
             described_at=declared.where,
             **facts,
         )
-
-    def add(self, node: Node) -> None:
-        """Add a node. A second one with its id is a mistake."""
         if other := self.nodes.get(node.id):
             what = f"{node.kind.replace('_', ' ')}s" + (f" of {node.unit.model}" if node.unit else "")
             name = f"{node.source_name}.{node.name}" if node.source_name else node.name
             self.clash(what, name, node.where, other.where)
         else:
             self.nodes[node.id] = node
+        return node
 
     def clash(self, what: str, name: str, where: Location, other: Location) -> None:
         """Note that two things have one name."""

@@ -9,23 +9,26 @@ project in one go. Templates and SQL are judged later, by ``render`` and ``graph
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from udfs import yamlfile
-from udfs.errors import CuveeError, Location, UsageError, did_you_mean
-from warehouse.project.documentation import DocsBlock, blocks
+from udfs.errors import CuveeError, Location, ProjectError, UsageError, did_you_mean
+from warehouse.project import snapshot_settings
 from warehouse.project.node_collector import NodeCollector, PackageFolder
-from warehouse.project.project import MacroFile, Project, ProjectErrors
+from warehouse.project.project import DocsBlock, MacroFile, Project, ProjectErrors, collected
 from warehouse.project.properties import listed
 from warehouse.project.schemas import Schemas
 
 #: The folder below the tests' that holds rows for unit tests.
 _FIXTURES = "fixtures"
 _YAML_FOLDERS = ("model-paths", "seed-paths", "snapshot-paths", "macro-paths", "test-paths", "analysis-paths")
+_OPENING = re.compile(r"\{%-?\s*docs\s+(\w+)\s*-?%\}")
+_CLOSING = re.compile(r"\{%-?\s*enddocs\s*-?%\}")
 
 
 def load(root: Path) -> Project:
@@ -109,10 +112,9 @@ class ProjectReader(NodeCollector):
         for file in package.files("model-paths", ".sql"):
             self._file_node("model", file, package, self.text(file))
         for file in package.files("model-paths", ".py"):
+            where = Location(self.relative(file))
             hint = "write it in SQL; a function that SQL may call is Python: see udfs"
-            self.errors.append(
-                CuveeError("models in Python are not built", where=Location(self.relative(file)), hint=hint)
-            )
+            self.errors.append(CuveeError("models in Python are not built", where=where, hint=hint))
         for file in package.files("seed-paths", ".csv"):
             self._file_node("seed", file, package, _seed_text(file))
         for file in package.files("test-paths", ".sql"):
@@ -166,24 +168,18 @@ class ProjectReader(NodeCollector):
 
     def _snapshots(self, file: Path, package: PackageFolder) -> None:
         """Add the snapshots of one file. As in dbt, its name is part of their paths."""
-        from warehouse.project.snapshot_settings import blocks
-
         path, folders = self.relative(file), package.inside(file, "snapshot-paths").with_suffix("").parts
-        try:
-            for name, text in blocks(self.text(file), path):
+        with collected(self.errors):
+            for name, text in snapshot_settings.blocks(self.text(file), path):
                 self.described("snapshot", name, path, package.name, (*folders, name), text)
-        except CuveeError as error:
-            self.errors.append(error)
 
     def _docs(self, file: Path, package: str) -> None:
-        try:
-            for block in blocks(self.text(file), self.relative(file), package):
+        with collected(self.errors):
+            for block in docs_blocks(self.text(file), self.relative(file), package):
                 if other := self.docs.get((package, block.name)):
                     self.clash("docs blocks", block.name, block.where, other.where)
                 else:
                     self.docs[package, block.name] = block
-        except CuveeError as error:
-            self.errors.append(error)
 
     def _fixtures(self, package: PackageFolder) -> dict[str, tuple[str, str]]:
         """Return the rows for unit tests in files of their own: name → path and text."""
@@ -197,11 +193,22 @@ class ProjectReader(NodeCollector):
                     found[file.stem] = path, self.text(file)
         return found
 
-    # --- nodes ----------------------------------------------------------------------------------------------
-
 
 def _seed_text(file: Path) -> str:
     """Return a short text for a seed's rows: the header, and a digest of the file."""
     content = file.read_bytes()
     header = content.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     return f"{header}\n{sha256(content).hexdigest()}"
+
+
+def docs_blocks(text: str, path: str, package: str) -> Iterator[DocsBlock]:
+    """Yield the docs blocks of a .md file: ``{% docs name %}…{% enddocs %}``. Raises ProjectError."""
+    position = 0
+    while opening := _OPENING.search(text, position):
+        where = Location(path, text.count("\n", 0, opening.start()) + 1)
+        closing = _CLOSING.search(text, opening.end())
+        following = _OPENING.search(text, opening.end())
+        if closing is None or (following and following.start() < closing.start()):
+            raise ProjectError(f"the docs block {opening[1]} does not end", where=where, hint="{% enddocs %}")
+        yield DocsBlock(package, opening[1], text[opening.end() : closing.start()].strip(), where)
+        position = closing.end()

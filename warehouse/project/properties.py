@@ -1,4 +1,4 @@
-"""Properties of one node in schema.yml and config blocks: tests, columns, settings."""
+"""Properties of one node in schema.yml and config blocks: tests, columns, settings, exposures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hashlib import md5
 from typing import Any
 
 from udfs import yamlfile
-from udfs.errors import Location
+from udfs.errors import Location, ProjectError, did_you_mean
 
 #: Settings that a folder of dbt_project.yml may carry without the "+" prefix.
 SETTINGS = frozenset({
@@ -26,6 +26,11 @@ SETTINGS = frozenset({
 _VERSION = re.compile(r"(\w+)\.v(.+)")
 _ADDING = {"tags", "pre_hook", "post_hook"}
 MAPPINGS = {"meta", "column_types", "docs", "persist_docs", "contract", "grants", "snapshot_meta_column_names"}
+_EXPOSURE_KEYS = (
+    "name", "type", "owner", "label", "description", "maturity", "url", "depends_on", "tags", "meta", "config",
+)  # fmt: skip
+_TYPES = ("dashboard", "notebook", "analysis", "ml", "application")
+_MATURITIES = ("low", "medium", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,19 @@ class ColumnProperties:
     quote: bool = False
     constraints: tuple[Mapping[str, Any], ...] = ()
     line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """An exposure of schema.yml. ``depends_on`` has references as they are written."""
+
+    type: str
+    owner: Mapping[str, Any]
+    label: str | None
+    maturity: str | None
+    url: str | None
+    depends_on: tuple[str, ...]
+    where: Location
 
 
 TEST_SETTINGS = {
@@ -181,3 +199,39 @@ def listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def exposure(entry: Mapping[str, Any], path: str) -> Exposure:
+    """Read an entry of ``exposures:``. Raises ProjectError, located."""
+    where = Location(path, yamlfile.line_of(entry))
+    name = str(entry["name"])
+    for key in entry:
+        if key not in _EXPOSURE_KEYS:
+            hint = did_you_mean(str(key), _EXPOSURE_KEYS)
+            raise ProjectError(f"exposure {name} has no {key!r}", where=where, hint=hint)
+    if not re.fullmatch(r"\w+", name):
+        hint = "letters, digits, underscores; label:"
+        raise ProjectError(f"{name!r} cannot name an exposure", where=where, hint=hint)
+    kind = str(entry.get("type"))
+    if kind not in _TYPES:
+        said = f"has the type {kind!r}" if entry.get("type") else "has no type"
+        raise ProjectError(f"exposure {name} {said}", where=where, hint=did_you_mean(kind, _TYPES))
+    owner = entry.get("owner")
+    if not isinstance(owner, Mapping) or not (owner.get("name") or owner.get("email")):
+        raise ProjectError(f"exposure {name} has no owner", where=where, hint="owner: {name: Ada, email: ada@…}")
+    maturity = entry.get("maturity")
+    if maturity is not None and maturity not in _MATURITIES:
+        hint = did_you_mean(str(maturity), _MATURITIES)
+        raise ProjectError(f"exposure {name} has the maturity {maturity!r}", where=where, hint=hint)
+    depends_on = entry.get("depends_on") or []
+    if not isinstance(depends_on, list):
+        raise ProjectError(f"exposure {name}: depends_on is a list", where=where, hint="- ref('orders')")
+    return Exposure(
+        type=kind,
+        owner=dict(owner),
+        label=entry.get("label"),
+        maturity=maturity,
+        url=entry.get("url"),
+        depends_on=tuple(map(str, depends_on)),
+        where=where,
+    )

@@ -9,13 +9,14 @@ from typing import Any
 
 from udfs import yamlfile
 from udfs.errors import CuveeError, Location
-from warehouse.project.exposures import exposure
 from warehouse.project.model_versions import ModelVersion, versions
 from warehouse.project.node_collector import Declared, NodeCollector, Patch
+from warehouse.project.project import Node, collected
 from warehouse.project.properties import (
     TEST_SETTINGS,
     Test,
     columns,
+    exposure,
     listed,
     merge,
     setting,
@@ -40,11 +41,9 @@ class Schemas:
     def read(self, text: str, path: str) -> None:
         """Read one file. Mistakes go to the reader's errors."""
         self._path = path
-        try:
+        content = None
+        with collected(self._reader.errors):
             content = yamlfile.parse(text, path)
-        except CuveeError as error:
-            self._reader.errors.append(error)
-            return
         if content is None:
             return
         if not isinstance(content, Mapping):
@@ -89,11 +88,9 @@ class Schemas:
 
     def _versions(self, entry: Mapping[str, Any]) -> None:
         """Read a model of several versions, each with a file of its own."""
-        try:
+        with collected(self._reader.errors):
             for version in versions(entry, self._path):
                 self._patch(version.entry, "model", version.file, version)
-        except CuveeError as error:
-            self._reader.errors.append(error)
 
     def _patch(self, entry: Mapping[str, Any], kind: str, name: str, version: ModelVersion | None = None) -> None:
         """Read a model, seed or snapshot. Its node is made of the file of this name."""
@@ -118,10 +115,11 @@ class Schemas:
         if config.get("loaded_at_field") and config.get("loaded_at_query"):
             message = f"source {'.'.join(names)} has both loaded_at_field and loaded_at_query"
             self._wrong(message, where, "keep one")
-        node = reader.node(
+        node = self._add(
             "source",
-            names[1],
-            self._declared(fqn, table, where),
+            fqn,
+            table,
+            where,
             key=".".join(names),
             config=config,
             columns=columns(table),
@@ -129,38 +127,25 @@ class Schemas:
             schema=str(source.get("schema") or names[0]),
             identifier=str(table.get("identifier") or names[1]),
         )
-        reader.add(node)
         self._tests(table, node.id)
 
-    def _declared(self, fqn: Sequence[str], entry: Mapping[str, Any], where: Location | None) -> Declared:
-        return Declared(self._path, self._package, fqn, entry, where)
+    def _add(
+        self, kind: str, fqn: Sequence[str], entry: Mapping[str, Any], where: Location | None, **facts: Any
+    ) -> Node:
+        """Add a node that the file declares. The last of its names is its own."""
+        return self._reader.add(kind, fqn[-1], Declared(self._path, self._package, fqn, entry, where), **facts)
 
     def _exposure(self, entry: Mapping[str, Any]) -> None:
-        try:
+        with collected(self._reader.errors):
             stated = exposure(entry, self._path)
-        except CuveeError as error:
-            self._reader.errors.append(error)
-            return
-        fqn = (*self._folders, str(entry["name"]))
-        self._reader.add(
-            self._reader.node(
-                "exposure", fqn[-1], self._declared(fqn, entry, stated.where), exposure=stated
-            )
-        )  # fmt: skip
+            self._add("exposure", (*self._folders, str(entry["name"])), entry, stated.where, exposure=stated)
 
     def _unit_test(self, entry: Mapping[str, Any]) -> None:
-        try:
+        with collected(self._reader.errors):
             unit = unit_test(entry, self._path, self._fixtures)
-        except CuveeError as error:
-            self._reader.errors.append(error)
-            return
-        names = (unit.model, str(entry["name"]))
-        self._reader.add(
-            self._reader.node(
-                "unit_test", names[1], self._declared((*self._folders, *names), entry, unit.where),
-                key=".".join(names), attached=f"model.{self._package}.{unit.model}", unit=unit,
-            )
-        )  # fmt: skip
+            fqn = (*self._folders, unit.model, str(entry["name"]))
+            key, attached = f"{unit.model}.{fqn[-1]}", f"model.{self._package}.{unit.model}"
+            self._add("unit_test", fqn, entry, unit.where, key=key, attached=attached, unit=unit)
 
     # --- generic tests --------------------------------------------------------------------------------------
 
@@ -201,9 +186,4 @@ class Schemas:
             key += "." + sha256(repr((arguments, config, attached)).encode()).hexdigest()[:10]
         fqn = (*self._folders, label)
         config = merge(self._reader.folder_config("test", (self._package, *fqn)), config)
-        self._reader.add(
-            self._reader.node(
-                "test", label, self._declared(fqn, {}, None),
-                key=key, config=config, test=test, attached=attached,
-            )
-        )  # fmt: skip
+        self._add("test", fqn, {}, None, key=key, config=config, test=test, attached=attached)

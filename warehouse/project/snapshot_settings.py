@@ -105,11 +105,8 @@ def blocks(text: str, path: str) -> Iterator[tuple[str, str]]:
     for tag in _TAG.finditer(seen):
         line = Location(path, text.count("\n", 0, tag.start()) + 1)
         if bool(tag["end"]) == (opened is None):
-            raise ProjectError(
-                "{% endsnapshot %} without a snapshot" if opened is None else "a snapshot inside a snapshot",
-                where=line,
-                hint="{% snapshot name %} … {% endsnapshot %}",
-            )
+            message = "{% endsnapshot %} without a snapshot" if opened is None else "a snapshot inside a snapshot"
+            raise ProjectError(message, where=line, hint="{% snapshot name %} … {% endsnapshot %}")
         if opened is not None:
             yield opened["name"], _blank(text[: opened.end()]) + text[opened.end() : tag.start()]
         opened = None if tag["end"] else tag

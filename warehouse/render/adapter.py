@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from udfs.errors import CuveeError
 from warehouse.lake.quoting import literal, quote
 from warehouse.project.relation import LAKE, Relation
 from warehouse.render.jinja_globals import BUILTIN, QueryResult
-from warehouse.render.rendered import RenderContext
+from warehouse.render.rendering import RenderContext, Resolver
 from warehouse.render.templates import Session
-
-if TYPE_CHECKING:
-    from warehouse.render.protocol import Resolver
 
 _FLOATS = ("real", "float", "float4", "float8", "double")
 _INTEGERS = (
@@ -197,9 +194,8 @@ class Adapter:
                     if macro := library.macros.get(package, {}).get(prefix + macro_name):
                         return self._session.macro(macro)
         looked = dict.fromkeys(package for places in order for package in places)
-        raise CuveeError(
-            f"no macro duckdb__{macro_name} or default__{macro_name}", hint=f"looked in {', '.join(looked)}"
-        )
+        hint = f"looked in {', '.join(looked)}"
+        raise CuveeError(f"no macro duckdb__{macro_name} or default__{macro_name}", hint=hint)
 
     # --- relations --------------------------------------------------------------------------------------------
 

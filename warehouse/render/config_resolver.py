@@ -7,29 +7,27 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from udfs.errors import CuveeError, Location
+from udfs.errors import CuveeError, Location, ProjectError, did_you_mean
 from warehouse.project.options import DEFAULTS, Options
-from warehouse.project.project import Node, Project
+from warehouse.project.project import Node, Project, target_of
 from warehouse.project.properties import merge
 from warehouse.project.relation import EPHEMERAL, Relation
-from warehouse.project.target import target_of
 from warehouse.render.context import Context
 from warehouse.render.input_sample import sample_of
 from warehouse.render.jinja_globals import BUILTIN
 from warehouse.render.node_view import describe, versioned
-from warehouse.render.protocol import Database, NoDatabase
-from warehouse.render.rendered import RenderContext, Rendered
+from warehouse.render.rendering import Database, NoDatabase, RenderContext, Rendered
 from warehouse.render.templates import Library, Macro, Session, TemplateError, builtin_macros, raise_located, render
 
 if TYPE_CHECKING:
     from warehouse.render.label_names import LabelNames
 
 _METADATA = "DBT_ENV_CUSTOM_ENV_"
-
 
 #: How a project may call its own version of a built-in macro.
 _PREFIXES = ("", "duckdb__", "default__")
@@ -142,8 +140,7 @@ class ConfigResolver(ABC):
             where = node.described_at or node.where
             return Relation(str(self.value(node.schema, where)), str(self.value(node.identifier, where)))
         config = self.final_config(node) if config is None else config
-        custom = config.get("schema")
-        alias = config.get("alias")
+        custom, alias = config.get("schema"), config.get("alias")
         schema = self._named("generate_schema_name", node, custom)
         if schema is None:
             schema = self.target.schema if custom is None else f"{self.target.schema}_{str(custom).strip()}"
@@ -170,8 +167,7 @@ class ConfigResolver(ABC):
         if macro is None:
             return None
         now = RenderContext(node, dict(self.settings(node)), execute=False, incremental=False)
-        session = Session(self.library, {})
-        session.names = Context(self, now, session).names(named=True)
+        session = self.session(now, named=True)
         try:
             return str(session.macro(macro)(custom, describe(self, node, now.config))).strip()
         except CuveeError:
@@ -179,13 +175,21 @@ class ConfigResolver(ABC):
         except Exception as error:
             raise TemplateError(f"{macro_name} failed: {error}", where=Location(macro.path, macro.line)) from error
 
+    def session(self, now: RenderContext, more: Mapping[str, Any] | None = None, *, named: bool = False) -> Session:
+        """Begin a rendering with the names of its context and ``more``. ``named``: of a macro that names a relation."""
+        session = Session(self.library, {}, results=now.overrides.macros if now.overrides else {})
+        session.names = {**Context(self, now, session).names(named=named), **(more or {})}
+        return session
+
+    def _yaml(self, where: Location) -> Node:
+        """Return a node for the templates of a YAML file that belong to none."""
+        return Node("", "yaml", where.path, self.project.name, where.path, ())
+
     def value(self, value: Any, where: Location, names: Mapping[str, Any] | None = None) -> Any:
         """Return a value of a YAML file with its templates rendered. A lone ``{{ … }}`` keeps its type."""
         if isinstance(value, str) and ("{{" in value or "{%" in value):
-            session = Session(self.library, {})
-            now = RenderContext(Node("", "yaml", where.path, self.project.name, where.path, ()), {}, False, False)
-            session.names = {**Context(self, now, session).names(), **(names or {})}
-            return self.template_value(value, session, where)
+            now = RenderContext(self._yaml(where), {}, execute=False, incremental=False)
+            return self.template_value(value, self.session(now, names), where)
         if isinstance(value, Mapping):
             return {key: self.value(item, where, names) for key, item in value.items()}
         if isinstance(value, list):
@@ -197,11 +201,9 @@ class ConfigResolver(ABC):
 
         ``node`` is the one it belongs to, with its final config.
         """
-        session = Session(self.library, {})
-        whose = node or Node("", "yaml", where.path, self.project.name, where.path, ())
+        whose = node or self._yaml(where)
         now = RenderContext(whose, dict(whose.config), execute=True, incremental=False)
-        session.names = {**Context(self, now, session).names(), **names}
-        value = self.template_value(text, session, where)
+        value = self.template_value(text, self.session(now, names), where)
         sql = str(value).strip() if value is not None else ""
         if sql.startswith("{"):  # what before_begin() and after_commit() give
             sql = self.hook(str(json.loads(sql)["sql"]), where, names, node)
@@ -209,9 +211,8 @@ class ConfigResolver(ABC):
 
     def call(self, macro: Macro, arguments: Mapping[str, Any]) -> Any:
         """Call a macro by itself. It may query the database. Raises TemplateError, located."""
-        session = Session(self.library, {})
         node = Node("", "operation", macro.path, macro.package, macro.path, ())
-        session.names = Context(self, RenderContext(node, {}, execute=True, incremental=False), session).names()
+        session = self.session(RenderContext(node, {}, execute=True, incremental=False))
         try:
             return session.macro(macro)(**arguments)
         except Exception as error:
@@ -230,6 +231,30 @@ class ConfigResolver(ABC):
         except Exception as error:
             raise TemplateError(f"{value}: {error}", where=where) from error
 
+    def described_nodes(self) -> Mapping[str, Node]:
+        """Return all nodes with the templates in their descriptions rendered. Mistakes go to ``errors``."""
+        nodes = dict(self.project.nodes)
+        for node in self.project.nodes.values():
+            texts = (node.description, *(column.description for column in node.columns))
+            if not any("{{" in text or "{%" in text for text in texts):
+                continue
+            where = node.described_at or node.where
+            names = {"doc": _Doc(self.project, node)}
+
+            def rendered(text: str, where: Location = where, names: Mapping[str, Any] = names) -> str:
+                try:
+                    return str(self.value(text, where, names))
+                except CuveeError as error:
+                    self.errors.append(error)
+                    return text
+
+            columns = tuple(
+                replace(each, description=rendered(each.description, Location(where.path, each.line or where.line)))
+                for each in node.columns
+            )
+            nodes[node.id] = replace(node, description=rendered(node.description), columns=columns)
+        return nodes
+
     def this(self, now: RenderContext) -> Relation:
         """Return the relation of the node that is being rendered."""
         return self.relation(now.node, None if now.node.id not in self._open else self._partial(now))
@@ -240,11 +265,24 @@ class ConfigResolver(ABC):
         config = merge(now.config, static or {})
         return {**config, "materialized": "table"} if config.get("materialized") == "ephemeral" else config
 
-    def find(self, name: str, package: str | None, local: str, version: Any = None) -> Node | None:
-        """Find the model, seed or snapshot that a ref names, in the node's own package first."""
-        places = [package] if package else [local, *self.project.packages]
-        found = (self.project.referred(place, name, version) for place in places)
-        return next((node for node in found if node is not None), None)
+
+class _Doc:
+    """``doc('name')`` and ``doc('package', 'name')``: looks in the node's own package, then in the project."""
+
+    def __init__(self, project: Project, node: Node) -> None:
+        self._project, self._node = project, node
+
+    def __call__(self, *names: str) -> str:
+        docs = self._project.docs
+        if len(names) not in (1, 2):
+            raise ProjectError("doc() takes a name, or a package and a name")
+        places = [names[0]] if len(names) == 2 else [self._node.package, *self._project.packages]
+        for place in places:
+            if found := docs.get((place, names[-1])):
+                return found.text
+        known = [".".join(each) if len(names) == 2 else each[1] for each in docs]
+        hint = did_you_mean(".".join(names), known) or f"write {{% docs {names[-1]} %}}…{{% enddocs %}} in a .md file"
+        raise ProjectError(f"no docs block is named {'.'.join(names)!r}", hint=hint)
 
 
 class _Flat(dict[str, Any]):

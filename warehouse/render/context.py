@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from udfs import yamlfile
 from udfs.errors import CuveeError, did_you_mean
-from warehouse.project.project import Node, with_config
+from warehouse.project.project import Node
 from warehouse.project.relation import LAKE, Relation
 from warehouse.render.adapter import Adapter, Api
 from warehouse.render.input_sample import within
@@ -27,11 +28,8 @@ from warehouse.render.jinja_globals import (
     try_or_compiler_error,
 )
 from warehouse.render.node_view import GraphView, describe
-from warehouse.render.rendered import RenderContext
+from warehouse.render.rendering import RenderContext, Resolver
 from warehouse.render.templates import Session, render
-
-if TYPE_CHECKING:
-    from warehouse.render.protocol import Resolver
 
 
 class Context:
@@ -124,21 +122,20 @@ class Context:
     def _ref(self, names: tuple[str, ...], options: Mapping[str, Any]) -> Relation:
         package, name = (names[0], names[1]) if len(names) == 2 else (None, names[0] if names else "")
         version = options.get("v", options.get("version"))
-        found = self._renderer.find(name, package, self._now.node.package, version)
+        found = self._renderer.project.find(name, package, self._now.node.package, version)
         if found is None:
             known = [node.name for node in self._renderer.project.of_kind("model", "seed", "snapshot")]
             which = "" if version is None else f", version {version}"
             raise CuveeError(f"no model or seed is named {name!r}{which}", hint=did_you_mean(str(name), known))
-        if not self._renderer.enabled(with_config(found, self._renderer.final_config(found))):
+        if not self._renderer.enabled(replace(found, config=self._renderer.final_config(found))):
             raise CuveeError(f"{name} is disabled", hint=f"enable it in {found.path}, or do not refer to it")
         self._now.refs.append(found.id)
         return self._part(found)
 
     def _source(self, schema: str, table: str) -> Relation:
-        for place in [self._now.node.package, *self._renderer.project.packages]:
-            if node := self._renderer.project.nodes.get(f"source.{place}.{schema}.{table}"):
-                self._now.refs.append(node.id)
-                return self._part(node)
+        if node := self._renderer.project.source(f"{schema}.{table}", self._now.node.package):
+            self._now.refs.append(node.id)
+            return self._part(node)
         known = [f"{node.source_name}.{node.name}" for node in self._renderer.project.of_kind("source")]
         hint = did_you_mean(f"{schema}.{table}", known) or "declare it under sources: in a .yml file"
         raise CuveeError(f"no source is named {schema}.{table}", hint=hint)
@@ -177,14 +174,12 @@ class Context:
         return ""
 
     def _query(self, sql: Any) -> Any:
-        if not self._now.execute:
-            return None
-        return QueryResult(*self._renderer.database.query(str(sql)))
+        return QueryResult(*self._renderer.database.query(str(sql))) if self._now.execute else None
 
     def _statement(self, name: str | None, kwargs: Mapping[str, Any]) -> str:
         caller = kwargs.get("caller")
         if caller is not None and self._now.execute:
-            result = QueryResult(*self._renderer.database.query(str(caller())))
+            result = self._query(caller())
             if name:
                 self._store(name, "OK", result)
         return ""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from udfs.errors import CuveeError, Location, did_you_mean
+from warehouse.project.project import Node
 from warehouse.project.properties import merge, setting
 from warehouse.render.jinja_globals import BUILTIN
-from warehouse.render.rendered import RenderContext
+from warehouse.render.rendering import RenderContext, Resolver
 from warehouse.render.templates import Macro, Session, TemplateError, Text
-
-if TYPE_CHECKING:
-    from warehouse.project.project import Node
-    from warehouse.render.protocol import Resolver
 
 
 def test_macro(renderer: Resolver, node: Node) -> Macro | None:

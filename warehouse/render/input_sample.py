@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from udfs import yamlfile
 from udfs.errors import UsageError
 from warehouse.lake.quoting import quote
 from warehouse.project.options import Options
@@ -84,15 +85,12 @@ def _before(now: datetime, count: int, grain: str) -> datetime:
 
 
 def _between(text: str) -> tuple[datetime, datetime]:
-    from udfs import yamlfile
-
-    hint = "a number of rows, '3 days', or '{start: 2024-07-01, end: 2024-07-08}'"
     try:
         given = yamlfile.parse(text, "--sample")
-        start, end = (_utc(str(given[name])) for name in ("start", "end"))
+        return _utc(str(given["start"])), _utc(str(given["end"]))
     except (yamlfile.YamlError, KeyError, TypeError, ValueError) as error:
+        hint = "a number of rows, '3 days', or '{start: 2024-07-01, end: 2024-07-08}'"
         raise UsageError(f"{text!r} is not a valid sample", hint=hint) from error
-    return start, end
 
 
 def _utc(text: str) -> datetime:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import itertools
+import re
+import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import chain
-from typing import TYPE_CHECKING, Any, NoReturn
+from hashlib import md5
+from typing import Any, NoReturn
 
 from udfs.errors import CuveeError, did_you_mean
 from warehouse.project.properties import merge
-from warehouse.render.rendered import RenderContext
+from warehouse.render.rendering import RenderContext, Resolver
 from warehouse.render.templates import MacroReturn
-
-if TYPE_CHECKING:
-    from warehouse.render.protocol import Resolver
 
 #: Packages look for macros of this one last; it holds the built-in ones, as in dbt.
 BUILTIN = "dbt"
@@ -127,10 +127,8 @@ class Var:
         if name not in variables:
             if default is not None:
                 return default
-            raise CuveeError(
-                f"no variable is named {name!r}",
-                hint=did_you_mean(name, variables) or f"set it: --vars '{{{name}: …}}', or vars: in dbt_project.yml",
-            )
+            hint = did_you_mean(name, variables) or f"set it: --vars '{{{name}: …}}', or vars: in dbt_project.yml"
+            raise CuveeError(f"no variable is named {name!r}", hint=hint)
         value = variables[name]
         return self._render(value) if isinstance(value, str) and ("{{" in value or "{%" in value) else value
 
@@ -142,7 +140,7 @@ class Config:
         self._now = now
 
     def __call__(self, *args: Mapping[str, Any], **settings: Any) -> str:
-        given = dict(chain.from_iterable(arg.items() for arg in args)) | settings
+        given = dict(itertools.chain.from_iterable(arg.items() for arg in args)) | settings
         self._now.config = merge(self._now.config, given)
         return ""
 
@@ -206,10 +204,6 @@ class Flags:
 
 @cache
 def modules() -> Any:
-    import itertools
-    import re
-    import types
-
     import pytz  # type: ignore[import-untyped]
 
     chosen = {
@@ -234,8 +228,6 @@ def give_back(value: Any = None) -> NoReturn:
 
 
 def local_md5(value: Any) -> str:
-    from hashlib import md5
-
     return md5(str(value).encode(), usedforsecurity=False).hexdigest()
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from udfs.errors import CuveeError
-from warehouse.project.project import Node, with_config
+from warehouse.project.project import TESTS, Node, NodeResult, groups
+from warehouse.project.properties import ColumnProperties
 from warehouse.project.relation import LAKE
-from warehouse.project.results import TESTS
-
-if TYPE_CHECKING:
-    from warehouse.project.properties import ColumnProperties
-    from warehouse.project.results import NodeResult
-    from warehouse.render.protocol import Resolver
+from warehouse.render.rendering import Resolver
 
 
 def versioned(node: Node) -> str:
@@ -115,15 +112,13 @@ class GraphView:
 
     @property
     def groups(self) -> dict[str, Any]:
-        from warehouse.project.project import groups
-
         return groups(self._renderer.project)
 
     def _all(self, *kinds: str) -> dict[str, Any]:
         found = {}
         for node in self._renderer.project.of_kind(*kinds):
             try:
-                if self._renderer.enabled(with_config(node, self._renderer.final_config(node))):
+                if self._renderer.enabled(replace(node, config=self._renderer.final_config(node))):
                     found[node.id] = described(self._renderer, node)
             except CuveeError:
                 continue  # its own mistake, reported where it is rendered

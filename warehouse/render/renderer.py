@@ -12,29 +12,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, Location, ProjectError, did_you_mean
+from warehouse.project.batches import Batch, is_microbatch
 from warehouse.project.batches import check as check_batches
-from warehouse.project.batches import is_microbatch
 from warehouse.project.contract import contract
-from warehouse.project.project import Node, ProjectErrors, with_config
+from warehouse.project.project import Node, ProjectErrors
 from warehouse.project.relation import readable
 from warehouse.project.snapshot_settings import settings as snapshot_settings
 from warehouse.render.config_resolver import ConfigResolver
-from warehouse.render.context import Context
-from warehouse.render.descriptions import described
 from warehouse.render.generic_tests import rendered_test
 from warehouse.render.jinja_globals import BUILTIN
-from warehouse.render.rendered import Overrides, RenderContext, Rendered
-from warehouse.render.templates import (
-    Session,
-    Text,
-    render,
-)
-
-if TYPE_CHECKING:
-    from warehouse.project.batches import Batch
+from warehouse.render.rendering import Overrides, RenderContext, Rendered
+from warehouse.render.templates import Text, render
 
 #: Names that depend on the database or on what else is built; ``asked`` means the adapter's methods that do.
 _LIVE = {
@@ -47,11 +37,9 @@ _MATERIALIZATIONS = ("view", "table", "incremental", "ephemeral")
 class Renderer(ConfigResolver):
     """Renders the nodes of one project for one target."""
 
-    # --- nodes ----------------------------------------------------------------------------------------------
-
     def render_all(self) -> dict[str, Rendered]:
         """Render all enabled nodes but sources. Those that fail are in ``errors``."""
-        self.project = replace(self.project, nodes=described(self))
+        self.project = replace(self.project, nodes=self.described_nodes())
         for node in self.project.of_kind("model", "seed", "snapshot", "test"):
             try:
                 self.render(node)
@@ -69,17 +57,17 @@ class Renderer(ConfigResolver):
             raise CuveeError(f"{node.name} refers to itself", where=node.where)
         self._open.add(node.id)
         try:
-            self._rendered[node.id] = self._render(node, execute=False, incremental=False)
+            self._rendered[node.id] = self._render(RenderContext(node, {}, execute=False, incremental=False))
         finally:
             self._open.discard(node.id)
         return self._rendered[node.id]
 
-    def render_live(self, rendered: Rendered) -> Rendered:
-        """Render a node for DuckDB now. Its template may query the database."""
+    def render_live(self, rendered: Rendered, batch: Batch | None = None) -> Rendered:
+        """Render a node for DuckDB now, or one batch of a microbatch model. Its template may query the database."""
         if not rendered.live:
             return rendered
         incremental = self.runs_incrementally(rendered)
-        return self._render(rendered.node, execute=True, incremental=incremental)
+        return self._render(RenderContext(rendered.node, {}, execute=True, incremental=incremental, batch=batch))
 
     def runs_incrementally(self, rendered: Rendered) -> bool:
         """Return the value of ``is_incremental()``: the table exists, and a full refresh is not wanted."""
@@ -90,50 +78,37 @@ class Renderer(ConfigResolver):
             return False
         return self.database.relation_type(rendered.relation.schema, rendered.relation.identifier) == "table"
 
-    def render_batch(self, rendered: Rendered, batch: Batch) -> Rendered:
-        """Render a node for DuckDB now, for one batch of time."""
-        return self._render(rendered.node, execute=True, incremental=self.runs_incrementally(rendered), batch=batch)
-
     def render_given(self, node: Node, overrides: Overrides, *, execute: bool) -> Rendered:
         """Render a node for a unit test."""
-        return self._render(node, execute=execute, incremental=False, overrides=overrides)
+        return self._render(RenderContext(node, {}, execute, incremental=False, overrides=overrides))
 
-    def _render(
-        self,
-        node: Node,
-        *,
-        execute: bool,
-        incremental: bool,
-        overrides: Overrides | None = None,
-        batch: Batch | None = None,
-    ) -> Rendered:
-        before, self.library.env.asking = self.library.env.asking, execute
+    def _render(self, now: RenderContext) -> Rendered:
+        before, self.library.env.asking = self.library.env.asking, now.execute
         try:
-            return self._rendered_node(RenderContext(node, {}, execute, incremental, overrides, batch))
+            return self._rendered_node(now)
         finally:
             self.library.env.asking = before
 
     def _rendered_node(self, now: RenderContext) -> Rendered:
-        node, overrides = now.node, now.overrides
+        node = now.node
         config = self.settings(node)
         if node.kind == "seed":
-            relation = self.relation(node, config)
-            return Rendered(with_config(node, config), relation, "", (), (), {}, live=False)
+            return Rendered(replace(node, config=config), self.relation(node, config))
         now.config = dict(config)
-        if not self.enabled(with_config(node, config)):
-            return Rendered(with_config(node, config), None, "", (), (), {}, live=False)
-        session = Session(self.library, {}, results=overrides.macros if overrides else {})
-        session.names = Context(self, now, session).names()
+        if not self.enabled(replace(node, config=config)):
+            return Rendered(replace(node, config=config))
+        session = self.session(now)
         try:
-            text = (
-                rendered_test(self, now, session) if node.test else render(session, node.text, node.path, node.package)
-            )
+            if node.test:
+                text = rendered_test(self, now, session)
+            else:
+                text = render(session, node.text, node.path, node.package)
         except CuveeError:
-            if self.enabled(with_config(node, now.config)):
+            if self.enabled(replace(node, config=now.config)):
                 raise
-            return Rendered(with_config(node, now.config), None, "", (), (), {}, live=False)  # it disables itself
+            return Rendered(replace(node, config=now.config))  # it disables itself
         text = replace(text, sql=readable(text.sql))
-        final = with_config(node, now.config)
+        final = replace(node, config=now.config)
         self._check(final)
         return Rendered(
             node=final,
@@ -158,11 +133,8 @@ class Renderer(ConfigResolver):
             snapshot_settings(node)
         kind = node.config.get("materialized", "view")
         if node.kind == "model" and kind not in _MATERIALIZATIONS:
-            raise ProjectError(
-                f"{node.name} has materialized={kind!r}",
-                where=Location(node.path),
-                hint=did_you_mean(str(kind), _MATERIALIZATIONS),
-            )
+            hint = did_you_mean(str(kind), _MATERIALIZATIONS)
+            raise ProjectError(f"{node.name} has materialized={kind!r}", where=Location(node.path), hint=hint)
         contract(node)
         if is_microbatch(node):
             check_batches(node)

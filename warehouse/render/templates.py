@@ -24,11 +24,8 @@ from warehouse.render.sandbox import Environment, Package, Undefined
 
 _UNKNOWN = re.compile(r"'(\w+)' is undefined")
 _OPENING = re.compile(r"^{%-? *(macro|test) +(\w+)", re.MULTILINE)
-_PREFIX = (
-    "cuvee_macro__"  # so that even macros of one file call each other through the context, where return() is caught
-)
-
-
+#: So that even macros of one file call each other through the context, where return() is caught.
+_PREFIX = "cuvee_macro__"
 #: Macros of dbt that are Python here; ``dbt.run_query`` finds them too.
 BUILTIN_NAMES = frozenset({"is_incremental", "run_query", "statement"})
 

@@ -41,10 +41,10 @@ def test_a_decoder_loads_and_has_the_loss_that_the_run_measured(place: Path) -> 
     )
     assert loss == pytest.approx(measured, abs=1e-5)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    from udfs.tokens.tokenizer import load
+    from udfs.tokens.tokenizer import Tokenizer
 
     text = "abcde fedcb\n"
-    assert tokenizer(text).input_ids == load(place / "lake" / "tokenizers" / "t").encode_batch([text])[0].tolist()
+    assert tokenizer(text).input_ids == Tokenizer(place / "lake" / "tokenizers" / "t").encode_batch([text])[0].tolist()
     assert (tokenizer.eos_token_id, len(tokenizer)) == (0, 300)
     card = (folder / "README.md").read_text()
     for shown in (

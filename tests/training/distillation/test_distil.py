@@ -27,8 +27,8 @@ from training.recipe.configuration import RecipeError
 from training.recipe.durations import Clock
 from udfs.errors import CuveeError, UsageError
 from udfs.labels.students.heads_form import HEADS, HeadsForm
-from udfs.labels.taxonomies.pairs import Pair
 from udfs.labels.taxonomies.taxonomies import Taxonomies
+from udfs.labels.taxonomies.taxonomy import Pair
 from warehouse.lake.lake import Lake
 from warehouse.mixtures.tokenizers import TokenizerCorpus
 from warehouse.mixtures.tokenizers import train as train_tokenizer

@@ -210,8 +210,8 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 def test_step_k_has_the_schedules_value_at_k_batches() -> None:
     torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
-    bound = schedules.scheduler(optimizer, schedules.Linear(1000, start=0.5), batch_tokens=100)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    bound = schedules.scheduler(optimizer, schedules.Linear(1000), batch_tokens=100)
     rates = []
     for _ in range(10):
         rates.append(optimizer.param_groups[0]["lr"])

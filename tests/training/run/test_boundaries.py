@@ -103,8 +103,7 @@ def test_a_causal_loss_is_the_sum_of_the_documents_own(kind: str) -> None:
 
 
 def test_masked_next_token_guesses_no_documents_first_token() -> None:
-    from training.run.masking import IGNORED, Masking
-    from training.run.objectives import MaskedLanguageModel
+    from training.run.objectives import IGNORED, MaskedLanguageModel, Masking
 
     tokens, _ = packed()
     masking = Masking(1.0, 59, (END, 59), 59)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from training.checkpoint.models import build
 from training.recipe.settings import Sizes
-from training.run.masking import IGNORED, Masking, mask
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("composer")
+
+from training.run.objectives import IGNORED, Masking, mask  # noqa: E402
 
 SMALL = Sizes(layers=3, hidden=32, intermediate=48, heads=2, sliding_window=8)
 MASK, SPECIAL = 50, (0, 7, 50)

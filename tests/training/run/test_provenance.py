@@ -129,7 +129,7 @@ def test_trackers_write_beside_the_run(tmp_path: Path) -> None:
     from composer.models import ComposerModel
     from torch import nn
 
-    from training.run import trackers
+    from training.run.trainer import make_loggers
 
     class Nothing(ComposerModel):
         def __init__(self) -> None:
@@ -140,7 +140,7 @@ def test_trackers_write_beside_the_run(tmp_path: Path) -> None:
 
         def loss(self, outputs: object, batch: object) -> None: ...
 
-    (logger,) = trackers.make(["file"], tmp_path / "run-1", "recipe")
+    (logger,) = make_loggers(["file"], tmp_path / "run-1", "recipe")
     trainer = Trainer(model=Nothing(), loggers=logger, run_name="run-1", progress_bar=False)
     trainer.logger.log_metrics({"loss/train/total": 1.5}, step=3)
     trainer.close()
@@ -148,8 +148,8 @@ def test_trackers_write_beside_the_run(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.run import trackers
+    from training.run import trainer
 
-    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    monkeypatch.setattr(trainer, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="tensorboard is not installed"):
-        trackers.make(["file", "tensorboard"], tmp_path, "recipe")
+        trainer.make_loggers(["file", "tensorboard"], tmp_path, "recipe")

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.udfs.labels.tiny_qwen import ADDED, SPECIAL, TEMPLATE, make_tokenizer
-from udfs.labels.chat import ChatError, ChatFormat
-from udfs.labels.messages import Message
+from udfs.labels.chat import ChatError, ChatFormat, Message
 
 TEXTS = [
     "A cellar master composes a blend from many barrels.\n\n",

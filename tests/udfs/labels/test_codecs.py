@@ -10,12 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import SQL
-from udfs.labels.codecs.base import CodecError
-from udfs.labels.codecs.codecs import CODECS, Codec, make
-from udfs.labels.codecs.condensed import Condensed
-from udfs.labels.taxonomies.pairs import Pair
+from udfs.labels.codecs import CODECS, Codec, CodecError, Condensed, make
 from udfs.labels.taxonomies.taxonomies import Taxonomies
-from udfs.labels.taxonomies.taxonomy import ABSTAIN, FDC, Category, Label
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, FDC, Category, Label, Pair
 
 SEEDS = SQL / "seeds"
 EAI = Taxonomies(SEEDS).get("eai").categories

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from tests.helpers import SQL
 from udfs.labels.taxonomies.external_labels import ExternalCategory
-from udfs.labels.taxonomies.pairs import Pair
 from udfs.labels.taxonomies.taxonomies import Taxonomies
-from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Label, Taxonomy
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Label, Pair, Taxonomy
 
 EAI: Taxonomy = Taxonomies(SQL / "seeds").get("eai")
 TYPE = ExternalCategory(EAI.category("document_type_v1"))

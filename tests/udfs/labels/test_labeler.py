@@ -13,8 +13,7 @@ import pytest
 
 from udfs.errors import CuveeError, LabelerError, UsageError
 from udfs.labels.label_document import BoundLabeler, LabelDocument
-from udfs.labels.labelers.labeler_files import read
-from udfs.labels.labelers.labeler_registry import SHIPPED, LabelerRegistry
+from udfs.labels.labelers.labeler_registry import SHIPPED, LabelerRegistry, read
 from udfs.labels.sampling import Excerpt
 from udfs.labels.spec import Spec
 from udfs.labels.taxonomies.taxonomies import Taxonomies
@@ -310,7 +309,7 @@ def test_binding_imports_neither_jinja_nor_anything_heavy(seeds: Path) -> None:
 
 
 def test_a_backend_that_is_not_there_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from udfs.labels.backends import backends
+    from udfs.labels.backends import engine
     from udfs.labels.backends.settings import BACKENDS, Backend
 
     monkeypatch.setitem(BACKENDS, "abacus", Backend("beads"))
@@ -318,4 +317,4 @@ def test_a_backend_that_is_not_there_is_said(project: Path, monkeypatch: pytest.
     assert bound.fingerprint
     found = replace(spec(project), backend="abacus")
     with pytest.raises(CuveeError, match="no backend abacus"):
-        backends.open_engine(found)
+        engine.open_engine(found)

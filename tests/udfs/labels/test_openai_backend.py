@@ -20,11 +20,11 @@ from tests.udfs.labels.small_server import Reply, refuses, says, server
 from tests.udfs.labels.tiny_qwen import ADDED, SPECIAL, make_tokenizer
 from udfs.errors import CuveeError
 from udfs.labels.backends import wire
+from udfs.labels.backends.engine import Prompt
 from udfs.labels.backends.openai import Key
 from udfs.labels.label_document import BoundLabeler
 from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from udfs.labels.labelers.prompted import PromptedLabeler
-from udfs.labels.messages import Prompt
 
 pytest.importorskip("openai")
 

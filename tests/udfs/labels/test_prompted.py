@@ -12,11 +12,10 @@ import pyarrow as pa
 import pytest
 
 from udfs.expensive import INPUT_SCHEMA
-from udfs.labels.backends.engine import Engine
+from udfs.labels.backends.engine import Answer, Engine, Prompt
 from udfs.labels.label_document import BoundLabeler
 from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from udfs.labels.labelers.prompted import BETWEEN, PromptedLabeler
-from udfs.labels.messages import Answer, Prompt
 
 ONE = "taxonomy: web_domains\nbackend: fake\ngeneration: {max_tokens: 9}\nprompt: {user: '{{ text }}'}\n"
 TWO = """

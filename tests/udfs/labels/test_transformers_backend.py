@@ -11,12 +11,12 @@ import pytest
 
 from tests.udfs.labels.tiny_qwen import make_model, make_tokenizer
 from udfs.errors import CuveeError
+from udfs.labels.backends.engine import Prompt
 from udfs.labels.backends.transformers import TransformersSettings
 from udfs.labels.label_document import BoundLabeler
 from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from udfs.labels.labelers.prompted import PromptedLabeler
 from udfs.labels.labelers.trial import attempt, names
-from udfs.labels.messages import Prompt
 
 CODE = "def blend(barrels):\n    return sum(barrels)\n"
 WINE = "A cellar master composes a blend from many barrels.\n"

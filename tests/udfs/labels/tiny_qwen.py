@@ -56,8 +56,7 @@ def make_model(folder: Path, examples: dict[str, str], system: str, steps: int =
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from udfs.labels.chat import ChatFormat
-    from udfs.labels.messages import Message
+    from udfs.labels.chat import ChatFormat, Message
 
     chat = ChatFormat(folder)
     tokens = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from udfs.labels.backends import backends
-from udfs.labels.backends.engine import Engine
-from udfs.labels.messages import Answer, Prompt
+from udfs.labels.backends import engine
+from udfs.labels.backends.engine import Answer, Engine, Prompt
 from udfs.labels.spec import Spec
-from warehouse.answers.answer_limits import AnswerLimits
+from warehouse.answers.budget import AnswerLimits
 from warehouse.build import build
 from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
@@ -44,12 +43,12 @@ class Noting(Engine):
 
 
 def main(lake: Path, project: Path, notes: Path) -> None:
-    start = backends.open_engine
+    start = engine.open_engine
 
     def noting(spec: Spec) -> Engine:
         return Noting(start(spec), notes)
 
-    backends.open_engine = noting
+    engine.open_engine = noting
     results = build.build(Lake.open(lake), project, options=BuildOptions(limits=AnswerLimits(commit_every=5)))
     assert not [result for result in results if result.failed], results
 

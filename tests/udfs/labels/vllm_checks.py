@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from udfs.errors import CuveeError
 from udfs.expensive import INPUT_SCHEMA
+from udfs.labels.backends.engine import Prompt
 from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from udfs.labels.labelers.prompted import PromptedLabeler
-from udfs.labels.messages import Prompt
 
 
 def refused(project: Path, name: str) -> str:

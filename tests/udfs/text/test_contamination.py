@@ -22,9 +22,8 @@ from hypothesis import strategies as st
 from tests.udfs.helpers import slow_words
 from udfs.errors import UsageError
 from udfs.expensive import INPUT_SCHEMA
-from udfs.hashing import mixed
+from udfs.hashing import Bloom, mixed
 from udfs.text import contamination
-from udfs.text.bloom import Bloom
 from udfs.text.contamination import Filter, Quotes
 from udfs.text.decontamination_normalization import words
 from udfs.text.ngrams import SHORTEST, N, ngrams, rolled

@@ -26,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def test_training_writes_a_tokenizer_that_loads(trained: Tokenizer) -> None:
-    loaded = tokenizer.load(trained.path.parent)
+    loaded = tokenizer.Tokenizer(trained.path.parent)
     assert loaded.fingerprint == trained.fingerprint
     assert len(loaded.fingerprint) == 32
     assert loaded.vocab_size == 400
@@ -113,10 +113,10 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="vocabulary of 256 is too small"):
         tokenizer.train(iter(["a"]), tmp_path, 256)
     with pytest.raises(TokenizerError, match="cannot read"):
-        tokenizer.load(tmp_path / "nowhere")
+        tokenizer.Tokenizer(tmp_path / "nowhere")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(TokenizerError, match="is not a tokenizer"):
-        tokenizer.load(tmp_path)
+        tokenizer.Tokenizer(tmp_path)
 
 
 def test_n_tokens_counts_what_encode_gives(trained: Tokenizer, ask: Any, hostile: list[str]) -> None:

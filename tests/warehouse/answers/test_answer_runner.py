@@ -18,16 +18,15 @@ from hypothesis import strategies as st
 from tests.helpers import ROOT, SQL
 from tests.warehouse.expensive_functions import Bound, functions
 from udfs.errors import CuveeError, UsageError
-from udfs.price import Price
-from warehouse.answers.answer_limits import AnswerLimits
-from warehouse.answers.budget import Budget, Cost, parse_cost, parse_statuses
+from udfs.expensive import Price
+from warehouse.answers.budget import AnswerLimits, Budget, Cost, parse_cost, parse_statuses
 from warehouse.answers.call_stats import CallStats
 from warehouse.build.build import build
 from warehouse.build.build_options import BuildOptions
-from warehouse.build.callbacks import BuildCallback
+from warehouse.build.execution.build_run import BuildCallback
 from warehouse.cli.main import cli
 from warehouse.lake.lake import Lake
-from warehouse.project.results import NodeResult
+from warehouse.project.project import NodeResult
 
 FAKE = (ROOT / "udfs/labels/labelers/shipped/fake.yml").read_text()
 

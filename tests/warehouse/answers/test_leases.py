@@ -27,9 +27,9 @@ import sys, time
 from pathlib import Path
 from tests.warehouse.expensive_functions import functions
 from warehouse.build.build import build
-from warehouse.answers.answer_limits import AnswerLimits
+from warehouse.answers.budget import AnswerLimits
 from warehouse.build.build_options import BuildOptions
-from warehouse.build.callbacks import BuildCallback
+from warehouse.build.execution.build_run import BuildCallback
 from warehouse.project.options import Selection
 from warehouse.lake.lake import Lake
 lake, project, model, calls, delay, seconds = sys.argv[1:]

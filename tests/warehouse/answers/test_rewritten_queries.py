@@ -17,10 +17,10 @@ from tests.warehouse import expensive_functions
 from tests.warehouse.helpers import step
 from udfs.errors import CuveeError
 from warehouse.answers import answers
-from warehouse.answers.answer_limits import NO_LIMITS
 from warehouse.answers.answer_runner import AnswerRunner
-from warehouse.answers.callback import AnswerCallback
-from warehouse.answers.context import AnswerContext
+from warehouse.answers.budget import NO_LIMITS
+from warehouse.answers.call_stats import AnswerCallback
+from warehouse.answers.calls import AnswerContext
 from warehouse.lake.lake import Lake
 
 TEXTS = ["a", "bb", "ccc", "dd d", "", "é", None]

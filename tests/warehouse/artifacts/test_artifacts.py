@@ -13,8 +13,7 @@ import pytest
 
 from tests.helpers import ROOT
 from tests.warehouse.helpers import call
-from warehouse.answers.answer_limits import AnswerLimits
-from warehouse.answers.budget import Cost
+from warehouse.answers.budget import AnswerLimits, Cost
 from warehouse.build import build as building
 from warehouse.build.build_options import BuildOptions
 from warehouse.build.node_selection import selected_nodes

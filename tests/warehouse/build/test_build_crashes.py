@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from tests.warehouse.expensive_functions import functions
 from warehouse.build.build import build
-from warehouse.answers.answer_limits import AnswerLimits
+from warehouse.answers.budget import AnswerLimits
 from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
 lake, project, calls, delay = sys.argv[1:]

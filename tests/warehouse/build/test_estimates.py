@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse import expensive_functions
-from warehouse.answers.answer_limits import AnswerLimits
+from warehouse.answers.budget import AnswerLimits
 from warehouse.build import build as building
 from warehouse.build.build_options import BuildOptions
 from warehouse.build.estimates import Estimate, estimate

@@ -184,7 +184,7 @@ def test_a_state_is_favoured_only_when_told(lake: Lake, shop: Path, tmp_path: Pa
     building.build(lake, shop, options=BuildOptions(target="ci"))
 
     def sql(**options: bool) -> str:
-        from warehouse.build.deferral import deferred
+        from warehouse.build.node_selection import deferred
 
         opened = open_project(lake, shop, BuildOptions(target="ci", state=state, defer=True, **options))
         return deferred(opened, Selection(("recent_orders",))).graph.steps["model.shop.recent_orders"].sql

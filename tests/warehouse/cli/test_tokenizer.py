@@ -49,7 +49,7 @@ def fit(
 def test_train_from_a_model_and_list(filled: Lake) -> None:
     done = run(filled, "train", "demo", "--from", "pool", "--vocab-size", "350", "--json")
     made = json.loads(done.stdout)
-    loaded = tokenizer.load(filled.root / "tokenizers" / "demo")
+    loaded = tokenizer.Tokenizer(filled.root / "tokenizers" / "demo")
     assert made["fingerprint"] == loaded.fingerprint
     assert made["vocab_size"] == loaded.vocab_size == 350
     assert made["new"] is True
@@ -72,11 +72,11 @@ def test_a_different_tokenizer_needs_force(filled: Lake) -> None:
     first, _ = fit(filled, "demo", "pool", 300)
     with pytest.raises(TokenizerExistsError, match="--force"):
         fit(filled, "demo", "pool", 310)
-    assert tokenizer.load(filled.root / "tokenizers" / "demo").fingerprint == first.fingerprint
+    assert tokenizer.Tokenizer(filled.root / "tokenizers" / "demo").fingerprint == first.fingerprint
     second, new = fit(filled, "demo", "pool", 310, force=True)
     assert new
     assert [row.fingerprint for row in tokenizers(filled)] == [second.fingerprint]
-    assert tokenizer.load(filled.root / "tokenizers" / "demo").fingerprint == second.fingerprint
+    assert tokenizer.Tokenizer(filled.root / "tokenizers" / "demo").fingerprint == second.fingerprint
 
 
 def test_a_lost_row_comes_back(filled: Lake) -> None:
@@ -145,7 +145,7 @@ def test_a_tokenizer_of_others_is_added_and_encodes_whole_texts(filled: Lake, th
     done = run(filled, "add", "words", str(theirs))
     assert done.stdout.startswith("words: ")
     assert f"from {theirs}" in done.stdout
-    ours = tokenizer.load(filled.root / "tokenizers" / "words")
+    ours = tokenizer.Tokenizer(filled.root / "tokenizers" / "words")
     assert ours.end_token == "[SEP]"
     assert ours.end_of_text == 3
     bare: Any = Tokenizer.from_file(str(theirs / "tokenizer.json"))
@@ -164,11 +164,11 @@ def test_what_ends_a_text_is_the_folders_or_told(filled: Lake, theirs: Path, tmp
     for written in ({"eos_token": "[CLS]"}, {"eos_token": {"content": "[CLS]", "lstrip": False}}):
         config.write_text(json.dumps(written))
         add(filled, "theirs", str(tmp_path))
-        assert tokenizer.load(filled.root / "tokenizers" / "theirs").end_token == "[CLS]"
+        assert tokenizer.Tokenizer(filled.root / "tokenizers" / "theirs").end_token == "[CLS]"
     with pytest.raises(TokenizerExistsError, match="a different tokenizer 'theirs'"):
         add(filled, "theirs", str(tmp_path), end_of_text="[PAD]")
     add(filled, "theirs", str(tmp_path), end_of_text="[PAD]", force=True)
-    assert tokenizer.load(filled.root / "tokenizers" / "theirs").end_of_text == 0
+    assert tokenizer.Tokenizer(filled.root / "tokenizers" / "theirs").end_of_text == 0
     before = filled.snapshot()
     with pytest.raises(tokenizer.TokenizerError, match=r"has no token \[EOS\]"):
         add(filled, "again", str(tmp_path), end_of_text="[EOS]")

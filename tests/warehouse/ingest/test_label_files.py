@@ -20,8 +20,7 @@ from udfs.errors import UsageError
 from udfs.labels.taxonomies.taxonomies import Taxonomies
 from udfs.labels.taxonomies.taxonomy import Taxonomy
 from warehouse.ingest.inputs import find_inputs
-from warehouse.ingest.labels.external_labeler import external_labeler
-from warehouse.ingest.labels.label_answers import LabelsReport
+from warehouse.ingest.labels.external_labeler import LabelsReport, external_labeler
 from warehouse.ingest.labels.label_files import StrictLabelsError, ingest_labels
 from warehouse.ingest.labels.label_tables import LabelFileError
 from warehouse.ingest.labels.labelers import labelers

@@ -13,7 +13,7 @@ from warehouse.answers.call_stats import CallStats
 from warehouse.build import build_cache
 from warehouse.build.build import build
 from warehouse.build.build_options import BuildOptions
-from warehouse.build.callbacks import BuildCallback
+from warehouse.build.execution.build_run import BuildCallback
 from warehouse.graph.loaded_project import open_project
 from warehouse.ingest.inputs import find_inputs
 from warehouse.ingest.records import IngestOptions

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from udfs.errors import UsageError
-from warehouse.mds.error import MDSError
-from warehouse.mds.index import MDSIndex, find_folders
+from warehouse.mds.index import MDSError, MDSIndex, find_folders
 from warehouse.mds.reader import read_folder
 from warehouse.mds.writer import ShardWriter
 

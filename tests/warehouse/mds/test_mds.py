@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 
 from udfs.errors import UsageError
 from warehouse.mds.encodings import DTYPES
-from warehouse.mds.error import MDSError
-from warehouse.mds.index import MDSIndex, find_folders
-from warehouse.mds.merge import merge_indexes
+from warehouse.mds.index import MDSError, MDSIndex, find_folders, merge_indexes
 from warehouse.mds.reader import read_folder
 from warehouse.mds.shared_memory import exclusive_start
 from warehouse.mds.writer import ShardWriter

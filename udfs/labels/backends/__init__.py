@@ -1,4 +1,4 @@
 """Engines that answer prompts: vLLM, transformers, HTTP servers, a fake; and the settings of all backends.
 
-Main names: ``engine.Engine``, ``settings.BACKENDS``, ``backends.open_engine``.
+Main names: ``engine.Engine``, ``settings.BACKENDS``, ``engine.open_engine``.
 """

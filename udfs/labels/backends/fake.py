@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Iterator
 
-from udfs.labels.backends.engine import Engine
-from udfs.labels.codecs.codecs import Codec
-from udfs.labels.codecs.condensed import SKIP, Condensed
-from udfs.labels.messages import Answer, Prompt
+from udfs.labels.backends.engine import Answer, Engine, Prompt
+from udfs.labels.codecs import SKIP, Codec, Condensed
 from udfs.labels.spec import Spec
-from udfs.labels.taxonomies.pairs import Pair
+from udfs.labels.taxonomies.taxonomy import Pair
 
 _WORD = 1 << 64
 _PIECE = 2047

@@ -15,25 +15,13 @@ from collections.abc import Coroutine, Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from udfs.errors import CuveeError, did_you_mean
-from udfs.labels.backends.engine import Engine
-from udfs.labels.backends.wire import (
-    Wire,
-    answer,
-    clipped,
-    complaint,
-    endpoint,
-    failed,
-    name_at_server,
-    server_settings,
-)
-from udfs.labels.messages import Answer, Prompt
-
-if TYPE_CHECKING:
-    from udfs.labels.chat import ChatFormat
-    from udfs.labels.spec import Spec
+from udfs.labels.backends import wire
+from udfs.labels.backends.engine import Answer, Engine, Prompt
+from udfs.labels.chat import ChatFormat
+from udfs.labels.spec import Spec
 
 T = TypeVar("T")
 
@@ -50,17 +38,13 @@ def start_engine(spec: Spec) -> OpenAIEngine:
     """Reach the labeler's server. Raises CuveeError if it does not answer or refuses the key."""
     import openai  # noqa: F401  (before anything is started)
 
-    settings = server_settings(spec)
+    settings = wire.server_settings(spec)
     variable = settings.api_key_env or _KEY
     value = os.environ.get(variable, "")
     if settings.api_key_env and not value:
         raise CuveeError(f"the environment variable {variable}, with the server's key, is not set")
-    _, folder = endpoint(spec)
-    chat = None
-    if folder is not None:
-        from udfs.labels.chat import ChatFormat
-
-        chat = ChatFormat(folder, spec.chat_template)
+    _, folder = wire.endpoint(spec)
+    chat = None if folder is None else ChatFormat(folder, spec.chat_template)
     return OpenAIEngine(spec, Key(value, variable), chat)
 
 
@@ -121,7 +105,7 @@ class OpenAIEngine(Engine):
         from openai import AsyncOpenAI
 
         self.chat = chat
-        self._settings = server_settings(spec)
+        self._settings = wire.server_settings(spec)
         self._key = key
         self._client: Any = AsyncOpenAI(
             base_url=self._settings.base_url,
@@ -134,7 +118,7 @@ class OpenAIEngine(Engine):
         self._thread.start()
         try:
             self._served = self.served()
-            self._wire = Wire(spec, name_at_server(spec, self._served), chat)
+            self._wire = wire.Wire(spec, wire.name_at_server(spec, self._served), chat)
         except BaseException:
             self.close()
             raise
@@ -217,8 +201,8 @@ class OpenAIEngine(Engine):
         request = self._client.post(self._wire.path, cast_to=object, body=self._wire.body(prompt))
         found = await self._attempt(request)
         if isinstance(found, _Refusal):
-            return found if found.cause.concerns_all else failed(prompt.key, prompt.number, found.message)
-        read = answer(prompt.key, prompt.number, found, len(prompt.tokens or ()))
+            return found if found.cause.concerns_all else wire.failed(prompt.key, prompt.number, found.message)
+        read = wire.answer(prompt.key, prompt.number, found, len(prompt.tokens or ()))
         return read._replace(text=self._key.hide(read.text), error=read.error and self._key.hide(read.error))
 
     async def _attempt(self, request: Coroutine[Any, Any, object]) -> object:
@@ -228,14 +212,14 @@ class OpenAIEngine(Engine):
         try:
             return await request
         except APIStatusError as error:
-            said = f"{error.status_code} {self._key.hide(complaint(error.body))}"
+            said = f"{error.status_code} {self._key.hide(wire.complaint(error.body))}"
             return _Refusal(_STATUSES.get(error.status_code, _Cause.REFUSED), f"the server answers {said}")
         except APITimeoutError:
             return _Refusal(_Cause.TIMEOUT, f"no answer within {self._settings.timeout:g} seconds")
         except APIConnectionError as error:
-            return _Refusal(_Cause.UNREACHABLE, self._key.hide(clipped(str(error.__cause__ or error))))
+            return _Refusal(_Cause.UNREACHABLE, self._key.hide(wire.clipped(str(error.__cause__ or error))))
         except (OpenAIError, ValueError) as error:
-            said = self._key.hide(clipped(str(error)))
+            said = self._key.hide(wire.clipped(str(error)))
             return _Refusal(_Cause.UNREADABLE, f"the server's answer cannot be read: {said}")
 
     def _error(self, refusal: _Refusal) -> CuveeError:

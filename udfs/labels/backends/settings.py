@@ -31,7 +31,6 @@ class HeadsSettings(EngineSettings):
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Reject a size of zero."""
         if self.batch_tokens == 0:
             raise ValueError("batch_tokens is at least 1")
 
@@ -100,7 +99,6 @@ class TransformersSettings(EngineSettings):
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Reject sizes of zero."""
         if not self.in_flight or not self.batch_tokens:
             raise ValueError("in_flight and batch_tokens are at least 1")
 
@@ -123,7 +121,6 @@ class VllmSettings(EngineSettings):
     eager: bool = False
 
     def __post_init__(self) -> None:
-        """Reject sizes of zero."""
         if not self.tensor_parallel or not self.data_parallel or self.in_flight == 0:
             raise ValueError("tensor_parallel, data_parallel and in_flight are at least 1")
         if self.memory is not None and not 0 < self.memory <= 1:

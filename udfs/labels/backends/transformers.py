@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from udfs.errors import CuveeError
-from udfs.labels.backends.engine import Engine
-from udfs.labels.backends.model_files import tokenizer_folder
+from udfs.labels.backends.engine import Answer, Engine, Prompt, tokenizer_folder
 from udfs.labels.backends.settings import TransformersSettings
 from udfs.labels.chat import ChatFormat
-from udfs.labels.messages import Answer, Prompt
-
-if TYPE_CHECKING:
-    from udfs.labels.spec import Generation, Spec
+from udfs.labels.spec import Generation, Spec
 
 
 def start_engine(spec: Spec) -> TransformersEngine:
@@ -63,11 +59,8 @@ class TransformersEngine(Engine):
         self.chat: ChatFormat = chat
         self._settings = settings
         self._generation = generation
-        ends = {chat.end}
-        for config in (model.generation_config, model.config):
-            found = getattr(config, "eos_token_id", None)
-            ends |= set(found if isinstance(found, list) else [found])
-        self._ends = frozenset(end for end in ends if end is not None)
+        named = [getattr(config, "eos_token_id", None) for config in (model.generation_config, model.config)]
+        self._ends = chat.ends(named)
         sampling = {"temperature": generation.temperature, "top_p": generation.top_p, "top_k": generation.top_k}
         # Replaced, because generate() fills what a config leaves at its defaults from the model's own settings, and
         # those of Qwen2.5 sample with a repetition penalty.

@@ -19,17 +19,13 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import count
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from udfs.errors import CuveeError
-from udfs.labels.backends.engine import Engine
-from udfs.labels.backends.model_files import tokenizer_folder
+from udfs.labels.backends.engine import Answer, Engine, Prompt, tokenizer_folder
 from udfs.labels.backends.settings import VllmSettings
 from udfs.labels.chat import ChatFormat
-from udfs.labels.messages import Answer, Prompt
-
-if TYPE_CHECKING:
-    from udfs.labels.spec import Generation, Model, Spec
+from udfs.labels.spec import Generation, Model, Spec
 
 #: The environment that vLLM reads when it is imported, unless the user has set it: warnings only, and not among the
 #: results on standard output; no report of what runs here to vLLM's authors; and no copy of a process that has threads.
@@ -111,7 +107,9 @@ class VllmEngine(Engine):
         self.chat: ChatFormat = chat
         config = engine.vllm_config
         self._in_flight = settings.in_flight or 2 * config.scheduler_config.max_num_seqs * settings.data_parallel
-        self._ends = _ends(chat, config.model_config)
+        model = config.model_config
+        named = [model.try_get_generation_config().get("eos_token_id"), model.hf_config.eos_token_id]
+        self._ends = chat.ends(named)
         self._parameters: dict[str | None, Any] = {}
         patterns = [each.codec.pattern for each in spec.passes] if spec.generation.structured else [None]
         for pattern in patterns:
@@ -217,14 +215,6 @@ def _parameters(generation: Generation, ends: frozenset[int], pattern: str | Non
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
     )
-
-
-def _ends(chat: ChatFormat, config: Any) -> frozenset[int]:
-    """Return the tokens that end an answer: the tokenizer's, and those that the model's settings name."""
-    ends = {chat.end}
-    for found in (config.try_get_generation_config().get("eos_token_id"), config.hf_config.eos_token_id):
-        ends |= set(found if isinstance(found, list) else [found])
-    return frozenset(end for end in ends if end is not None)
 
 
 def memory(settings: VllmSettings) -> dict[str, Any]:

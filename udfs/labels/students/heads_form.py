@@ -13,7 +13,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from udfs.errors import LabelerError, Location, did_you_mean
 from udfs.labels.sampling import LIMIT
@@ -63,7 +62,14 @@ class HeadsForm:
             hint = f"it says format: {FORMAT}, version: {VERSION}; a plain encoder has no heads"
             raise LabelerError("not the configuration of an encoder with heads", where=where, hint=hint)
         try:
-            form = _form(content)
+            form = cls(
+                taxonomy=str(content["taxonomy"]),
+                categories={str(name): tuple(map(str, codes)) for name, codes in content["categories"].items()},
+                ranks=tuple(map(str, content["ranks"])),
+                pooling=str(content["pooling"]),
+                tokens=int(content["tokens"]),
+                characters=int(content["characters"]),
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LabelerError(f"not a configuration of heads: {error!r}", where=where) from error
         if wrong := form._wrong():
@@ -119,14 +125,3 @@ class HeadsForm:
         if self.pooling not in POOLINGS:
             return f"pooling is {' or '.join(POOLINGS)}, not {self.pooling!r}"
         return None if self.tokens >= 8 and self.characters >= 3 else "tokens or characters are too few"
-
-
-def _form(content: Mapping[str, Any]) -> HeadsForm:
-    return HeadsForm(
-        taxonomy=str(content["taxonomy"]),
-        categories={str(name): tuple(map(str, codes)) for name, codes in content["categories"].items()},
-        ranks=tuple(map(str, content["ranks"])),
-        pooling=str(content["pooling"]),
-        tokens=int(content["tokens"]),
-        characters=int(content["characters"]),
-    )

@@ -10,8 +10,7 @@ import re
 from functools import cached_property
 
 from udfs.errors import did_you_mean
-from udfs.labels.taxonomies.pairs import Pair, judge
-from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category
+from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Pair, judge
 
 #: Raised when the same table is read differently.
 VERSION = 1

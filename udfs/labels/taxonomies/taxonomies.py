@@ -39,22 +39,15 @@ class Taxonomies:
     def files(self) -> dict[str, Path]:
         """List the files of added taxonomies by name. Raises TaxonomyError if two have the same name."""
         found: dict[str, Path] = {}
-        for path in sorted(
-            [
-                *self.seeds.glob("taxonomies/*.csv"),
-                *self.seeds.parent.glob("taxonomies/*.yml"),
-                *self.seeds.parent.glob("taxonomies/*.yaml"),
-            ]
-        ):
+        folder = self.seeds.parent / "taxonomies"
+        for path in sorted([*self.seeds.glob("taxonomies/*.csv"), *folder.glob("*.yml"), *folder.glob("*.yaml")]):
+            where = Location(str(path))
             if path.stem in found or path.stem == EAI:
                 other = found.get(path.stem, self.seeds / "taxonomy.csv")
-                raise TaxonomyError(
-                    f"two taxonomies are named {path.stem}", where=Location(str(path)), hint=f"the other is {other}"
-                )
+                raise TaxonomyError(f"two taxonomies are named {path.stem}", where=where, hint=f"the other is {other}")
             if not NAME.fullmatch(path.stem):
-                raise TaxonomyError(
-                    f"{path.stem!r} is not a valid taxonomy name", where=Location(str(path)), hint="use a-z, 0-9 and _"
-                )
+                message = f"{path.stem!r} is not a valid taxonomy name"
+                raise TaxonomyError(message, where=where, hint="use a-z, 0-9 and _")
             found[path.stem] = path
         return found
 
@@ -81,10 +74,7 @@ def read(path: Path) -> Taxonomy:
 
 
 def labels(taxonomy: Taxonomy) -> Iterator[dict[str, object]]:
-    """Yield a taxonomy's labels as rows.
-
-    A row has category, position, code, label, description, example, level, parent and prefixes.
-    """
+    """Yield a taxonomy's labels as rows."""
     for position, category in enumerate(taxonomy.categories, 1):
         for label in category.labels:
             yield {

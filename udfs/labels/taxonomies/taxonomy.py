@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from udfs.errors import LabelerError, Location, UsageError, did_you_mean
 from udfs.expensive import fingerprint
@@ -92,11 +93,10 @@ class Category:
             return tuple(label for label in self.labels if label.level == 3 and label.label)
         parents = {label.parent for label in self.labels}
         leaves = (label for label in self.labels if label.label and label.code not in parents)
-        return tuple(leaf for leaf in leaves if self._in_range(leaf.code))
-
-    def _in_range(self, code: str) -> bool:
-        low, high = self.allowed or (0, 0)
-        return self.allowed is None or (code.isdecimal() and low <= int(code) <= high)
+        if self.allowed is None:
+            return tuple(leaves)
+        low, high = self.allowed
+        return tuple(leaf for leaf in leaves if leaf.code.isdecimal() and low <= int(leaf.code) <= high)
 
     @cached_property
     def codes(self) -> frozenset[str]:
@@ -153,6 +153,34 @@ class Category:
         return tuple(reversed(path))
 
 
+class Pair(NamedTuple):
+    """A category's codes. The secondary is None where there is none; it never equals the primary."""
+
+    primary: str
+    secondary: str | None
+
+
+#: A document's labels by category.
+Verdict = Mapping[str, Pair]
+
+
+def judge(category: Category, first: str, second: str | None) -> Pair | str:
+    """Return the pair that two codes make, or what is wrong with them. ``second`` is None without a secondary.
+
+    A secondary that repeats the primary, or abstains, is none. FDC codes that no rule allows (``641.563.2``, ``92``)
+    are refused and not repaired: which of their digits are right is unknown, and the raw answer is kept.
+    """
+    if first == ABSTAIN:
+        if not category.abstains:
+            return f"{category.name} does not abstain"
+        return Pair(ABSTAIN, None) if second in (None, ABSTAIN) else "abstains and has a secondary label"
+    for code in (first, second):
+        if code is not None and not category.accepts(code) and not (code == ABSTAIN and code is second):
+            shown = code if len(code) <= 40 else f"{code[:40]}…"
+            return f"{shown!r} is no FDC code" if category.decimal else f"{shown!r} is no code of {category.name}"
+    return Pair(first, None if second in (first, ABSTAIN) else second)
+
+
 @dataclass(frozen=True)
 class Taxonomy:
     """Categories, in the order in which a labeler writes them."""
@@ -199,13 +227,11 @@ class Taxonomy:
     @cached_property
     def fingerprint(self) -> str:
         """32 hex digits over everything a labeler can know of the taxonomy."""
-        labels = [[category.name, [_known(label) for label in category.labels]] for category in self.categories]
+        labels = [
+            [each.name, [(x.code, x.label, x.description, x.example, x.level, x.parent) for x in each.labels]]
+            for each in self.categories
+        ]
         return fingerprint(self.name, labels)
-
-
-def _known(label: Label) -> tuple[object, ...]:
-    """Return what a labeler that compares texts can know of a label."""
-    return label.code, label.label, label.description, label.example, label.level, label.parent
 
 
 def _fdc(path: Path) -> list[Label]:

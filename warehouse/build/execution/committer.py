@@ -15,7 +15,7 @@ from warehouse.build.state import Built
 from warehouse.build.tests.checks import TestResult
 from warehouse.graph.parsing import located
 from warehouse.lake.connection import duckdb_error
-from warehouse.project.results import TESTS, NodeResult
+from warehouse.project.project import TESTS, NodeResult
 
 if TYPE_CHECKING:
     from warehouse.lake.commit import Commit
@@ -66,10 +66,14 @@ class Committer:
             return
         try:
             self._commit_together(pending)
-        except CuveeError as error:
-            self._failed(pending, error)
-        except duckdb_error() as error:
-            self._failed(pending, error)
+        except (CuveeError, duckdb_error()) as error:
+            if len(pending) == 1:
+                planned = pending[0][0]
+                self.failed(planned, error if isinstance(error, CuveeError) else located(planned.step, error))
+                return
+            for each in pending:
+                self._pending = [each]
+                self.commit()
 
     def judge(self, planned: Planned, result: TestResult, seconds: float) -> None:
         """Record a test's result. The rows that break it are committed if they are to be kept. Raises SqlError."""
@@ -98,37 +102,16 @@ class Committer:
         """Add a node's result, and tell it."""
         step = planned.step
         relation = step.relation.key if step.relation and step.kind not in TESTS else None
-        result = NodeResult(
-            node=step.id,
-            name=step.name,
-            kind=step.kind,
-            status=status,
-            relation=relation,
-            rows=rows,
-            seconds=seconds,
-            message=message,
-            ended=time.time(),
-        )
+        ended = time.time()
+        result = NodeResult(step.id, step.name, step.kind, status, relation, rows, seconds, message, ended)
         self._run.results.append(result)
         self._run.callback.finished(result)
-
-    def _failed(self, pending: list[tuple[Planned, Change, Built]], error: Exception) -> None:
-        if len(pending) > 1:
-            for each in pending:
-                self._pending = [each]
-                self.commit()
-            return
-        planned = pending[0][0]
-        self.failed(planned, error if isinstance(error, CuveeError) else located(planned.step, error))
 
     def _commit_together(self, pending: list[tuple[Planned, Change, Built]]) -> None:
         names = [planned.step.name for planned, _, _ in pending]
         kind = "model" if len(names) == 1 else "models"
-        with self._run.project.lake.commit(
-            f"build: {kind} {', '.join(names)}",
-            author="cuvee build",
-            extra={"nodes": [row.node for _, _, row in pending]},
-        ) as commit:
+        message, extra = f"build: {kind} {', '.join(names)}", {"nodes": [row.node for _, _, row in pending]}
+        with self._run.project.lake.commit(message, author="cuvee build", extra=extra) as commit:
             for _, change, _ in pending:
                 change.apply(commit, self.present.get(change.relation.key))
             self._remember(commit, [row for _, _, row in pending])
@@ -137,7 +120,6 @@ class Committer:
             self.done(planned, "built", rows=change.rows, seconds=row.seconds)
 
     def _keep(self, planned: Planned, change: Change) -> None:
-        """Commit the rows that break a test."""
         key = change.relation.key
         message = f"build: failures of {planned.step.name}"
         try:
@@ -156,14 +138,5 @@ class Committer:
 
 def _built(planned: Planned, status: str, rows: int | None, seconds: float) -> Built:
     step = planned.step
-    return Built(
-        node=step.id,
-        relation=step.relation.key if step.relation else "",
-        kind=step.kind,
-        status=status,
-        fingerprint=planned.parts.fingerprint,
-        parts=planned.parts,
-        sql=step.sql,
-        rows=rows,
-        seconds=seconds,
-    )
+    relation, parts = step.relation.key if step.relation else "", planned.parts
+    return Built(step.id, relation, step.kind, status, parts.fingerprint, parts, step.sql, rows, seconds)

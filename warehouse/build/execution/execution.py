@@ -14,16 +14,18 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 
-from udfs.errors import CuveeError
+from udfs.errors import CuveeError, Location, ProjectError
 from warehouse.answers.budget import LimitReachedError
-from warehouse.build.execution import hooks
 from warehouse.build.execution.build_run import BuildRun
 from warehouse.build.execution.committer import GATHER_SECONDS, Committer
-from warehouse.build.execution.node_work import Done, Work, WorkMaker
+from warehouse.build.execution.node_work import Done, Work, WorkMaker, node_hooks
 from warehouse.build.execution.workers import Workers
 from warehouse.build.plan import Planned
 from warehouse.build.tests.checks import TestResult
-from warehouse.project.results import TESTS
+from warehouse.lake.connection import duckdb_error
+from warehouse.project.project import TESTS
+from warehouse.project.relation import LAKE
+from warehouse.render.node_view import ran
 
 
 class Execution:
@@ -44,11 +46,28 @@ class Execution:
     def run(self) -> None:
         """Build the plan. The result of each node is added to the results."""
         project, run = self._project.renderer.project, self._run
-        hooks.run(self._project, run.plan, run.results, "on-run-start", project.on_run_start)
+        self._hooks("on-run-start", project.on_run_start)
         self._run_nodes()
-        hooks.run(self._project, run.plan, run.results, "on-run-end", project.on_run_end)
+        self._hooks("on-run-end", project.on_run_end)
         place = {planned.step.id: index for index, planned in enumerate(run.plan)}
         run.results.sort(key=lambda result: place[result.node])
+
+    def _hooks(self, name: str, hooks: Sequence[str]) -> None:
+        """Run on-run-start or on-run-end: each statement is a commit of its own. Raises ProjectError."""
+        opened, run = self._project, self._run
+        opened.database.refresh()
+        schemas = sorted({each.step.relation.schema for each in run.plan if each.step.relation is not None})
+        renderer, steps = opened.renderer, opened.graph.steps
+        results = [ran(renderer, steps[result.node].node, result) for result in run.results] if hooks else []
+        for text in hooks:
+            names = {"schemas": schemas, "database_schemas": [(LAKE, each) for each in schemas], "results": results}
+            if statement := renderer.hook(text, Location("dbt_project.yml"), names):
+                with opened.lake.commit(f"build: {name}", author="cuvee build") as commit:
+                    try:
+                        commit.sql(statement)
+                    except duckdb_error() as error:
+                        message = str(error).split("\n\n")[0]
+                        raise ProjectError(f"{name} failed: {message}", where=Location("dbt_project.yml")) from error
 
     def _run_nodes(self) -> None:
         try:
@@ -118,7 +137,7 @@ class Execution:
             if isinstance(outcome, TestResult):
                 self._committer.judge(planned, outcome, seconds)
             else:
-                after = hooks.of_node(self._project.renderer, planned.step, "post_hook")
+                after = node_hooks(self._project.renderer, planned.step, "post_hook")
                 self._committer.gather(planned, replace(outcome, after=tuple(after)), seconds)
         except LimitReachedError as error:
             self._committer.stopped[planned.step.id] = f"{planned.step.name} is not finished"

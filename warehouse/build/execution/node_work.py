@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import Location, ProjectError
 from warehouse.answers.calls import calls
-from warehouse.build.execution import hooks
 from warehouse.build.execution.build_run import BuildRun, answer_context
 from warehouse.build.execution.committer import Committer
 from warehouse.build.execution.workers import Reader
@@ -20,7 +19,7 @@ from warehouse.build.materialize.incremental import incremental
 from warehouse.build.materialize.snapshots import snapshot
 from warehouse.build.materialize.tables import Change, Make
 from warehouse.build.plan import Planned
-from warehouse.build.tests import checks, stored_failures
+from warehouse.build.tests import checks
 from warehouse.graph.step import Step
 from warehouse.project.batches import is_microbatch
 from warehouse.project.contract import contract
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from warehouse.answers.answer_runner import AnswerRunner
     from warehouse.lake.commit import Staging
+    from warehouse.render.renderer import Renderer
 
 #: What came of a node's work, and the seconds it took.
 Done = tuple[Change | checks.TestResult, float]
@@ -71,7 +71,7 @@ class WorkMaker:
         step, project = planned.step, self._project
         relation = step.relation
         assert relation is not None and step.rendered is not None
-        for hook in hooks.of_node(project.renderer, planned.step, "pre_hook"):
+        for hook in node_hooks(project.renderer, step, "pre_hook"):
             with project.lake.commit(f"build: pre-hook of {step.name}", author="cuvee build") as commit:
                 commit.sql(hook)
         if step.kind == "seed":
@@ -138,8 +138,9 @@ class WorkMaker:
     def _answer(self, make: Make, step: Step, relation: Relation, reader: Reader) -> Change:
         from warehouse.answers import answers  # imports pyarrow: 0.1 s that a project without calls need not spend
 
-        if step.kind == "view":
-            answers.refuse_in_view(step, self._project.functions)
+        for call in calls(step, self._project.functions) if step.kind == "view" else ():  # who reads it cannot pay
+            why = "cannot be called in a view: who reads the view outside Cuvée has no such function"
+            raise call.refused(why, "make the model a table: {{ config(materialized='table') }}")
         with answers.answered(self._answers(), step, reader.cursor, contracts.check_columns) as ready:
             return make(reader.cursor, self._staging, ready, relation)
 
@@ -166,26 +167,21 @@ class WorkMaker:
     def _unit_test(self, step: Step) -> Work:
         from warehouse.build.tests import unit_tests
 
-        compare = unit_tests.ready(self._project, step, frozenset(self._committer.present))
-
-        def check(reader: Reader) -> checks.TestResult:
-            with reader.snapshot() as cursor:
-                return compare(cursor)
-
-        return _work(check)
+        return _checking(unit_tests.ready(self._project, step, frozenset(self._committer.present)))
 
     def _check(self, step: Step) -> Work:
-        if calls(step, self._project.functions):
-            from warehouse.answers import answers
+        for call in calls(step, self._project.functions):  # a test pays for nothing
+            raise call.refused("cannot be called in a test", "call it in a model, and test the model")
+        kept = checks.kept_failures(self._project, step.node)
+        return _checking(lambda cursor: checks.run(cursor, step, self._staging, kept))
 
-            answers.refuse_in_test(step, self._project.functions)
-        kept = stored_failures.place(self._project, step.node)
 
-        def check(reader: Reader) -> checks.TestResult:
-            with reader.snapshot() as cursor:
-                return checks.run(cursor, step, self._staging, kept)
-
-        return _work(check)
+def node_hooks(renderer: Renderer, step: Step, name: str) -> list[str]:
+    """Render a node's ``pre_hook`` or ``post_hook``."""
+    hooks = step.node.config.get(name) or []
+    texts = [str(hook["sql"] if isinstance(hook, Mapping) else hook) for hook in hooks]
+    rendered = (renderer.hook(text, Location(step.node.path), {"this": step.relation}, step.node) for text in texts)
+    return [text for text in rendered if text]
 
 
 def _promised(step: Step, make: Make) -> Make:
@@ -194,6 +190,14 @@ def _promised(step: Step, make: Make) -> Make:
         make = partial(tables.headed, make, str(header))
     promised = contract(step.node)
     return partial(contracts.kept, make, promised) if promised else make
+
+
+def _checking(check: Callable[[duckdb.DuckDBPyConnection], checks.TestResult]) -> Work:
+    def checked(reader: Reader) -> checks.TestResult:
+        with reader.snapshot() as cursor:
+            return check(cursor)
+
+    return _work(checked)
 
 
 def _work(work: Callable[[Reader], Change | checks.TestResult], *, calls_functions: bool = False) -> Work:

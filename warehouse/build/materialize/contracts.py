@@ -15,13 +15,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from udfs.errors import ProjectError
+from warehouse.build.materialize.tables import Change, Make, describe, lake_columns
+from warehouse.graph.parsing import located
+from warehouse.lake.connection import duckdb_error
 from warehouse.lake.quoting import literal, quote
 from warehouse.project.contract import Contract, Rule, contract
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.build.materialize.tables import Change, Make
     from warehouse.graph.step import Step
     from warehouse.lake.commit import Staging
     from warehouse.project.relation import Relation
@@ -48,35 +50,27 @@ def agreed(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract) ->
     A type counts as kept if the query has it, or if the lake's table will: a sum of integers is a HUGEINT in the
     query and a BIGINT in the table.
     """
-    import duckdb
-
-    from warehouse.build.materialize.tables import describe, lake_columns
-    from warehouse.graph.parsing import located
-
     try:
         found = {each.name: each.type for each in describe(cursor, step.sql)}
         held = {each.name: each.type for each in lake_columns(cursor, step.sql)[0]}
-    except duckdb.Error as error:
+    except duckdb_error() as error:
         raise located(step, error) from error
     casts = ", ".join(f"cast(null as {kind}) as {quote(name)}" for name, kind in promised.columns)
     try:
         wanted = {each.name: each.type for each in describe(cursor, f"select {casts}")}
-    except duckdb.Error as error:
-        message = str(error).split("\n")[0]
-        raise ProjectError(
-            f"{step.name}: its contract has a type that is not valid: {message}", where=promised.where
-        ) from error
+    except duckdb_error() as error:
+        first_line = str(error).split("\n")[0]
+        message = f"{step.name}: its contract has a type that is not valid: {first_line}"
+        raise ProjectError(message, where=promised.where) from error
     rows = [
         (name, found.get(name, "–"), wanted.get(name, "–"))
         for name in dict.fromkeys([*wanted, *found])
         if wanted.get(name) not in (found.get(name), held.get(name)) or name not in wanted
     ]
     if rows:
-        raise ProjectError(
-            f"{step.name}: the query's columns are not those of its contract",
-            where=promised.where,
-            hint=_table([("column", "in the query", "in the contract"), *rows]),
-        )
+        hint = _table([("column", "in the query", "in the contract"), *rows])
+        message = f"{step.name}: the query's columns are not those of its contract"
+        raise ProjectError(message, where=promised.where, hint=hint)
     names = ", ".join(quote(name) for name, _ in promised.columns)
     return replace(step, sql=f"select {names} from ({step.sql}\n)")
 
@@ -92,18 +86,12 @@ def enforce(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract, c
 
     Whether they are unique is asked of the table as it will be.
     """
-    broken: list[tuple[str, str]] = []
-    for rule in promised.rules:
-        count = _count(cursor, step, rule, _violations(cursor, rule, change))
-        if count:
-            broken.append((rule.title, f"{count:,}"))
+    counts = [(rule, _count(cursor, step, rule, _violations(cursor, rule, change))) for rule in promised.rules]
+    broken = [(rule.title, f"{count:,}") for rule, count in counts if count]
     if broken:
         first = next(rule.where for rule in promised.rules if rule.title == broken[0][0])
-        raise ProjectError(
-            f"{step.name}: rows break its contract; nothing is written",
-            where=first,
-            hint=_table([("constraint", "rows"), *broken]),
-        )
+        hint = _table([("constraint", "rows"), *broken])
+        raise ProjectError(f"{step.name}: rows break its contract; nothing is written", where=first, hint=hint)
 
 
 def _violations(cursor: duckdb.DuckDBPyConnection, rule: Rule, change: Change) -> str:
@@ -126,18 +114,14 @@ def _violations(cursor: duckdb.DuckDBPyConnection, rule: Rule, change: Change) -
 
 
 def _has(cursor: duckdb.DuckDBPyConnection, change: Change, names: Sequence[str]) -> bool:
-    from warehouse.build.materialize.tables import describe
-
     known = {each.name.lower() for each in describe(cursor, f"select * from {change.relation.render()}")}
     return all(name.lower() in known for name in names)
 
 
 def _count(cursor: duckdb.DuckDBPyConnection, step: Step, rule: Rule, violations: str) -> int:
-    import duckdb
-
     try:
         row = cursor.execute(f"select count(*) from ({violations})").fetchone()
-    except duckdb.Error as error:
+    except duckdb_error() as error:
         message = str(error).split("\n")[0]
         raise ProjectError(f"{step.name}: {rule.title}: {message}", where=rule.where) from error
     return int(row[0]) if row else 0
@@ -146,5 +130,4 @@ def _count(cursor: duckdb.DuckDBPyConnection, step: Step, rule: Rule, violations
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
     """Write rows under each other, for a message."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n  ".join(lines)
+    return "\n  ".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

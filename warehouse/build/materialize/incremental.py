@@ -20,6 +20,7 @@ from udfs.errors import ProjectError, did_you_mean
 from warehouse.build.materialize.tables import Change, TableColumn, copy, describe, lake_columns
 from warehouse.graph.parsing import located
 from warehouse.graph.step import Step
+from warehouse.lake.connection import duckdb_error
 from warehouse.lake.quoting import quote
 from warehouse.project.relation import Relation
 
@@ -44,13 +45,11 @@ def incremental(
 
     ``have`` are the columns of a table that is still to come. Of a microbatch, its rows are added.
     """
-    import duckdb
-
     config = step.node.config
     keys = _names(config.get("unique_key"))
     strategy = _choice(step, "incremental_strategy", _STRATEGIES, "delete+insert" if keys else "append")
     if strategy in _KEYED and not keys:
-        raise ProjectError(f"{step.name}: {strategy} needs a unique_key", where=step.node.where)
+        raise _mistake(step, f"{strategy} needs a unique_key")
     try:
         have = have or describe(cursor, f"select * from {relation.render()}")
         new, _ = lake_columns(cursor, step.sql)
@@ -70,7 +69,7 @@ def incremental(
         names = ", ".join(f"cast({quote(each.name)} as {each.type}) as {quote(each.name)}" for each in columns)
         path = staging.file(f"{relation.schema}.{relation.identifier}")
         rows = copy(cursor, f"select {names} from ({query}\n)", path, columns)
-    except duckdb.Error as error:
+    except duckdb_error() as error:
         raise located(step, error) from error
     keys = keys if strategy in _KEYED else ()
     return Change(relation, strategy, tuple(columns), (path,), keys=keys, rows=rows, alter=alter)
@@ -81,6 +80,7 @@ def _columns(
 ) -> tuple[list[TableColumn], tuple[str, ...]]:
     """Return the table's columns after ``on_schema_change``, and the statements that make them."""
     policy = _choice(step, "on_schema_change", _POLICIES, "ignore")
+    hint = "build it with --full-refresh, or set on_schema_change"
     known, given = {each.name.lower() for each in have}, {each.name.lower() for each in new}
     missing = [each for each in have if each.name.lower() not in given]
     extra = [each for each in new if each.name.lower() not in known]
@@ -90,17 +90,9 @@ def _columns(
             for word, found in (("gone:", missing), ("new:", extra))
             if found
         )
-        raise ProjectError(
-            f"{step.name}: its columns are not those of {relation.key} ({what})",
-            where=step.node.where,
-            hint="build it with --full-refresh, or set on_schema_change",
-        )
+        raise _mistake(step, f"its columns are not those of {relation.key} ({what})", hint)
     if missing and policy == "ignore":
-        raise ProjectError(
-            f"{step.name}: the query has no column {missing[0].name}, which {relation.key} has",
-            where=step.node.where,
-            hint="build it with --full-refresh, or set on_schema_change",
-        )
+        raise _mistake(step, f"the query has no column {missing[0].name}, which {relation.key} has", hint)
     added = [] if policy == "ignore" else extra
     dropped = missing if policy == "sync_all_columns" else []
     alter = [f"drop column {quote(each.name)}" for each in dropped]
@@ -109,13 +101,10 @@ def _columns(
 
 
 def _left_alone(step: Step, columns: Sequence[TableColumn], given: set[str]) -> set[str]:
-    """Return the given columns that a merge does not update."""
     config = step.node.config
     update, exclude = _names(config.get("merge_update_columns")), _names(config.get("merge_exclude_columns"))
     if update and exclude:
-        raise ProjectError(
-            f"{step.name}: merge_update_columns and merge_exclude_columns exclude each other", where=step.node.where
-        )
+        raise _mistake(step, "merge_update_columns and merge_exclude_columns exclude each other")
     _check(step, "merge_update_columns", update, columns)
     _check(step, "merge_exclude_columns", exclude, columns)
     return given - {name.lower() for name in update} if update else {name.lower() for name in exclude}
@@ -133,11 +122,8 @@ def _merged(
         f"select {key} from ({query}\n) where {present} group by all having count(*) > 1 limit 1"
     ).fetchone()
     if twice:
-        raise ProjectError(
-            f"{step.name}: several new rows have the unique_key {', '.join(map(str, twice))}",
-            where=step.node.where,
-            hint="a merge updates a row once: choose one, for example with qualify row_number() over (…) = 1",
-        )
+        hint = "a merge updates a row once: choose one, for example with qualify row_number() over (…) = 1"
+        raise _mistake(step, f"several new rows have the unique_key {', '.join(map(str, twice))}", hint)
     values = []
     for name in (quote(each.name) for each in columns):
         stays = name.strip('"').lower() in kept
@@ -157,9 +143,7 @@ def _names(value: Any) -> tuple[str, ...]:
 def _choice(step: Step, setting: str, known: Sequence[str], default: str) -> str:
     value = str(step.node.config.get(setting) or default)
     if value not in known:
-        raise ProjectError(
-            f"{step.name}: {setting} is {value!r}", where=step.node.where, hint=did_you_mean(value, known)
-        )
+        raise _mistake(step, f"{setting} is {value!r}", did_you_mean(value, known))
     return value
 
 
@@ -167,8 +151,8 @@ def _check(step: Step, setting: str, names: Sequence[str], columns: Sequence[Tab
     known = {each.name.lower() for each in columns}
     for name in names:
         if name.lower() not in known:
-            raise ProjectError(
-                f"{step.name}: no column {name} for {setting}",
-                where=step.node.where,
-                hint=did_you_mean(name.lower(), known),
-            )
+            raise _mistake(step, f"no column {name} for {setting}", did_you_mean(name.lower(), known))
+
+
+def _mistake(step: Step, message: str, hint: str | None = None) -> ProjectError:
+    return ProjectError(f"{step.name}: {message}", where=step.node.where, hint=hint)

@@ -19,6 +19,7 @@ from udfs.errors import ProjectError, did_you_mean
 from warehouse.build.materialize.tables import Change, TableColumn, copy, describe, lake_columns
 from warehouse.graph.parsing import located
 from warehouse.graph.step import Step
+from warehouse.lake.connection import duckdb_error
 from warehouse.lake.quoting import literal, quote
 from warehouse.project.relation import Relation
 from warehouse.project.snapshot_settings import Settings, place, settings
@@ -39,14 +40,8 @@ def snapshot(
 
     Raises ProjectError if the present table is not a snapshot or keys are not unique, SqlError for the query.
     """
-    import duckdb
-
     if present not in (None, "table"):
-        raise ProjectError(
-            f"snapshot {step.name}: {relation.key} is a {present}",
-            where=place(step.node),
-            hint="drop it, or give the snapshot another alias or schema",
-        )
+        raise _mistake(step, f"{relation.key} is a {present}", "drop it, or give the snapshot another alias or schema")
     try:
         kept = settings(step.node)
         made = _Made(cursor, step, kept, relation)
@@ -65,7 +60,7 @@ def snapshot(
         finally:
             for table in (_SOURCE, _OPEN):
                 cursor.execute(f"drop table if exists temp.{table}")
-    except duckdb.Error as error:
+    except duckdb_error() as error:
         raise located(step, error) from error
     return Change(relation, "snapshot", columns, (path,), rows=rows, alter=alter, remove=remove)
 
@@ -83,9 +78,8 @@ class _Made:
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, step: Step, kept: Settings, relation: Relation) -> None:
         self.cursor, self.step, self.kept, self.relation = cursor, step, kept, relation
-        row = cursor.execute("select cast(now()::timestamp as varchar)").fetchone()
-        assert row is not None
-        self.now = f"timestamp '{row[0]}'"
+        now = cursor.execute("select cast(now()::timestamp as varchar)").fetchall()[0][0]
+        self.now = f"timestamp '{now}'"
         self.given, query = lake_columns(cursor, step.sql)
         self._check_columns()
         self._check_expressions(query)
@@ -103,8 +97,6 @@ class _Made:
 
     def _name(self, name: str) -> str:
         return quote(self.kept.names[name])
-
-    # --- the first versions ---------------------------------------------------------------------------------
 
     def first(self) -> str:
         """Return all rows of the query as versions that are valid now."""
@@ -126,8 +118,6 @@ class _Made:
         }
         return {name: values[name] for name in self.kept.own}
 
-    # --- the next ones --------------------------------------------------------------------------------------
-
     def columns(self) -> tuple[tuple[TableColumn, ...], tuple[str, ...]]:
         """Return the table's columns with the query's new ones, and the statements that make them.
 
@@ -137,11 +127,8 @@ class _Made:
         known = {each.name.lower() for each in have}
         missing = [name for name in self.kept.own if name.lower() not in known]
         if missing:
-            raise ProjectError(
-                f"snapshot {self.step.name}: {self.relation.key} has no column {', '.join(missing)}",
-                where=place(self.step.node),
-                hint="it was not made by a snapshot with these settings: add the column, or choose another alias",
-            )
+            hint = "it was not made by a snapshot with these settings: add the column, or choose another alias"
+            raise _mistake(self.step, f"{self.relation.key} has no column {', '.join(missing)}", hint)
         added = [each for each in self.given if each.name.lower() not in known]
         self._have = {each.name.lower() for each in have}
         self.cursor.execute(
@@ -217,41 +204,27 @@ class _Made:
             told if self.kept.hard_deletes == "new_record" else ""
         )
 
-    # --- mistakes -------------------------------------------------------------------------------------------
-
     def _check_columns(self) -> None:
         names = {each.name.lower() for each in self.given}
         for name in self.kept.check or ():
             if name.lower() not in names:
-                raise ProjectError(
-                    f"snapshot {self.step.name}: no column {name} for check_cols",
-                    where=place(self.step.node),
-                    hint=did_you_mean(name.lower(), names),
-                )
+                raise _mistake(self.step, f"no column {name} for check_cols", did_you_mean(name.lower(), names))
         for name in self.kept.own:
             if name.lower() in names:
-                raise ProjectError(
-                    f"snapshot {self.step.name}: the query has a column {name}, which is the snapshot's own",
-                    where=place(self.step.node),
-                    hint="rename it, or the other one with snapshot_meta_column_names",
-                )
+                hint = "rename it, or the other one with snapshot_meta_column_names"
+                raise _mistake(self.step, f"the query has a column {name}, which is the snapshot's own", hint)
 
     def _check_expressions(self, query: str) -> None:
-        import duckdb
-
         kept = self.kept
         given = [*(("unique_key", key) for key in kept.keys), ("updated_at", kept.updated_at)]
         for setting, expression in (*given, ("dbt_valid_to_current", kept.current)):
             try:
                 if expression is not None:
                     describe(self.cursor, f"select {expression} from ({query}\n) as snapshot_query")
-            except duckdb.Error as error:
+            except duckdb_error() as error:
                 said = str(error).split("\n\n")[0].split("\n")
-                raise ProjectError(
-                    f"snapshot {self.step.name}: {setting} is {expression}: {said[0]}",
-                    where=place(self.step.node),
-                    hint="\n  ".join(said[1:]) or None,
-                ) from error
+                hint = "\n  ".join(said[1:]) or None
+                raise _mistake(self.step, f"{setting} is {expression}: {said[0]}", hint) from error
 
     def _check_keys(self) -> None:
         keys = [f"_key_{i}" for i in range(len(self.kept.keys))]
@@ -260,11 +233,8 @@ class _Made:
             f"select {', '.join(keys)} from temp.{_SOURCE} where {present} group by all having count(*) > 1 limit 1"
         ).fetchone()
         if twice:
-            raise ProjectError(
-                f"snapshot {self.step.name}: several rows have the unique_key {', '.join(map(str, twice))}",
-                where=place(self.step.node),
-                hint="a version belongs to one row: choose one, or name more columns in unique_key",
-            )
+            hint = "a version belongs to one row: choose one, or name more columns in unique_key"
+            raise _mistake(self.step, f"several rows have the unique_key {', '.join(map(str, twice))}", hint)
 
 
 def _select(row: _Row, columns: Sequence[TableColumn]) -> str:
@@ -282,3 +252,7 @@ def _digest(values: Sequence[str]) -> str:
     """Return dbt's digest of several values, which names a version."""
     parts = " || '|' || ".join(f"coalesce(cast({value} as varchar), '')" for value in values)
     return f"md5({parts})"
+
+
+def _mistake(step: Step, message: str, hint: str | None) -> ProjectError:
+    return ProjectError(f"snapshot {step.name}: {message}", where=place(step.node), hint=hint)

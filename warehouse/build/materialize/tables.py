@@ -135,7 +135,7 @@ def view(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relati
         cursor.execute(f"describe {step.sql}").fetchall()
     except duckdb_error() as error:
         raise located(step, error) from error
-    return Change(relation, "view", view=_portable(step))
+    return Change(relation, "view", view=step.sql.replace(f'"{LAKE}".', ""))
 
 
 def seed(cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, file: Path, relation: Relation) -> Change:
@@ -194,9 +194,7 @@ def copy(cursor: duckdb.DuckDBPyConnection, query: str, path: Path, columns: Seq
     options = "format parquet, compression zstd"
     if sum(column.type.upper().count("VARCHAR") for column in columns) >= _MANY_STRINGS:
         options += f", row_group_size {_SMALL_GROUP}"
-    row = cursor.execute(f"copy ({query}\n) to {literal(path)} ({options})").fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(cursor.execute(f"copy ({query}\n) to {literal(path)} ({options})").fetchall()[0][0])
 
 
 def empty(columns: Sequence[TableColumn]) -> str:
@@ -213,8 +211,3 @@ def _lake_type(kind: str) -> str:
     for pattern, substitute in _SUBSTITUTES:
         kind = pattern.sub(substitute, kind)
     return kind
-
-
-def _portable(step: Step) -> str:
-    """Return the view's SQL without the catalog's name before tables."""
-    return step.sql.replace(f'"{LAKE}".', "")

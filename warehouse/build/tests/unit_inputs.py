@@ -11,6 +11,7 @@ from warehouse.answers.calls import find
 from warehouse.build.materialize.tables import TableColumn, describe, empty, lake_columns, seed_query
 from warehouse.graph.parsing import tables, with_ctes
 from warehouse.lake import quoting
+from warehouse.lake.connection import duckdb_error
 from warehouse.project.unit_properties import Rows, UnitTestError
 
 if TYPE_CHECKING:
@@ -28,11 +29,9 @@ def columns(
     ``present`` are the names of the relations that the lake has; ``said`` is how the unit test names this one.
     Raises UnitTestError if its columns cannot be known before it is built.
     """
-    import duckdb
-
     try:
         found = _columns(opened, present, key, cursor, frozenset())
-    except (CuveeError, duckdb.Error):
+    except (CuveeError, duckdb_error()):
         found = None
     if found:
         return found
@@ -65,9 +64,12 @@ def _columns(
         return None
     tree = step.tree.copy()
     for call in list(find(tree, step, opened.functions)):
+        import sqlglot
+
         from warehouse.answers.stages import Stage
 
-        call.node.replace(_parsed(f"cast(null as {Stage(call, 0, '', '').type})"))
+        null = f"cast(null as {Stage(call, 0, '', '').type})"
+        call.node.replace(sqlglot.parse_one(null, dialect="duckdb"))
     owners = {each.relation.key: each.id for each in opened.graph.steps.values() if each.relation is not None}
     queries: dict[str, str] = {}
     for table, name in list(tables(tree, opened.renderer.target.schema)):
@@ -166,9 +168,3 @@ def answers(
         value: Any = {column: values.get(column.lower()) for column in fields}
         found[str(values["text"])] = value[result] if result is not None else value
     return found
-
-
-def _parsed(sql: str) -> Any:
-    import sqlglot
-
-    return sqlglot.parse_one(sql, dialect="duckdb")

@@ -20,7 +20,7 @@ it; a row without values is an answer without a verdict. All inputs count that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from warehouse.graph import parsing
 from warehouse.graph.parsing import located
 from warehouse.graph.step import Step
 from warehouse.graph.unit_test_step import overrides_of, stated
+from warehouse.lake.connection import duckdb_error
 from warehouse.lake.quoting import quote
 from warehouse.project.project import Node
 from warehouse.project.relation import Relation
@@ -61,9 +62,6 @@ def ready(
     tested = replace(opened.graph.steps[model.id], rendered=rendered, sql=rendered.sql, lines=rendered.lines)
     tested = _on_given_rows(opened, present, step.node, replace(tested, tree=parsing.parse(tested)), overrides.inputs)
     return lambda cursor: _run(opened, present, step, tested, overrides.inputs, cursor)
-
-
-# --- what is given ------------------------------------------------------------------------------------------
 
 
 def _on_given_rows(
@@ -101,9 +99,6 @@ def _on_given_rows(
     return replace(tested, sql=tree.sql("duckdb"), lines=(), tree=tree) if changed and tree is not None else tested
 
 
-# --- running ------------------------------------------------------------------------------------------------
-
-
 def _run(
     opened: LoadedProject,
     present: Collection[str],
@@ -112,8 +107,6 @@ def _run(
     inputs: Mapping[str, Relation],
     cursor: duckdb.DuckDBPyConnection,
 ) -> TestResult:
-    import duckdb
-
     unit, _ = stated(opened.renderer.project, step.node)
     queries = {}
     for index, (given, (key, relation)) in enumerate(zip(unit.given, inputs.items(), strict=True)):
@@ -124,13 +117,13 @@ def _run(
     tested = _answered(opened, unit, replace(tested, tree=parsing.parse(tested)), cursor)
     try:
         have = describe(cursor, tested.sql)
-    except duckdb.Error as error:
+    except duckdb_error() as error:
         raise located(tested, error) from error
     if unit.expect.sql is not None:
         query = f"select * from ({unit.expect.sql}\n)"
         try:
             names = [each.name for each in describe(cursor, query)]
-        except duckdb.Error as error:
+        except duckdb_error() as error:
             raise UnitTestError(str(error).split("\n\n")[0], where=unit.expect.where) from error
         by_name = {each.name.lower(): each for each in have}
         if unknown := [name for name in names if name.lower() not in by_name]:
@@ -148,7 +141,7 @@ def _run(
     names_sql = ", ".join(quote(each.name) for each in compared)
     try:
         cursor.execute(f"create or replace temp table cuvee_actual as select {names_sql} from ({tested.sql}\n)")
-    except duckdb.Error as error:
+    except duckdb_error() as error:
         raise located(tested, error) from error
     return _verdict(cursor, compared)
 
@@ -156,7 +149,6 @@ def _run(
 def _rows(
     opened: LoadedProject, present: Collection[str], given: Given, key: str, cursor: duckdb.DuckDBPyConnection
 ) -> str:
-    """Return the query for the rows that replace one input."""
     if given.rows.sql is not None:
         return str(opened.renderer.value(given.rows.sql, given.rows.where))
     step = opened.graph.steps.get(key)
@@ -171,11 +163,9 @@ def _rows(
 
 
 def _create(cursor: duckdb.DuckDBPyConnection, name: str, query: str, where: Location) -> None:
-    import duckdb
-
     try:
         cursor.execute(f"create or replace temp table {name} as {query}")
-    except duckdb.Error as error:
+    except duckdb_error() as error:
         raise UnitTestError(str(error).split("\n\n")[0], where=where) from error
 
 
@@ -230,9 +220,6 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-# --- comparing ----------------------------------------------------------------------------------------------
-
-
 def _verdict(cursor: duckdb.DuckDBPyConnection, compared: Sequence[TableColumn]) -> TestResult:
     """Return whether both tables have the same rows, each as often, and what is different."""
     texts = ", ".join(f"cast({quote(each.name)} as varchar)" for each in compared)
@@ -266,13 +253,9 @@ def _difference(names: Sequence[str], extra: list[tuple[Any, ...]], missing: lis
     lines += [["+++", *map(_cell, row)] for row in left]
     shown = [["@@", *names], *lines[:_SHOWN]]
     widths = [max(len(row[index]) for row in shown) for index in range(len(names) + 1)]
-    text = "\n".join(" | ".join(_padded(row, widths)).rstrip() for row in shown)
+    text = "\n".join(" | ".join(map(str.ljust, row, widths)).rstrip() for row in shown)
     more = len(lines) - _SHOWN
     return f"{text}\n… and {more:,} more" if more > 0 else text
-
-
-def _padded(row: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
-    return (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
 
 
 def _alike(row: Sequence[Any], other: Sequence[Any]) -> int:

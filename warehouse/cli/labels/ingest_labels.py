@@ -10,8 +10,7 @@ from udfs.labels.labelers.labeler_registry import LabelerRegistry, seeds
 from udfs.labels.taxonomies.taxonomies import EAI, Taxonomies
 from warehouse.cli.output import Output
 from warehouse.ingest.inputs import Input
-from warehouse.ingest.labels.external_labeler import ExternalLabeler, external_labeler
-from warehouse.ingest.labels.label_answers import LabelsReport
+from warehouse.ingest.labels.external_labeler import ExternalLabeler, LabelsReport, external_labeler
 from warehouse.ingest.labels.label_files import ingest_labels
 from warehouse.ingest.records import IngestOptions
 from warehouse.lake.lake import Lake

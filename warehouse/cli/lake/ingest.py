@@ -100,7 +100,7 @@ def ingest(
     if labels != (labeler is not None) or (taxonomy is not None and not labels):
         raise UsageError("--labels needs --labeler NAME, and --labeler and --taxonomy need --labels")
 
-    from udfs.tokens.tokenizer_files import find as find_tokenizer
+    from udfs.tokens.tokenizer import find as find_tokenizer
     from warehouse.ingest.inputs import environment_inputs, find_inputs
     from warehouse.ingest.records import IngestOptions, source_name
     from warehouse.ingest.run import ingest as run

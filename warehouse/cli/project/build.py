@@ -26,9 +26,9 @@ from warehouse.cli.project_options import (
 
 if TYPE_CHECKING:
     from warehouse.answers.call_stats import CallStats
-    from warehouse.build.callbacks import BuildCallback
+    from warehouse.build.execution.build_run import BuildCallback
     from warehouse.build.plan import Plan
-    from warehouse.project.results import NodeResult
+    from warehouse.project.project import NodeResult
 
 
 @click.command(cls=SelectingCommand)
@@ -52,8 +52,7 @@ def build(project: ProjectOptions, flags: BuildFlags, out: Output) -> None:
 
         results = run(lake, project.project_dir, selection, options, callback=terminal(out))
     else:
-        from warehouse.artifacts.invocation import invocation, unless_unwritable
-        from warehouse.artifacts.run_results import write_run_results
+        from warehouse.artifacts.invocation import invocation, unless_unwritable, write_run_results
 
         call = invocation("build", project.project_dir, selection, options)
         with unless_unwritable(out.note):
@@ -120,7 +119,7 @@ def _build_part(project: ProjectOptions, flags: BuildFlags, kinds: tuple[str, ..
 
 def terminal(out: Output) -> BuildCallback:
     """Make a callback that prints what happens on standard error."""
-    from warehouse.build.callbacks import BuildCallback
+    from warehouse.build.execution.build_run import BuildCallback
 
     class Terminal(BuildCallback):
         """Prints the result of each node on standard error as it comes."""

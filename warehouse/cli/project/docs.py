@@ -29,8 +29,7 @@ def generate(project: ProjectOptions, out: Output) -> None:
 
         cuvee docs generate
     """
-    from warehouse.artifacts.catalog import write_catalog
-    from warehouse.artifacts.docs import write_page
+    from warehouse.artifacts.docs import write_catalog, write_page
     from warehouse.artifacts.invocation import MANIFEST, invocation
     from warehouse.artifacts.manifest import write_manifest
 

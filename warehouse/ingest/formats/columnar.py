@@ -7,32 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from warehouse.ingest import records
 from warehouse.ingest.records import (
-    BATCH_BYTES,
-    DOCUMENTS,
     LICENCE_FIELDS,
-    MAX_RECORD,
     OCCURRENCES,
     PUBLISHED_FIELDS,
-    RAW_LIMIT,
     DocumentBatch,
     IngestOptions,
     RejectCollector,
-    field_list,
-    hex_ids,
-    source_name,
-    timestamp,
-    utf8_length,
 )
 
 
@@ -51,7 +44,7 @@ class ColumnarDocuments:
         self._json = JsonRows()
         text = _field(schema, options.text_field)
         if text is None:
-            raise NoTextColumnError(f"no column {options.text_field!r}; {field_list(schema.names)}")
+            raise NoTextColumnError(f"no column {options.text_field!r}; {records.field_list(schema.names)}")
         if not _is_text(text.type):
             raise NoTextColumnError(f"column {options.text_field!r} is {text.type}, not text")
 
@@ -60,7 +53,7 @@ class ColumnarDocuments:
 
         ``labels`` has a row for each row, with a doc_id column to be filled; see ``essential_web``.
         """
-        if rows.nbytes > 4 * BATCH_BYTES and rows.num_rows > 1:
+        if rows.nbytes > 4 * records.BATCH_BYTES and rows.num_rows > 1:
             half = rows.num_rows // 2
             yield from self.batches(rows.slice(0, half), position, labels.slice(0, half) if labels else None)
             yield from self.batches(rows.slice(half), position + half, labels.slice(half) if labels else None)
@@ -70,13 +63,13 @@ class ColumnarDocuments:
         texts = take_column(columns, self._options.text_field)
         assert texts is not None
         texts, good = self._checked(texts, positions)
-        columns, good = self._readable(columns, good, positions)
-        sources, good = self._sources(columns, good, positions)
+        self._check_strings(columns, good, positions)
+        sources = self._sources(columns, good, positions)
         kept = pa.array(good)
         texts, positions = texts.filter(kept), positions[good]
         columns = {name: column.filter(kept) for name, column in columns.items()}
         digests = hash_texts(texts)
-        doc_ids = hex_ids(digests)
+        doc_ids = records.hex_ids(digests)
         n = len(texts)
         found = {
             "doc_id": doc_ids,
@@ -84,11 +77,11 @@ class ColumnarDocuments:
             "url": _url(columns, self._options.url_field, n),
             "source_id": _id(columns, self._options.id_field, n),
             "published_at": _published(columns, n),
-            "licence": _licence(columns, n),
+            "licence": _text_column(columns, [name for name in LICENCE_FIELDS if name in columns], n),
+            "metadata": self._json.rows(_flattened(columns), n),
             "position": pa.array(positions),
         }
-        found["metadata"] = self._json.rows(_flattened(columns), n)
-        documents = pa.table([doc_ids, texts, pc.utf8_length(texts).cast(pa.int64())], schema=DOCUMENTS)
+        documents = pa.table([doc_ids, texts, pc.utf8_length(texts).cast(pa.int64())], schema=records.DOCUMENTS)
         occurrences = pa.table([found[name] for name in OCCURRENCES.names], schema=OCCURRENCES)
         if labels is not None:
             labels = labels.filter(kept).set_column(0, labels.schema.field(0), doc_ids)
@@ -99,11 +92,11 @@ class ColumnarDocuments:
         texts = _plain(texts, pa.binary())
         name = self._options.text_field
         sizes = pc.fill_null(pc.binary_length(texts), -1).to_numpy(zero_copy_only=False)
-        good: NDArray[Any] = (sizes > 0) & (sizes <= MAX_RECORD)
+        good: NDArray[Any] = (sizes > 0) & (sizes <= records.MAX_RECORD)
         for row in np.flatnonzero(~good):
-            if sizes[row] > MAX_RECORD:
-                head = texts[int(row)].as_buffer().slice(0, RAW_LIMIT).to_pybytes()
-                reason = f"text is longer than {MAX_RECORD >> 20} MB"
+            if sizes[row] > records.MAX_RECORD:
+                head = texts[int(row)].as_buffer().slice(0, records.RAW_LIMIT).to_pybytes()
+                reason = f"text is longer than {records.MAX_RECORD >> 20} MB"
                 self.rejects.add(int(positions[row]), reason, head, int(sizes[row]))
             else:
                 self.rejects.add(int(positions[row]), f"{name} is {'null' if sizes[row] < 0 else 'empty'}")
@@ -114,16 +107,14 @@ class ColumnarDocuments:
         for row in np.flatnonzero(good):
             data = texts[int(row)].as_buffer()
             try:
-                utf8_length(memoryview(data))
+                records.utf8_length(memoryview(data))
             except UnicodeDecodeError as error:
                 good[row] = False
                 reason = f"{name} is not UTF-8 at offset {error.start:,}"
                 self.rejects.add(int(positions[row]), reason, memoryview(data))
         return pc.if_else(pa.array(good), texts, None).cast(pa.string()), good
 
-    def _readable(
-        self, columns: dict[str, pa.Array], good: NDArray[Any], positions: NDArray[Any]
-    ) -> tuple[dict[str, pa.Array], NDArray[Any]]:
+    def _check_strings(self, columns: dict[str, pa.Array], good: NDArray[Any], positions: NDArray[Any]) -> None:
         """Reject rows whose other columns hold strings that are not UTF-8: they have no form in JSON."""
         for name, column in columns.items():
             try:
@@ -135,33 +126,27 @@ class ColumnarDocuments:
                     except pa.ArrowInvalid as error:
                         good[row] = False
                         self.rejects.add(int(positions[row]), f"column {name!r}: {_first_line(error)}")
-        return columns, good
 
-    def _sources(
-        self, columns: dict[str, pa.Array], good: NDArray[Any], positions: NDArray[Any]
-    ) -> tuple[pa.Array | None, NDArray[Any]]:
+    def _sources(self, columns: dict[str, pa.Array], good: NDArray[Any], positions: NDArray[Any]) -> pa.Array | None:
         """Return each row's own source, if the table has such a column and the caller named none."""
         if self._forced or "source" not in columns or not _is_text(columns["source"].type):
-            return None, good
+            return None
         own = _plain(columns.pop("source"), pa.string())
         usable: dict[str | None, bool] = {
-            value: not value or source_name(value) is not None for value in pc.unique(own).to_pylist()
+            value: not value or records.source_name(value) is not None for value in pc.unique(own).to_pylist()
         }
         if not all(usable.values()):
             for row, value in enumerate(own.to_pylist()):
                 if good[row] and not usable[value]:
                     good[row] = False
                     self.rejects.add(int(positions[row]), "its source cannot be the name of a partition")
-        return pc.if_else(pc.fill_null(pc.equal(own, ""), True), self._source, own), good
+        return pc.if_else(pc.fill_null(pc.equal(own, ""), True), self._source, own)
 
 
 class JsonRows:
     """Writes rows as JSON objects. DuckDB makes 1.5 million of five fields in a second, Python 90 thousand."""
 
     def __init__(self) -> None:
-        import duckdb
-
-        self._duckdb = duckdb
         self._database = duckdb.connect()
         self._database.execute("set threads = 1; set memory_limit = '300MB'")
 
@@ -173,7 +158,7 @@ class JsonRows:
             row = pa.StructArray.from_arrays([_finite(column) for column in columns.values()], names=list(columns))
             self._database.register("columns", pa.table({"row": row}))
             made = self._database.execute("select to_json(row)::varchar as body from columns").to_arrow_table()
-        except (self._duckdb.Error, NotImplementedError):
+        except (duckdb.Error, NotImplementedError):
             return _as_json(self._slowly(columns, n))
         return _as_json(_plain(made["body"], pa.string()))
 
@@ -287,21 +272,17 @@ def _nulls(column: pa.Array) -> pa.Array | None:
 
 def _url(columns: dict[str, pa.Array], name: str, n: int) -> pa.Array:
     path = name if name in columns or "metadata" not in columns else f"metadata.{name}"
-    return _text_column(columns, (path,), n)
+    return _text_column(columns, [path], n)
 
 
 def _id(columns: dict[str, pa.Array], name: str, n: int) -> pa.Array:
     column = columns.get(name)
     if column is not None and pa.types.is_integer(column.type):
         return columns.pop(name).cast(pa.string())
-    return _text_column(columns, (name,), n)
+    return _text_column(columns, [name], n)
 
 
-def _licence(columns: dict[str, pa.Array], n: int) -> pa.Array:
-    return _text_column(columns, tuple(name for name in LICENCE_FIELDS if name in columns), n)
-
-
-def _text_column(columns: dict[str, pa.Array], names: tuple[str, ...], n: int) -> pa.Array:
+def _text_column(columns: dict[str, pa.Array], names: Sequence[str], n: int) -> pa.Array:
     for name in names:
         before = dict(columns)
         column = take_column(columns, name)
@@ -328,7 +309,7 @@ def _published(columns: dict[str, pa.Array], n: int) -> pa.Array:
             return moments
         if _is_text(column.type):
             # The text stays in the metadata: some rows may not hold a time.
-            return pa.array([timestamp(value) for value in _plain(column, pa.string()).to_pylist()], kind)
+            return pa.array([records.timestamp(value) for value in _plain(column, pa.string()).to_pylist()], kind)
     return pa.nulls(n, kind)
 
 
@@ -337,15 +318,7 @@ def _is_text(kind: pa.DataType) -> bool:
         return _is_text(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):
         return _is_text(kind.storage_type)
-    tests = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_string_view,
-        pa.types.is_binary,
-        pa.types.is_large_binary,
-        pa.types.is_binary_view,
-    )
-    return any(test(kind) for test in tests)
+    return kind in (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view())
 
 
 def _plain(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:

@@ -12,7 +12,6 @@ gzip and Zstandard are decompressed first, and their suffixes (.gz, .zst) do not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from warehouse.ingest.bytestream import head
 
 HEAD = 64 << 10
 
+_KNOWN = ((b"PAR1", "parquet"), (b"WARC/", "warc"), (b"filedesc://", "arc"))
 _FOREIGN = (
     (b"PARE", "encrypted Parquet: decrypt it first"),
     (b"PK\x03\x04", "a zip archive: unpack it first"),
@@ -65,12 +65,9 @@ def plain_name(path: Path) -> str:
 
 def detect_content(start: bytes, name: str) -> DetectedFormat:
     """Detect the format of a file by its first (decompressed) bytes and its name."""
-    if start.startswith(b"PAR1"):
-        return DetectedFormat("parquet")
-    if start.startswith(b"WARC/"):
-        return DetectedFormat("warc")
-    if start.startswith(b"filedesc://"):
-        return DetectedFormat("arc")
+    for magic, known in _KNOWN:
+        if start.startswith(magic):
+            return DetectedFormat(known)
     json = _json(start.removeprefix(b"\xef\xbb\xbf"), name)
     if json:
         return DetectedFormat(json)
@@ -89,7 +86,7 @@ def detect_content(start: bytes, name: str) -> DetectedFormat:
 
 
 def _json(start: bytes, name: str) -> str | None:
-    lines = _lines(start)
+    lines = (line for line in start.split(b"\n") if line.strip())  # the last may be cut
     first = next(lines, b"").strip()
     if name.endswith(_LINE_NAMES):
         return "jsonl"
@@ -101,11 +98,6 @@ def _json(start: bytes, name: str) -> str | None:
     second = next(lines, b"").strip()
     # An object printed over several lines never has one that begins with a bracket right after its first.
     return "jsonl" if whole or second.startswith(b"{") or b"\n" not in start.strip() else "json"
-
-
-def _lines(start: bytes) -> Iterator[bytes]:
-    """Yield lines that are not blank. The last may be cut."""
-    return (line for line in start.split(b"\n") if line.strip())
 
 
 def _is_json(line: bytes) -> bool:

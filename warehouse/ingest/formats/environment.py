@@ -97,8 +97,7 @@ def read_package_file(file: PackageFile, options: IngestOptions) -> Iterator[Doc
         return
     builder = RecordBuilder(file.file, SOURCE, options)
     text = _description(file.file)
-    data = text.encode("utf-8", "replace")
-    builder.add_text(data, len(text), 1, record=record)
+    builder.add_text(text.encode("utf-8", "replace"), len(text), 1, record=record)
     yield builder.take()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,18 +63,11 @@ def _has_codes(taxonomy: pa.StructType, name: str) -> bool:
     )
 
 
-def without_labels(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the other columns."""
-    return rows.drop_columns([COLUMN])
-
-
 def labels(rows: pa.RecordBatch) -> pa.Table:
     """Return the store rows of published labels, with empty doc_ids to be filled."""
     taxonomy, n = rows.column(COLUMN), rows.num_rows
     answers = {name: _pair(taxonomy, name) for name in FIELDS}
-    complete = pa.repeat(True, n)
-    for answer in answers.values():
-        complete = pc.and_(complete, answer.field("primary").is_valid())
+    complete = reduce(pc.and_, (answer.field("primary").is_valid() for answer in answers.values()))
     constants = {
         "doc_id": pa.repeat("", n),
         "labeler": pa.repeat(LABELER, n),
@@ -88,8 +82,7 @@ def labels(rows: pa.RecordBatch) -> pa.Table:
 
 
 def _pair(taxonomy: pa.StructArray, name: str) -> pa.StructArray:
-    primary = _code(taxonomy, name, "primary")
-    secondary = _code(taxonomy, name, "secondary")
+    primary, secondary = (_code(taxonomy, name, rank) for rank in ("primary", "secondary"))
     none = pc.fill_null(pc.or_kleene(pc.equal(secondary, "-1"), pc.equal(secondary, primary)), False)
     secondary = pc.if_else(none, None, secondary)
     return pa.StructArray.from_arrays([primary, secondary], fields=list(_PAIR))

@@ -39,14 +39,12 @@ Split = Callable[[Iterable[bytes]], Iterator[list[Record] | OverlongRecord]]
 
 def read_jsonl(path: Path, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
     """Read the documents of a JSONL file."""
-    builder = RecordBuilder(path, source, options)
-    return _batches(builder, path, lines)
+    return _batches(RecordBuilder(path, source, options), path, lines)
 
 
 def read_json(path: Path, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
     """Read the documents of a JSON file: an array of objects, or objects printed over several lines each."""
-    builder = RecordBuilder(path, source, options)
-    return _batches(builder, path, _elements)
+    return _batches(RecordBuilder(path, source, options), path, _elements)
 
 
 def _batches(builder: RecordBuilder, path: Path, split: Split) -> Iterator[DocumentBatch]:
@@ -56,12 +54,8 @@ def _batches(builder: RecordBuilder, path: Path, split: Split) -> Iterator[Docum
             for records in split(stream):
                 if isinstance(records, OverlongRecord):
                     position += 1
-                    builder.rejects.add(
-                        position,
-                        f"record is longer than {MAX_RECORD >> 20} MB",
-                        records.head,
-                        records.size,
-                    )
+                    reason = f"record is longer than {MAX_RECORD >> 20} MB"
+                    builder.rejects.add(position, reason, records.head, records.size)
                     continue
                 records.reverse()
                 while records:

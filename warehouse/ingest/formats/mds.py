@@ -14,19 +14,12 @@ from typing import Any
 import pyarrow as pa
 
 from warehouse.ingest.formats.columnar import ColumnarDocuments, NoTextColumnError
-from warehouse.ingest.formats.parquet import empty
 from warehouse.ingest.records import DocumentBatch, IngestOptions, RejectCollector
-from warehouse.mds.error import MDSError
-from warehouse.mds.index import MDSIndex, Shard, find_folders
+from warehouse.mds.index import MDSError, MDSIndex, Shard
 from warehouse.mds.reader import read_shard
 
 #: Columns that hold token ids.
 TOKENS = ("input_ids", "tokens")
-
-
-def folders(root: Path) -> list[Path]:
-    """Find the MDS folders at and below ``root``."""
-    return find_folders(root)
 
 
 def files(folder: Path) -> list[Path]:
@@ -83,4 +76,4 @@ def read_mds(path: Path, source: str, options: IngestOptions) -> Iterator[Docume
         textless = [(0, textless[0][1] + hint)]
     for position, reason in textless:
         rejects.add(position, reason)
-    yield empty(rejects)
+    yield rejects.batch()

@@ -14,15 +14,7 @@ import pyarrow.parquet as pq
 
 from warehouse.ingest.formats import essential_web
 from warehouse.ingest.formats.columnar import ColumnarDocuments, NoTextColumnError
-from warehouse.ingest.records import (
-    BATCH_BYTES,
-    BATCH_ROWS,
-    DOCUMENTS,
-    OCCURRENCES,
-    DocumentBatch,
-    IngestOptions,
-    RejectCollector,
-)
+from warehouse.ingest.records import BATCH_BYTES, BATCH_ROWS, DocumentBatch, IngestOptions, RejectCollector
 
 #: Errors that pyarrow raises for invalid files.
 UNREADABLE = (OSError, pa.ArrowException, ValueError, OverflowError, RecursionError)
@@ -40,12 +32,7 @@ def read_parquet(path: Path, source: str, options: IngestOptions) -> Iterator[Do
         rejects.add(0, str(error))
     except UNREADABLE as error:
         rejects.add(0, _reason(error))
-    yield empty(rejects)
-
-
-def empty(rejects: RejectCollector) -> DocumentBatch:
-    """Make a batch of rejects only."""
-    return DocumentBatch(DOCUMENTS.empty_table(), OCCURRENCES.empty_table(), [], rejects.take())
+    yield rejects.batch()
 
 
 def _read(path: Path, source: str, options: IngestOptions, rejects: RejectCollector) -> Iterator[DocumentBatch]:
@@ -59,7 +46,7 @@ def _read(path: Path, source: str, options: IngestOptions, rejects: RejectCollec
             try:
                 for rows in file.iter_batches(_batch_rows(meta), row_groups=[group], use_threads=False):
                     labels = essential_web.labels(rows) if published else None
-                    rest = essential_web.without_labels(rows) if published else rows
+                    rest = rows.drop_columns([essential_web.COLUMN]) if published else rows
                     yield from documents.batches(rest, position + done, labels)
                     done += rows.num_rows
             except UNREADABLE as error:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
+import duckdb
 import pyarrow as pa
 
 from udfs.atomic_files import open_atomically
@@ -28,14 +29,8 @@ from udfs.labels.labelers.prompt_batch import PromptMaker
 from udfs.labels.labelers.prompted import PromptedLabeler
 from warehouse.answers import store
 from warehouse.answers.store import Retry
-from warehouse.lake.connection import stream_texts
-from warehouse.lake.documents import reading, relation_of
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from warehouse.lake.lake import Lake
-
+from warehouse.lake.connection import reading, relation_of, stream_texts
+from warehouse.lake.lake import Lake
 
 #: Documents whose prompts are made together.
 _BATCH = 256
@@ -128,13 +123,7 @@ def write(
                 skipped.extend(map(bound.batch, asked.judged(iter(()), made.skipped)))
             progress(batch.num_rows)
     n_aside = sum(stored.num_rows for stored in store.Answers(lake, bound, author=_AUTHOR).collect(skipped))
-    return WrittenRequests(
-        files=tuple(files.done),
-        documents=documents,
-        requests=files.requests,
-        answered=chosen - missing,
-        aside=n_aside,
-    )
+    return WrittenRequests(tuple(files.done), documents, files.requests, answered=chosen - missing, aside=n_aside)
 
 
 def read(

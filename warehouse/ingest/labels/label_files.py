@@ -17,10 +17,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -29,21 +28,16 @@ from udfs.errors import CuveeError, LakeError, Location
 from udfs.expensive import fingerprint
 from warehouse.answers import store
 from warehouse.ingest import known_files
-from warehouse.ingest.commit import FILES
+from warehouse.ingest.commit import bounded_memory, stage_files
 from warehouse.ingest.inputs import Input, path_text
 from warehouse.ingest.known_files import FileStamp
-from warehouse.ingest.labels.external_labeler import ExternalLabeler
-from warehouse.ingest.labels.label_answers import LabelReader, LabelsReport
+from warehouse.ingest.labels.external_labeler import ExternalLabeler, LabelReader, LabelsReport
 from warehouse.ingest.labels.label_matching import LabelMatcher
 from warehouse.ingest.labels.label_tables import BrokenRow, label_columns, open_table
 from warehouse.ingest.records import RAW_LIMIT, IngestOptions
-from warehouse.ingest.unit import REJECT_FILE, open_writer
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from warehouse.lake.commit import Staging
-    from warehouse.lake.lake import Lake
+from warehouse.ingest.unit import REJECT_FILE, FileEntry, open_writer
+from warehouse.lake.commit import Staging
+from warehouse.lake.lake import Lake
 
 AUTHOR = "cuvee ingest"
 FORMAT = "labels"
@@ -54,6 +48,7 @@ _ROWS = 1 << 16
 #: Memory for DuckDB; more than that is spilled to the lake's staging folder.
 _MEMORY = "1GB"
 
+#: How many rows of a file were rejected when it was read; NULL if the lake does not have it.
 _KNOWN = "select max(rejected) from lake.raw.files where file_id = ?"
 
 
@@ -74,21 +69,15 @@ def ingest_labels(
     files before it are in the lake.
     """
     reports = []
-    cursor = lake.cursor()
-    cursor.execute(f"set memory_limit = '{_MEMORY}'")
-    try:
-        with lake.staging() as staging:
-            for entry in inputs:
-                try:
-                    file = _LabelFile(lake, staging, cursor, entry, labeler=labeler, options=options)
-                    reports.append(file.take())
-                except OSError as error:
-                    message = f"cannot be read: {error.strerror or error}"
-                    raise CuveeError(message, where=Location(str(entry.path))) from error
-                advance(file.stamp.bytes, entry.path.name)
-    finally:
-        cursor.execute("reset memory_limit")
-        cursor.close()
+    with bounded_memory(lake, _MEMORY) as cursor, lake.staging() as staging:
+        for entry in inputs:
+            try:
+                file = _LabelFile(lake, staging, cursor, entry, labeler=labeler, options=options)
+                reports.append(file.take())
+            except OSError as error:
+                message = f"cannot be read: {error.strerror or error}"
+                raise CuveeError(message, where=Location(str(entry.path))) from error
+            advance(file.stamp.bytes, entry.path.name)
     return reports
 
 
@@ -110,7 +99,7 @@ class _LabelFile:
         checksum = known_files.checksum(self._entry)
         version = self._labeler.fingerprint(checksum, self._options)
         file_id = fingerprint(FORMAT, report.path, version, self._options.source)
-        known = self._known(file_id)
+        (known,) = self._cursor.execute(_KNOWN, [file_id]).fetchone() or (None,)
         if known == 0:
             report.unchanged = True
             return report
@@ -131,7 +120,11 @@ class _LabelFile:
         if known is not None and not answers and known == report.rejected:
             report.unchanged = True
             return report
-        files = self._file_row(checksum, file_id)
+        row = FileEntry(
+            file_id=file_id, path=report.path, bytes=self.stamp.bytes, checksum=checksum, format=FORMAT,
+            source=self._labeler.name, modified_ns=self.stamp.modified_ns, rejected=report.rejected,
+        )  # fmt: skip
+        files = stage_files(self._staging, [row])
         with self._lake.commit(f"labels by {self._labeler.name}: {self._entry.path.name}", author=AUTHOR) as commit:
             if commit.sql(_KNOWN, [file_id]).fetchall() != [(known,)]:
                 raise OSError("another process read it meanwhile; run again")
@@ -143,11 +136,6 @@ class _LabelFile:
                 store.ensure(commit, self._labeler.store, self._labeler.columns)
                 commit.add(self._labeler.store, answers)
         return report
-
-    def _known(self, file_id: str) -> int | None:
-        """Return how many rows of this file were rejected when it was read; None if the lake does not have it."""
-        row = self._cursor.execute(_KNOWN, [file_id]).fetchone()
-        return row[0] if row else None
 
     def _answers(self, matcher: LabelMatcher, version: str) -> list[Path]:
         """Write the answers that the store does not have yet; return the file, if there are any."""
@@ -183,22 +171,3 @@ class _LabelFile:
         path = self._staging.file("raw.rejects")
         pq.write_table(table, path, compression="zstd")
         return [path]
-
-    def _file_row(self, checksum: str, file_id: str) -> Path:
-        """Write the file's row of raw.files."""
-        row: dict[str, Any] = {
-            "file_id": file_id,
-            "path": self._report.path,
-            "bytes": self.stamp.bytes,
-            "checksum": checksum,
-            "format": FORMAT,
-            "source": self._labeler.name,
-            "rows": 0,  # there are no occurrences
-            "duplicates": 0,
-            "rejected": self._report.rejected,
-            "modified_ns": self.stamp.modified_ns,
-            "ingested_at": datetime.now(UTC),
-        }
-        path = self._staging.file("raw.files")
-        pq.write_table(pa.Table.from_pylist([row], schema=FILES), path, compression="zstd")
-        return path

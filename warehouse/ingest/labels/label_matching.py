@@ -8,8 +8,7 @@ judged   one row per document: the last value of each of its labels, as columns 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
+import duckdb
 import pyarrow as pa
 
 from udfs.errors import did_you_mean
@@ -17,18 +16,7 @@ from udfs.labels.taxonomies.taxonomy import Taxonomy
 from warehouse.ingest.labels.label_tables import NAMES, NULL, POSITION, LabelColumns
 from warehouse.lake.quoting import literal
 
-if TYPE_CHECKING:
-    import duckdb
-
 _RANKS = (("p", "primary"), ("s", "secondary"))
-
-
-class MatchCounts(NamedTuple):
-    """Rows overruled by a later one, answers about documents that the lake does not have, rows refused by reason."""
-
-    overruled: int
-    unknown: int
-    reasons: dict[str, int]
 
 
 class LabelMatcher:
@@ -145,8 +133,8 @@ class LabelMatcher:
         )
         return f"select doc_id, {', '.join(columns)} from ({inner} where named.doc_id is not null) group by doc_id"
 
-    def counts(self) -> MatchCounts:
-        """Count what became of the rows."""
+    def counts(self) -> tuple[int, int, dict[str, int]]:
+        """Count rows overruled by a later one, answers about documents not in the lake, and rows refused by reason."""
         one = "doc_id" if self._columns.wide else "doc_id, category, place"
         row = self._cursor.execute(
             f"select (select count(*) from named where doc_id is not null)"
@@ -158,7 +146,7 @@ class LabelMatcher:
         reasons = self._cursor.execute(
             "select reason, count(*) from named where reason is not null group by 1"
         ).fetchall()
-        return MatchCounts(overruled, unknown, dict(reasons))
+        return overruled, unknown, dict(reasons)
 
     def unmatched(self) -> pa.Table:
         """Return the rows that are about no document: ``position``, ``reason`` and the row as JSON in ``raw``."""

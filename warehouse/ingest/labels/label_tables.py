@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+import duckdb
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,9 +28,6 @@ from warehouse.ingest.bytestream import blocks, head
 from warehouse.ingest.formats.detection import HEAD, detect, plain_name
 from warehouse.ingest.records import RAW_LIMIT, IngestOptions
 from warehouse.lake.quoting import literal, quote
-
-if TYPE_CHECKING:
-    import duckdb
 
 #: A table's columns by name: an expression in SQL, or the fields of a struct.
 Tree: TypeAlias = "dict[str, Tree | str]"
@@ -80,8 +78,6 @@ class LabelTable:
 
 def open_table(cursor: duckdb.DuckDBPyConnection, path: Path) -> LabelTable:
     """Open the table in a file. Raises LabelFileError if there is none, OSError if it cannot be opened."""
-    import duckdb
-
     kind = detect(path).format
     name = plain_name(path)
     try:

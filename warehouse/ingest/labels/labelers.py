@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from udfs.errors import CuveeError
+from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from warehouse.answers.store import HEAD, TAIL
 from warehouse.ingest.formats.essential_web import LABELER
 from warehouse.ingest.labels.label_files import FORMAT
+from warehouse.lake.lake import Lake
 from warehouse.lake.quoting import quote
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from udfs.labels.labelers.labeler_registry import LabelerRegistry
-    from warehouse.lake.lake import Lake
 
 #: A longer time between two portions of answers, in seconds, was a pause.
 _PAUSE = 300
@@ -103,13 +101,10 @@ def labelers(lake: Lake | None, catalogue: LabelerRegistry) -> list[KnownLabeler
     """List the labelers with answers in the lake, and those configured, by name. An invalid one has a problem."""
     stored = _stored(lake) if lake is not None else []
     configured = {name: _configured(catalogue, name) for name in catalogue.files()}
-    found = []
-    for each in stored:
-        known = configured.get(each.name)
-        if known is None:
-            found.append(each)
-            continue
-        found.append(replace(each, backend=known.backend, problem=known.problem))
+    found = [
+        replace(each, backend=known.backend, problem=known.problem) if (known := configured.get(each.name)) else each
+        for each in stored
+    ]
     there = {(each.name, each.taxonomy) for each in found}
     found += [each for each in configured.values() if (each.name, each.taxonomy) not in there]
     return sorted(found, key=lambda each: (each.name, each.taxonomy or ""))
@@ -124,8 +119,7 @@ def _configured(catalogue: LabelerRegistry, name: str) -> KnownLabeler:
 
 
 def _stored(lake: Lake) -> list[KnownLabeler]:
-    cursor = lake.cursor()
-    try:
+    with closing(lake.cursor()) as cursor:
         stores = [name for (name,) in cursor.execute(_STORES).fetchall()]
         given = {LABELER, *(name for (name,) in cursor.execute(_GIVEN).fetchall())}
         return [
@@ -133,8 +127,6 @@ def _stored(lake: Lake) -> list[KnownLabeler]:
             for store in stores
             for known in _counts(cursor, store)
         ]
-    finally:
-        cursor.close()
 
 
 def _counts(cursor: duckdb.DuckDBPyConnection, store: str) -> list[KnownLabeler]:

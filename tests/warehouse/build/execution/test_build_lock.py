@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udfs.errors import CuveeError
-from warehouse.build.execution.build_lock import BuildLock
+from warehouse.build.execution.build_run import BuildLock
 from warehouse.lake.lake import Lake
 
 
