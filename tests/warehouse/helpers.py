@@ -19,7 +19,8 @@ from warehouse.graph.loaded_project import open_project
 from warehouse.graph.step import Step
 from warehouse.lake.lake import Lake
 from warehouse.project.options import Selection
-from warehouse.project.project import Node, NodeResult
+from warehouse.project.project import Node
+from warehouse.project.results import NodeResult
 
 
 def build(lake: Lake, root: Path, *chosen: str, **options: object) -> dict[str, NodeResult]:

@@ -11,8 +11,8 @@ from warehouse.artifacts.invocation import Invocation, metadata, write_artifact
 from warehouse.graph.loaded_project import LoadedProject
 from warehouse.graph.step import Step
 from warehouse.lake.catalog import rows
-from warehouse.project.project import TESTS
 from warehouse.project.relation import LAKE
+from warehouse.project.results import TESTS
 
 PAGE = "index.html"
 _KINDS = ("model", "seed", "snapshot", "source")

@@ -18,8 +18,8 @@ from uuid import uuid4
 
 from udfs.atomic_files import write_atomically
 from warehouse.project.options import DEFAULTS, EVERYTHING, Options, Selection
-from warehouse.project.project import TESTS, NodeResult
 from warehouse.project.relation import LAKE
+from warehouse.project.results import TESTS, NodeResult
 
 if TYPE_CHECKING:
     from warehouse.graph.step import Step

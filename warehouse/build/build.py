@@ -32,7 +32,7 @@ from warehouse.graph.parsing import table_names
 from warehouse.lake.catalog import versions
 from warehouse.project.batches import is_microbatch
 from warehouse.project.options import EVERYTHING, Selection
-from warehouse.project.project import TESTS, NodeResult
+from warehouse.project.results import TESTS, NodeResult
 
 if TYPE_CHECKING:
     import duckdb

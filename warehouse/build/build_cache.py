@@ -23,7 +23,7 @@ from udfs.atomic_files import write_atomically
 from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
 from warehouse.project.options import Selection
-from warehouse.project.project import TESTS, NodeResult
+from warehouse.project.results import TESTS, NodeResult
 
 _FOLDER = "cache"
 _SUFFIXES = (".sql", ".yml", ".yaml", ".csv", ".md")

@@ -22,7 +22,7 @@ from warehouse.build.state import Built, NodeFingerprint
 from warehouse.graph.graph import Graph
 from warehouse.graph.step import Step, values_digest
 from warehouse.project.contract import contract
-from warehouse.project.project import NEVER_BUILT, TESTS
+from warehouse.project.results import NEVER_BUILT, TESTS
 
 if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction

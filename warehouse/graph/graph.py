@@ -17,7 +17,8 @@ from udfs.errors import CuveeError, ProjectError
 from warehouse.graph.parsing import SqlError, parse, table_names, with_ctes
 from warehouse.graph.step import Step, query_digest, text_digest
 from warehouse.graph.unit_test_step import unit_test_step
-from warehouse.project.project import TESTS, Node, Project, ProjectErrors, collected
+from warehouse.project.project import Node, Project, ProjectErrors, collected
+from warehouse.project.results import TESTS
 from warehouse.render.renderer import Renderer
 from warehouse.render.rendering import Rendered
 

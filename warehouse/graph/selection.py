@@ -19,8 +19,9 @@ from udfs.errors import UsageError, did_you_mean
 from warehouse.graph.graph import Graph, reach
 from warehouse.graph.step import Step
 from warehouse.project.model_versions import order
-from warehouse.project.project import TESTS, Node
+from warehouse.project.project import Node
 from warehouse.project.properties import listed
+from warehouse.project.results import TESTS
 from warehouse.render.node_view import versioned
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")

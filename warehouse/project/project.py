@@ -18,12 +18,6 @@ from warehouse.project.properties import ColumnProperties, Exposure, Test
 from warehouse.project.relation import LAKE
 from warehouse.project.unit_properties import UnitTest
 
-#: Kinds of nodes that look at what others build.
-TESTS = ("test", "unit_test")
-
-#: Kinds of nodes for which a build has nothing to do.
-NEVER_BUILT = ("source", "ephemeral", "exposure")
-
 #: Nodes that are built at once, where profiles.yml does not say. A large query uses all cores by itself.
 _THREADS = 2
 
@@ -187,25 +181,6 @@ def groups(project: Project) -> dict[str, Any]:
         }
         for name, entry in project.groups.items()
     }
-
-
-@dataclass(frozen=True, slots=True)
-class NodeResult:
-    """The outcome of one node."""
-
-    node: str
-    name: str
-    kind: str
-    status: str  # built | unchanged | pass | warn | fail | error | limited | skipped
-    relation: str | None = None
-    rows: int | None = None
-    seconds: float = 0.0
-    message: str = ""
-    ended: float = 0.0  # seconds since 1970
-
-    @property
-    def failed(self) -> bool:
-        return self.status in ("fail", "error", "limited")
 
 
 @dataclass(frozen=True, slots=True)

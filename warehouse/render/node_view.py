@@ -8,9 +8,10 @@ from hashlib import sha256
 from typing import Any
 
 from udfs.errors import CuveeError
-from warehouse.project.project import TESTS, Node, NodeResult, groups
+from warehouse.project.project import Node, groups
 from warehouse.project.properties import ColumnProperties
 from warehouse.project.relation import LAKE
+from warehouse.project.results import TESTS, NodeResult
 from warehouse.render.rendering import Resolver
 
 

@@ -26,7 +26,7 @@ from warehouse.build.build_options import BuildOptions
 from warehouse.build.execution.build_run import BuildCallback
 from warehouse.cli.main import cli
 from warehouse.lake.lake import Lake
-from warehouse.project.project import NodeResult
+from warehouse.project.results import NodeResult
 
 FAKE = (ROOT / "udfs/labels/labelers/shipped/fake.yml").read_text()
 

@@ -8,7 +8,7 @@ import pytest
 
 from warehouse.build.build import build
 from warehouse.lake.lake import Lake
-from warehouse.project.project import NodeResult
+from warehouse.project.results import NodeResult
 
 PACKAGE = """
 {% macro _columns(relation) %}{% if not execute %}{{ return([]) }}{% endif %}

@@ -12,7 +12,7 @@ from warehouse.answers.call_stats import AnswerCallback
 from warehouse.answers.calls import AnswerContext
 from warehouse.build.plan import Plan, Planned
 from warehouse.graph.loaded_project import LoadedProject
-from warehouse.project.project import NodeResult
+from warehouse.project.results import NodeResult
 
 if TYPE_CHECKING:
     from warehouse.lake.commit import Staging

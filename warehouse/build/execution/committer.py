@@ -15,7 +15,7 @@ from warehouse.build.state import Built
 from warehouse.build.tests.checks import TestResult
 from warehouse.graph.parsing import located
 from warehouse.lake.connection import duckdb_error
-from warehouse.project.project import TESTS, NodeResult
+from warehouse.project.results import TESTS, NodeResult
 
 if TYPE_CHECKING:
     from warehouse.lake.commit import Commit

@@ -23,8 +23,8 @@ from warehouse.build.execution.workers import Workers
 from warehouse.build.plan import Planned
 from warehouse.build.tests.checks import TestResult
 from warehouse.lake.connection import duckdb_error
-from warehouse.project.project import TESTS
 from warehouse.project.relation import LAKE
+from warehouse.project.results import TESTS
 from warehouse.render.node_view import ran
 
 

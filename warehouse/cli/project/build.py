@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from warehouse.answers.call_stats import CallStats
     from warehouse.build.execution.build_run import BuildCallback
     from warehouse.build.plan import Plan
-    from warehouse.project.project import NodeResult
+    from warehouse.project.results import NodeResult
 
 
 @click.command(cls=SelectingCommand)

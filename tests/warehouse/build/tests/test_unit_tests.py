@@ -14,7 +14,8 @@ from warehouse.build import build as building
 from warehouse.graph.loaded_project import open_project
 from warehouse.lake.lake import Lake
 from warehouse.project.options import Selection
-from warehouse.project.project import NodeResult, ProjectErrors
+from warehouse.project.project import ProjectErrors
+from warehouse.project.results import NodeResult
 
 FILES = {
     "dbt_project.yml": "name: p\nvars: {low: 3}\nmodels: {p: {+materialized: table}}",
