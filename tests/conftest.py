@@ -38,8 +38,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return Scheduling(config, log)
 
 
+#: The fixtures of programs that have environments of their own.
+SERVICES = {"dbt", "either_dbt", "vllm_bin"}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the full counts to `make prove`."""
+    """Mark what needs dbt or vLLM for `make services`; leave the full counts to `make prove`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and SERVICES & set(item.fixturenames):
+            item.add_marker(pytest.mark.services)
     if os.environ.get("CUVEE_PROVE"):
         return
     skip = pytest.mark.skip(reason="runs with `make prove`")
@@ -61,12 +69,12 @@ def shared_data() -> Path:
 def vllm_bin() -> Path:
     """The bin folder of an environment with vLLM and this project: ``CUVEE_VLLM``, else .venv-vllm.
 
-    Its ``cuvee`` and ``vllm`` run as processes beside the tests. `make test` installs it; elsewhere its absence is a
-    reason to skip, but never in CI.
+    Its ``cuvee`` and ``vllm`` run as processes of their own. `make services` installs it; elsewhere its absence is
+    a reason to skip, but never in CI.
     """
     folder = Path(os.environ.get("CUVEE_VLLM", ROOT / ".venv-vllm")) / "bin"
     if not (folder / "vllm").exists():
-        absent(f"no vLLM in {folder}: make test installs it")
+        absent(f"no vLLM in {folder}: make services installs it")
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,6 +43,22 @@ def write_jsonl(path: Path, records: Iterable[object]) -> Path:
     """Write one record a line; return the file."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
+
+
+def macros_only(name: str) -> str:
+    """Return a dbt_project.yml that uses the macros and tests of Cuvée's package, and none of its models."""
+    off = "cuvee: {+enabled: false}"
+    return (
+        f"name: {name}\nprofile: {name}\nmodels: {{+materialized: table, {off}}}\n"
+        f"seeds: {{{off}}}\ndata_tests: {{{off}}}\n"
+    )
+
+
+def install_package(project: Path) -> None:
+    """Put Cuvée's package where dbt looks for it."""
+    ignored = shutil.ignore_patterns("target", "logs", "dbt_packages")
+    shutil.copytree(SQL, project / "dbt_packages" / "cuvee", ignore=ignored)
+    (project / "packages.yml").write_text("packages: [{local: dbt_packages/cuvee}]\n")
 
 
 def doc_id(text: str) -> str:

@@ -39,6 +39,7 @@ TRAINING_MAY = {
     "warehouse.lake.lake",
     "warehouse.export.manifest",
     "warehouse.export.external_shards",
+    "warehouse.project.package",  # where the folders of taxonomies are
     "warehouse.cli.output",
     "warehouse.mds.shared_memory",
 }

@@ -2,14 +2,17 @@
 
     CuveeError  a build, a test or a run failed: exit code 1
       UsageError  the request itself is wrong: exit code 2
+        CheckpointError  a file is not a checkpoint, or must not be read as one
         LakeNotFoundError  there is no lake where one was looked for
         RecipeError  a recipe of training is not valid, or does not fit its exports or a run's folder
           MixtureChangedError  an export is not the one that a run began with
+        RefusedStatementError  a reader's statement would change more than a temporary table
         SelectionError  a selection of nodes cannot be understood
       ProjectError  a project says what is not valid, or what it describes cannot be built
         CheckError  the settings of a data test are not valid
         ProjectErrors  all mistakes that were found in a project
         TemplateError  a template cannot be read or rendered
+          RenderError  something undefined was called, or a computation went wrong
         UnitTestError  a unit test cannot be understood or run
       SqlError  the SQL of a model is wrong
         LineageError  the columns of a query cannot be followed
@@ -114,3 +117,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     if 0 < len(names) <= 12:
         return f"known: {', '.join(names)}"
     return None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, at most 300 characters; its class if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from udfs.expensive import ExpensiveFunction
     from udfs.text.contamination import Benchmarks
 
 
-#: Those that are ``udfs.vectorized``.
-VECTORIZED = ("fasttext_score", "language", "minhash_signature", "quality_signals")
-
-_NAMES = (*VECTORIZED, "label_document", "n_tokens", "contamination", "item_ngrams")
-
-
 @dataclass(frozen=True, slots=True)
 class Resources:
     """The folders and benchmarks that functions need besides the text.
 
-    ``taxonomies`` is the folder with the seeds taxonomy.csv and fdc.csv (``sql/seeds``); what a project adds is in
-    ``taxonomies``, ``labelers`` and ``fasttext`` next to it. ``tokenizers`` holds one folder per trained tokenizer
-    (``<lake>/tokenizers``). Neither has to exist until a function that reads it is bound. ``benchmarks`` are those that
-    documents are compared with; None: there are none.
+    ``projects`` are the folders of the project and of packages, the project's first: they have ``seeds`` (of which
+    taxonomy.csv and fdc.csv make the taxonomy ``eai``), ``taxonomies``, ``labelers`` and ``fasttext``. ``tokenizers``
+    holds one folder per trained tokenizer (``<lake>/tokenizers``). None has to exist until a function that reads it is
+    bound. ``benchmarks`` are those that documents are compared with; None: there are none.
     """
 
-    taxonomies: Path
+    projects: tuple[Path, ...]
     tokenizers: Path
     benchmarks: Benchmarks | None = None
+
+    @property
+    def fasttext(self) -> Path:
+        """The folder with the project's fastText models."""
+        return self.projects[0] / "fasttext"
+
+
+#: Those that are ``udfs.vectorized``.
+VECTORIZED = ("fasttext_score", "language", "minhash_signature", "quality_signals")
+
+#: The class of each function, as module:name, and the resources that it needs.
+_FUNCTIONS: Mapping[str, tuple[str, Callable[[Resources], tuple[Any, ...]]]] = {
+    "fasttext_score": ("udfs.text.fasttext:FastTextScore", lambda given: (given.fasttext,)),
+    "label_document": ("udfs.labels.label_document:LabelDocument", lambda given: (given.projects,)),
+    "language": ("udfs.text.fasttext:Language", lambda given: (given.fasttext,)),
+    "minhash_signature": ("udfs.text.minhash:MinHash", lambda given: ()),
+    "n_tokens": ("udfs.tokens.tokenizer:TokenCount", lambda given: (given.tokenizers, given.projects[0])),
+    "contamination": ("udfs.text.contamination:Contamination", lambda given: (given.benchmarks,)),
+    "item_ngrams": ("udfs.text.contamination:ItemNgrams", lambda given: ()),
+    "quality_signals": ("udfs.text.quality_signals:QualitySignals", lambda given: ()),
+}
 
 
 def expensive_functions(resources: Resources) -> Mapping[str, ExpensiveFunction]:
@@ -49,44 +65,14 @@ class _Functions(Mapping[str, "ExpensiveFunction"]):
         return self._make(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_NAMES)
+        return iter(_FUNCTIONS)
 
     def __len__(self) -> int:
-        return len(_NAMES)
+        return len(_FUNCTIONS)
 
 
 def _make(name: str, resources: Resources) -> ExpensiveFunction:
-    match name:
-        case "fasttext_score":
-            from udfs.text.fasttext import FastTextScore
-
-            return FastTextScore(resources.taxonomies.parent / "fasttext")
-        case "label_document":
-            from udfs.labels.label_document import LabelDocument
-
-            return LabelDocument(resources.taxonomies)
-        case "language":
-            from udfs.text.fasttext import Language
-
-            return Language(resources.taxonomies.parent / "fasttext")
-        case "minhash_signature":
-            from udfs.text.minhash import MinHash
-
-            return MinHash()
-        case "n_tokens":
-            from udfs.tokens.tokenizer import TokenCount
-
-            return TokenCount(resources.tokenizers, resources.taxonomies.parent)
-        case "contamination":
-            from udfs.text.contamination import Contamination
-
-            return Contamination(resources.benchmarks)
-        case "item_ngrams":
-            from udfs.text.contamination import ItemNgrams
-
-            return ItemNgrams()
-        case "quality_signals":
-            from udfs.text.quality_signals import QualitySignals
-
-            return QualitySignals()
-    raise KeyError(name)
+    place, arguments = _FUNCTIONS[name]
+    module, _, attribute = place.partition(":")
+    function: ExpensiveFunction = getattr(import_module(module), attribute)(*arguments(resources))
+    return function

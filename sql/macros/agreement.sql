@@ -1,7 +1,7 @@
 {#  annotator_kappa(pairs, by=[], …): how far two annotators agree who give each document none, one or two labels:
     the annotator kappa of arXiv 2506.14111 (section 5.1.2, A.9), as the paper's code computes it.
 
-        {{ annotator_kappa(ref('label_pairs'), by=['category'], replicates=100) }}
+        {{ cuvee.annotator_kappa(ref('label_pairs'), by=['category'], replicates=100) }}
 
     pairs        relation with a row per document and whatever `by` names: primary_a, secondary_a, primary_b,
                  secondary_b, the codes by the two annotators. A row means that both annotators were asked. The two
@@ -45,12 +45,12 @@ kappa_set as (
     select
         {% for key in by %}{{ key }}, {% endfor %}
         {% for side in 'ab' -%}
-        {{ label_set('primary_' ~ side, 'secondary_' ~ side) }} as set_{{ side }},
+        {{ cuvee.label_set('primary_' ~ side, 'secondary_' ~ side) }} as set_{{ side }},
         {% endfor %}
         n
     from kappa_code
 ),
-{{ kappa_of_sets('kappa_set', by, weighted, shared, smoothing, replicates, draws, seed) }}
+{{ cuvee.kappa_of_sets('kappa_set', by, weighted, shared, smoothing, replicates, draws, seed) }}
 {%- endmacro -%}
 
 
@@ -228,7 +228,7 @@ kappa_expected as (
     left join kappa_meeting using ({{ part }})
 ),
 kappa_value as (
-    select *, {{ chance_corrected('observed', 'expected') }} as kappa from kappa_expected
+    select *, {{ cuvee.chance_corrected('observed', 'expected') }} as kappa from kappa_expected
 ),
 {% if against -%}
 kappa_mean as (
@@ -291,7 +291,7 @@ end
     secondary_a, primary_b, secondary_b, documents.
 #}
 {%- macro label_pairs(labelled) -%}
-{%- set categories = eai_categories() -%}
+{%- set categories = cuvee.eai_categories() -%}
 {%- set places = ['primary_a', 'secondary_a', 'primary_b', 'secondary_b'] -%}
 with
 -- One pass: the categories are the sets of one GROUP BY.
@@ -340,7 +340,7 @@ select labeler_a, labeler_b, 'fdc_level_{{ level }}',
     cast(sum(documents) as bigint) as documents
 from (
     select labeler_a, labeler_b, documents,
-        {% for place in places %}{{ fdc_class(place, level) }} as {{ place }}{{ ', ' if not loop.last }}{% endfor %}
+        {% for place in places %}{{ cuvee.fdc_class(place, level) }} as {{ place }}{{ ', ' if not loop.last }}{% endfor %}
     from pair_cell
     where category = 'free_decimal_correspondence'
 ) as classes
@@ -352,7 +352,7 @@ group by all
 {#  single_label_agreement(pairs, by=[], n=none, label_a='primary_a', label_b='primary_b', position_a=none,
     position_b=none): the usual measures for two raters with one label each, to set beside annotator_kappa.
 
-        {{ single_label_agreement(ref('ratings'), by=['question'], position_a='grade_a', position_b='grade_b') }}
+        {{ cuvee.single_label_agreement(ref('ratings'), by=['question'], position_a='grade_a', position_b='grade_b') }}
 
     pairs        relation with a row per document, the labels of both raters in label_a and label_b; rows where one is
                  NULL count for nothing, and every other value is a label, -1 too
@@ -435,7 +435,7 @@ select
     {% for key in by %}single_observed.{{ key }}, {% endfor %}
     cast(single_chance.documents as bigint) as documents,
     single_observed.observed,
-    {{ chance_corrected('single_observed.observed', 'single_chance.cohen') }} as cohen_kappa,
+    {{ cuvee.chance_corrected('single_observed.observed', 'single_chance.cohen') }} as cohen_kappa,
     {% for weight in ('linear', 'quadratic') -%}
     case
         when single_expected.{{ weight }} > 0
@@ -443,8 +443,8 @@ select
         when single_distance.documents > 0 then 1.0
     end as {{ weight }}_kappa,
     {% endfor -%}
-    {{ chance_corrected('single_observed.observed', 'single_chance.scott') }} as scott_pi,
-    {{ chance_corrected('single_observed.observed', 'single_chance.krippendorff') }} as krippendorff_alpha
+    {{ cuvee.chance_corrected('single_observed.observed', 'single_chance.scott') }} as scott_pi,
+    {{ cuvee.chance_corrected('single_observed.observed', 'single_chance.krippendorff') }} as krippendorff_alpha
 from single_observed
 join single_chance on single_chance.single_part = single_observed.single_part
 left join single_distance on single_distance.single_part = single_observed.single_part
@@ -455,7 +455,7 @@ left join single_expected on single_expected.single_part = single_observed.singl
 {#  shared_kappa(ratings, item='doc_id', by=[], weighted=false): annotator_kappa for any number of
     annotators who draw from common labels and fertilities (Fleiss's way), without smoothing.
 
-        {{ shared_kappa(ref('ratings'), by=['category']) }}
+        {{ cuvee.shared_kappa(ref('ratings'), by=['category']) }}
 
     ratings      relation with a row per document and annotator, and what `by` names: item, annotator, "primary",
                  secondary. The agreement of a document is that of the pairs of its annotators; documents with fewer
@@ -468,7 +468,7 @@ left join single_expected on single_expected.single_part = single_observed.singl
 with
 rated as materialized (
     select {{ keys }}{{ item }} as item, annotator, count(*) over (partition by {{ keys }}{{ item }}) as raters,
-        {{ label_set('"primary"', 'secondary') }} as labels
+        {{ cuvee.label_set('"primary"', 'secondary') }} as labels
     from (
         select {{ keys }}{{ item }}, annotator,
             cast("primary" as varchar) as "primary", cast(secondary as varchar) as secondary
@@ -488,7 +488,7 @@ rated_pair as (
 ),
 rated_observed as (
     select {{ keys }}
-        sum(n * {{ set_match(weighted) }} / (raters * (raters - 1) / 2) order by raters, set_a, set_b)
+        sum(n * {{ cuvee.set_match(weighted) }} / (raters * (raters - 1) / 2) order by raters, set_a, set_b)
             / sum(n / (raters * (raters - 1) / 2) order by raters, set_a, set_b) as observed
     from rated_pair
     group by all
@@ -501,7 +501,7 @@ rated_habit as (
 ),
 rated_chance as (
     select * from (
-        with {{ kappa_of_sets('rated_habit', by, weighted, true, none, 0, 1, 0) }}
+        with {{ cuvee.kappa_of_sets('rated_habit', by, weighted, true, none, 0, 1, 0) }}
     ) as chance
 ),
 rated_count as (
@@ -513,7 +513,7 @@ select
     rated_count.ratings,
     rated_observed.observed,
     rated_chance.expected,
-    {{ chance_corrected('rated_observed.observed', 'rated_chance.expected') }} as kappa
+    {{ cuvee.chance_corrected('rated_observed.observed', 'rated_chance.expected') }} as kappa
 from rated_count
 join rated_observed on true
     {%- for key in by %} and rated_observed.{{ key }} is not distinct from rated_count.{{ key }}{% endfor %}
@@ -525,7 +525,7 @@ join rated_chance on true
 {#  gold_kappa(ratings, gold, item='doc_id', by=[], …): annotator_kappa with each of several annotators held for gold, and
     the mean of these kappas: what arXiv 2506.14111 reports of a labeler.
 
-        {{ gold_kappa(ref('ratings'), gold=['gpt-4o', 'claude-3.5-sonnet'], by=['category'], replicates=100) }}
+        {{ cuvee.gold_kappa(ref('ratings'), gold=['gpt-4o', 'claude-3.5-sonnet'], by=['category'], replicates=100) }}
 
     ratings      relation with a row per document and annotator, and what `by` names: item, annotator, "primary",
                  secondary
@@ -542,7 +542,7 @@ join rated_chance on true
 with
 gold_rated as materialized (
     select {{ item }} as item, annotator, {% for key in by %}{{ key }}, {% endfor %}
-        {{ label_set('cast("primary" as varchar)', 'cast(secondary as varchar)') }} as labels
+        {{ cuvee.label_set('cast("primary" as varchar)', 'cast(secondary as varchar)') }} as labels
     from {{ ratings }}
     where {{ item }} in (
         select {{ item }} from {{ ratings }} where annotator in ({% for name in gold %}'{{ name }}', {% endfor %}null)
@@ -561,7 +561,7 @@ gold_set as (
     ) as compared
     group by all
 ),
-{{ kappa_of_sets('gold_set', ['annotator'] + by, weighted, false, smoothing, replicates, draws, seed, against=true) }}
+{{ cuvee.kappa_of_sets('gold_set', ['annotator'] + by, weighted, false, smoothing, replicates, draws, seed, against=true) }}
 {%- endmacro -%}
 
 

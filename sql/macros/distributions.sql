@@ -1,7 +1,7 @@
 {#  label_cells(labelled, by=['labeler'], measures={'documents': 'count(*)'}): how often each combination of primary and
     secondary code occurs in each category, from one pass over all of them.
 
-        select * from ({{ label_cells(ref('current_labels')) }})
+        select * from ({{ cuvee.label_cells(ref('current_labels')) }})
 
     labelled     relation with the columns of current_labels, and what `by` and the measures name
     measures     name → aggregate; they must add up: what follows adds cells
@@ -10,7 +10,7 @@
     characters of its codes.
 #}
 {%- macro label_cells(labelled, by=['labeler'], measures={'documents': 'count(*)'}) -%}
-{%- set categories = eai_categories() -%}
+{%- set categories = cuvee.eai_categories() -%}
 select
     {% for key in by %}{{ key }}, {% endfor %}
     case
@@ -61,8 +61,8 @@ select {% for key in by %}{{ key }}, {% endfor %}'fdc_level_{{ level }}', "prima
     {% for measure in measures %}cast(sum({{ measure }}) as bigint) as {{ measure }}{{ ', ' if not loop.last }}{% endfor %}
 from (
     select * replace (
-        {{ fdc_class('"primary"', level) }} as "primary",
-        {{ fdc_class('secondary', level) }} as secondary
+        {{ cuvee.fdc_class('"primary"', level) }} as "primary",
+        {{ cuvee.fdc_class('secondary', level) }} as secondary
     )
     from {{ cells }}
     where category = 'free_decimal_correspondence'
@@ -87,7 +87,7 @@ group by all
 {#  label_distribution(labelled, by=['labeler'], counted='documents'): how many documents and tokens every label has, by
     facet (the nine plain categories and FDC's three levels).
 
-        {{ label_distribution(ref('labelled_documents'), by=['labeler', 'quality']) }}
+        {{ cuvee.label_distribution(ref('labelled_documents'), by=['labeler', 'quality']) }}
 
     labelled     relation with the columns of current_labels, n_tokens, and what `by` names
     counted      what its rows are called in the result
@@ -100,10 +100,10 @@ group by all
 {%- set keys = by | join(', ') -%}
 with
 distribution_cell as materialized (
-    {{ label_cells(labelled, by, {counted: 'count(*)', 'tokens': 'cast(coalesce(sum(n_tokens), 0) as bigint)'}) }}
+    {{ cuvee.label_cells(labelled, by, {counted: 'count(*)', 'tokens': 'cast(coalesce(sum(n_tokens), 0) as bigint)'}) }}
 ),
 distribution_facet as (
-    {{ by_facet('distribution_cell', by, [counted, 'tokens']) }}
+    {{ cuvee.by_facet('distribution_cell', by, [counted, 'tokens']) }}
 ),
 distribution_total as (
     select {{ keys }}, sum({{ counted }}) as whole, sum(tokens) as whole_tokens
@@ -134,7 +134,7 @@ select
 from distribution_label as found
 join distribution_total as total
     on {% for key in by %}total.{{ key }} is not distinct from found.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
-left join {{ facet_labels() }} as named on named.category = found.category and named.code = found.code
+left join {{ cuvee.facet_labels() }} as named on named.category = found.category and named.code = found.code
 {%- endmacro -%}
 
 
@@ -190,21 +190,21 @@ select {{ keys }}category, code, unnest(range(1, len(doc_ids) + 1)) as place, un
 from (
     select {{ keys }}
         case
-            {%- for facet in facets() %}
+            {%- for facet in cuvee.facets() %}
             when grouping(c{{ loop.index }}) = 0 then '{{ facet }}'
             {%- endfor %}
         end as category,
-        coalesce({% for _ in facets() %}c{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %}) as code,
+        coalesce({% for _ in cuvee.facets() %}c{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %}) as code,
         arg_min(doc_id, md5('{{ seed }}:' || doc_id), {{ documents }}) as doc_ids
     from (
         select {{ keys }}doc_id,
-            {% for facet in facets() -%}
-            {{ code_of(facet, 'primary') }} as c{{ loop.index }}{{ ',' if not loop.last }}
+            {% for facet in cuvee.facets() -%}
+            {{ cuvee.code_of(facet, 'primary') }} as c{{ loop.index }}{{ ',' if not loop.last }}
             {% endfor %}
         from {{ labelled }}
     ) as coded
     group by grouping sets (
-        {%- for _ in facets() %}
+        {%- for _ in cuvee.facets() %}
         ({{ keys }}c{{ loop.index }}){{ ',' if not loop.last }}
         {%- endfor %}
     )

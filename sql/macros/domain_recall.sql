@@ -1,7 +1,7 @@
 {#  domain_recall(labelled, golden, filters): how many of the pages that are known to be of a domain a filter keeps, and how
     much of everything (arXiv 2506.14111, section 5.1.3). One pass over the documents.
 
-        {{ domain_recall(ref('current_labels'), ref('golden_documents'), [
+        {{ cuvee.domain_recall(ref('current_labels'), ref('golden_documents'), [
             {'domain': 'math', 'name': 'FDC 51', 'keeps': "starts_with(free_decimal_correspondence.primary, '51')"},
         ]) }}
 
@@ -57,14 +57,14 @@ from recall_count
 {%- macro found_at(occurrences, bases) -%}
 with
 based as (
-    select domain, url, {{ url_host('url') }} as host, {{ url_path('url') }} as path from {{ bases }}
+    select domain, url, {{ cuvee.url_host('url') }} as host, {{ cuvee.url_path('url') }} as path from {{ bases }}
 ),
 located as (
-    select doc_id, url, {{ url_host('url') }} as host from {{ occurrences }} where url is not null
+    select doc_id, url, {{ cuvee.url_host('url') }} as host from {{ occurrences }} where url is not null
 )
 select located.doc_id, based.domain, based.url, min(located.url) as found_at
 from located
-join based on based.host = located.host and starts_with({{ url_path('located.url') }}, based.path)
+join based on based.host = located.host and starts_with({{ cuvee.url_path('located.url') }}, based.path)
 group by all
 {%- endmacro -%}
 

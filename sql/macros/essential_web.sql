@@ -14,7 +14,7 @@
     The names come from relations that eai_label_names joins.
 #}
 {%- macro eai_label(category, rank) -%}
-{%- set code = eai_code(category, rank) -%}
+{%- set code = cuvee.eai_code(category, rank) -%}
 {%- set named = category ~ '_' ~ rank -%}
 {%- if category == 'free_decimal_correspondence' -%}
 {
@@ -42,9 +42,9 @@ coalesce(labels.{{ category }}.secondary, '-1')
 
 {#  eai_label_names(): the joins to the seeds taxonomy and fdc that eai_label needs. #}
 {%- macro eai_label_names() -%}
-{%- for category in eai_categories() -%}
+{%- for category in cuvee.eai_categories() -%}
 {%- for rank in ('primary', 'secondary') %}
-{%- set code = eai_code(category, rank) -%}
+{%- set code = cuvee.eai_code(category, rank) -%}
 {%- set named = category ~ '_' ~ rank -%}
 {%- if category == 'free_decimal_correspondence' %}
 {%- for level in (1, 2, 3) %}

@@ -2,8 +2,8 @@
     of all, by a hash of the id. What evaluates labelers is drawn from these, what they learn from is drawn from the others:
     so the two never meet, whatever is added to the lake.
 
-        where not {{ kept_for_evaluation('doc_id') }}
+        where not {{ cuvee.kept_for_evaluation('doc_id') }}
 #}
 {%- macro kept_for_evaluation(doc_id) -%}
-{{ held_out(doc_id, share=var('evaluation_share'), seed=var('seed') ~ ':evaluation') }}
+{{ cuvee.held_out(doc_id, share=var('evaluation_share', 0.02), seed=var('seed', 17) ~ ':evaluation') }}
 {%- endmacro -%}

@@ -4,7 +4,7 @@
     site, a duplicate cluster. The choice depends on nothing but seed and key, and a larger share with the same seed
     holds out everything that a smaller one does. A NULL key is never held out.
 
-        where not {{ held_out('package', share=0.05, seed=17) }}
+        where not {{ cuvee.held_out('package', share=0.05, seed=17) }}
 #}
 {%- macro held_out(key, share, seed) -%}
 {%- if share >= 1 -%}
@@ -18,7 +18,7 @@ coalesce(left(md5('{{ seed }}:' || cast({{ key }} as varchar)), 15) < '{{ "%015x
 
 {#  with_split(pool, share): a pool's rows and columns, with `split`: train, held_out or neither.
 
-        select * from ({{ with_split(ref('pool'), share={'code': 0.01, 'prose': 0.05}) }}) where split = 'train'
+        select * from ({{ cuvee.with_split(ref('pool'), share={'code': 0.01, 'prose': 0.05}) }}) where split = 'train'
 
     share     of the keys that is held out: for all, or as component → share (the pool's column component; a component
               that the mapping does not name has none held out)
@@ -33,11 +33,11 @@ select
     split_pool.* exclude (split_key),
     case
         {%- if share is mapping %}
-        when {{ held_out_by_component(share, seed) }} then 'held_out'
-        when {{ held_out('split_key', share=share.values() | map('float') | max, seed=seed) }}
-            and bool_or({{ held_out_by_component(share, seed) }}) over (partition by split_key) then 'neither'
+        when {{ cuvee.held_out_by_component(share, seed) }} then 'held_out'
+        when {{ cuvee.held_out('split_key', share=share.values() | map('float') | max, seed=seed) }}
+            and bool_or({{ cuvee.held_out_by_component(share, seed) }}) over (partition by split_key) then 'neither'
         {%- else %}
-        when {{ held_out('split_key', share=share, seed=seed) }} then 'held_out'
+        when {{ cuvee.held_out('split_key', share=share, seed=seed) }} then 'held_out'
         {%- endif %}
         else 'train'
     end as split
@@ -55,6 +55,6 @@ from (
 
 {%- macro held_out_by_component(shares, seed) -%}
 case component
-    {%- for component, share in shares.items() %} when {{ mixture_text(component) }} then {{ held_out('split_key', share=share, seed=seed) }}
+    {%- for component, share in shares.items() %} when {{ cuvee.mixture_text(component) }} then {{ cuvee.held_out('split_key', share=share, seed=seed) }}
     {%- endfor %} else false end
 {%- endmacro -%}

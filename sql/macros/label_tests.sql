@@ -1,7 +1,7 @@
 {#  labels_by(labeler, taxonomy='eai'): what a labeler says, one row per document: its latest answer, whatever version of
     the labeler gave it. For labels from outside that is the file that came last. Empty before the first label.
 
-        select doc_id, document_type_v1.primary as kind from {{ labels_by('people') }}
+        select doc_id, document_type_v1.primary as kind from {{ cuvee.labels_by('people') }}
 #}
 {%- macro labels_by(labeler, taxonomy='eai') -%}
 (
@@ -15,11 +15,42 @@
         cast(null as varchar) as labeler,
         cast(null as varchar) as fingerprint,
         cast(null as varchar) as status,
-        {%- for category in eai_categories() if taxonomy == 'eai' %}
+        {%- for category in cuvee.eai_categories() if taxonomy == 'eai' %}
         cast(null as struct("primary" varchar, secondary varchar)) as {{ category }},
         {%- endfor %}
         cast(null as varchar) as raw,
         cast(null as timestamptz) as labelled_at
+    where false
+    {%- endif %}
+)
+{%- endmacro -%}
+
+
+{#  given_labels(labelers=[]): one labelling of each document by a labeler that is not in the list: the labels that came
+    with the corpus, as a subquery (doc_id, labeler, label). Of several, the latest one.
+#}
+{%- macro given_labels(labelers=[]) -%}
+(
+    {%- if adapter.get_relation(target.database, 'labels', 'eai') %}
+    select
+        doc_id,
+        labeler,
+        struct_pack({% for category in cuvee.eai_categories() %}{{ category }} := {{ category }}{{ ', ' if not loop.last }}{% endfor %}) as label
+    from labels.eai
+    where status in ('ok', 'partial')
+        {%- for labeler in labelers %}
+        and labeler <> '{{ labeler | replace("'", "''") }}'
+        {%- endfor %}
+    qualify row_number() over (partition by doc_id order by labelled_at desc, labeler, fingerprint) = 1
+    {%- else %}
+    select
+        cast(null as varchar) as doc_id,
+        cast(null as varchar) as labeler,
+        cast(null as struct(
+            {%- for category in cuvee.eai_categories() %}
+            {{ category }} struct("primary" varchar, secondary varchar){{ ',' if not loop.last }}
+            {%- endfor %}
+        )) as label
     where false
     {%- endif %}
 )
@@ -56,11 +87,11 @@ labels.{{ taxonomy }}_long
                      as fdc_level_1, fdc_level_2 and fdc_level_3.
 #}
 {% test parse_rate(model, labeler, at_least, taxonomy='eai', column_name='doc_id') %}
-{{- label_limits('parse_rate', 'at_least', at_least, taxonomy, 0, false) -}}
+{{- cuvee.label_limits('parse_rate', 'at_least', at_least, taxonomy, 0, false) -}}
 with answers as (
     select asked.doc_id, coalesce(given.status, 'not labelled') as status, given.raw
     from (select distinct {{ column_name }} as doc_id from {{ model }}) as asked
-    left join {{ labels_by(labeler, taxonomy) }} as given on given.doc_id = asked.doc_id
+    left join {{ cuvee.labels_by(labeler, taxonomy) }} as given on given.doc_id = asked.doc_id
 ),
 rate as (
     select count(*) filter (where status in ('ok', 'partial')) / count(*) as share from answers
@@ -72,16 +103,16 @@ where rate.share < {{ at_least }} and answers.status not in ('ok', 'partial')
 
 
 {% test abstention_rate(model, labeler, at_most, taxonomy='eai', column_name='doc_id') %}
-{{- label_limits('abstention_rate', 'at_most', at_most, taxonomy, 0, true) -}}
+{{- cuvee.label_limits('abstention_rate', 'at_most', at_most, taxonomy, 0, true) -}}
 with rates as (
     select codes.category, count(*) as documents, count(*) filter (where codes.code = '-1') as abstentions
-    from {{ labels_by(labeler, taxonomy) }} as given
-    join {{ labels_long(taxonomy) }} as codes
+    from {{ cuvee.labels_by(labeler, taxonomy) }} as given
+    join {{ cuvee.labels_long(taxonomy) }} as codes
         on codes.doc_id = given.doc_id and codes.labeler = given.labeler and codes.fingerprint = given.fingerprint
     where codes.rank = 'primary' and given.doc_id in (select {{ column_name }} from {{ model }})
     group by codes.category
 ),
-limits as ({{ label_limit_rows(at_most, 'rates') }})
+limits as ({{ cuvee.label_limit_rows(at_most, 'rates') }})
 select limits.category, rates.documents, rates.abstentions, rates.abstentions / rates.documents as share,
     limits.allowed as at_most
 from limits
@@ -91,12 +122,12 @@ where coalesce(rates.abstentions / rates.documents > limits.allowed, true)
 
 
 {% test label_agreement(model, labeler, gold, at_least, taxonomy='eai', column_name='doc_id') %}
-{{- label_limits('label_agreement', 'at_least', at_least, taxonomy, -1, true) -}}
+{{- cuvee.label_limits('label_agreement', 'at_least', at_least, taxonomy, -1, true) -}}
 with
 kappas as (
-    {{ labeler_kappas(model, labeler, gold, taxonomy, column_name) }}
+    {{ cuvee.labeler_kappas(model, labeler, gold, taxonomy, column_name) }}
 ),
-limits as ({{ label_limit_rows(at_least, 'kappas') }})
+limits as ({{ cuvee.label_limit_rows(at_least, 'kappas') }})
 select limits.category, kappas.documents, kappas.observed, kappas.expected, kappas.kappa, limits.allowed as at_least
 from limits
 left join kappas on kappas.category = limits.category
@@ -107,7 +138,7 @@ where coalesce(kappas.kappa < limits.allowed, true)
 {#  labeler_kappas(documents, labeler, gold, taxonomy='eai', column_name='doc_id', replicates=0): annotator_kappa of a
     labeler with one that is trusted, over the documents and categories that the trusted one labelled.
 
-        {{ labeler_kappas(ref('evaluation_random'), 'my_student', 'eai_teacher', replicates=100) }}
+        {{ cuvee.labeler_kappas(ref('evaluation_random'), 'my_student', 'eai_teacher', replicates=100) }}
 
     documents    relation with the column column_name; for a student, documents that neither it nor its teacher's
                  labels for it have seen
@@ -120,7 +151,7 @@ where coalesce(kappas.kappa < limits.allowed, true)
 with
 {%- for side, who in (('a', labeler), ('b', gold)) %}
 given_{{ side }} as (
-    select doc_id, labeler, fingerprint from {{ labels_by(who, taxonomy) }} as given
+    select doc_id, labeler, fingerprint from {{ cuvee.labels_by(who, taxonomy) }} as given
     where status != 'error' and doc_id in (select {{ column_name }} from {{ documents }})
 ),
 codes_{{ side }} as (
@@ -128,7 +159,7 @@ codes_{{ side }} as (
         max(codes.code) filter (where codes.rank = 'primary') as first,
         max(codes.code) filter (where codes.rank = 'secondary') as second
     from given_{{ side }} as given
-    join {{ labels_long(taxonomy) }} as codes
+    join {{ cuvee.labels_long(taxonomy) }} as codes
         on codes.doc_id = given.doc_id and codes.labeler = given.labeler and codes.fingerprint = given.fingerprint
     group by codes.doc_id, codes.category
 ),
@@ -153,7 +184,7 @@ label_pair as (
     {%- endfor %}
 ),
 kappas as (
-    {{ annotator_kappa('label_pair', by=['category'], replicates=replicates) }}
+    {{ cuvee.annotator_kappa('label_pair', by=['category'], replicates=replicates) }}
 )
 select category, documents, observed, expected, kappa, std_error from kappas
 {%- endmacro -%}
@@ -188,7 +219,7 @@ select 'every category', {{ limit }} where not exists (select 1 from {{ found }}
 {{- exceptions.raise_compiler_error(
     test ~ ': the taxonomy ' ~ taxonomy ~ ' has no category ' ~ category ~ '; it has ' ~ known | join(', ')) -}}
 {%- endif -%}
-{{- label_limits(test, argument ~ '.' ~ category, value, taxonomy, lowest, false) -}}
+{{- cuvee.label_limits(test, argument ~ '.' ~ category, value, taxonomy, lowest, false) -}}
 {%- endfor -%}
 {%- elif limit is not number or limit is boolean or limit < lowest or limit > 1 -%}
 {{- exceptions.raise_compiler_error(

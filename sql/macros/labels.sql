@@ -1,7 +1,7 @@
 {#  label_is(category, label, column='label', taxonomy='eai'): true where a document has this label, as primary or as
     secondary.
 
-        select doc_id from labelled where {{ label_is('document_type_v2', 'Tutorial') }}
+        select doc_id from labelled where {{ cuvee.label_is('document_type_v2', 'Tutorial') }}
 
     column is the value of label_document(text); label is a name, whatever its case, or a code. A label that has others
     below it means them too: Mathematics is every FDC code that begins with 51. Cuvée looks the code up when it compiles
@@ -21,7 +21,7 @@ coalesce({{ primary }} in {{ codes }} or {{ secondary }} in {{ codes }}, false)
 {%- endif -%}
 {%- else -%}
 {%- set quoted = "'" ~ label | replace("'", "''") ~ "'" -%}
-{%- set labels = ref('fdc') if category == 'free_decimal_correspondence' else taxonomy_labels(taxonomy) -%}
+{%- set labels = ref('fdc') if category == 'free_decimal_correspondence' else cuvee.taxonomy_labels(taxonomy) -%}
 {%- set known = "known_label.category = '" ~ category ~ "'" if category != 'free_decimal_correspondence' else 'true' -%}
 (
     exists (
@@ -56,7 +56,7 @@ coalesce({{ primary }} in {{ codes }} or {{ secondary }} in {{ codes }}, false)
 {#  taxonomy_labels(taxonomy='eai'): a taxonomy's labels as a relation with the columns category, code, label, and what
     else its file has. Of FDC it has the ten main classes; all of them are in the seed fdc.
 
-        select category, code, label from {{ taxonomy_labels('web_domains') }}
+        select category, code, label from {{ cuvee.taxonomy_labels('web_domains') }}
 
     A taxonomy in a CSV file is a seed, and this is that seed. The labels of a YAML file are written into the query.
 #}
@@ -83,7 +83,7 @@ coalesce({{ primary }} in {{ codes }} or {{ secondary }} in {{ codes }}, false)
 {#  label_of_fdc(code, taxonomy): the code of the label whose FDC prefixes cover an FDC code, the longest prefix first;
     NULL where none does. For taxonomies that are defined by FDC, such as web_domains.
 
-        select {{ label_of_fdc('label.free_decimal_correspondence.primary', 'web_domains') }} as domain
+        select {{ cuvee.label_of_fdc('label.free_decimal_correspondence.primary', 'web_domains') }} as domain
 #}
 {%- macro label_of_fdc(code, taxonomy='web_domains') -%}
 (
@@ -91,7 +91,7 @@ coalesce({{ primary }} in {{ codes }} or {{ secondary }} in {{ codes }}, false)
     select arg_max(claimed.claimed_label, length(claimed.claimed_prefix))
     from (
         select known_label.code as claimed_label, unnest(string_split(known_label.prefixes, ' ')) as claimed_prefix
-        from {{ taxonomy_labels(taxonomy) }} as known_label
+        from {{ cuvee.taxonomy_labels(taxonomy) }} as known_label
     ) as claimed
     where claimed.claimed_prefix != '' and starts_with({{ code }}, claimed.claimed_prefix)
 )
@@ -101,7 +101,7 @@ coalesce({{ primary }} in {{ codes }} or {{ secondary }} in {{ codes }}, false)
 {#  fdc_label(code, level=1): the name of an FDC code's class at level 1, 2 or 3, found by the code's first digits; NULL
     where FDC has none, as for all X0 at level 2, and for -1.
 
-        select {{ fdc_label('label.free_decimal_correspondence.primary', 2) }} as subject
+        select {{ cuvee.fdc_label('label.free_decimal_correspondence.primary', 2) }} as subject
 #}
 {%- macro fdc_label(code, level=1) -%}
 (

@@ -1,6 +1,6 @@
 {#  Mixtures: which documents, how often, so that components get their shares of the tokens.
 
-        {{ mixture(pool=ref('pool'), shares={'code': 0.6, 'prose': 0.4}, tokens=2000000, seed=17,
+        {{ cuvee.mixture(pool=ref('pool'), shares={'code': 0.6, 'prose': 0.4}, tokens=2000000, seed=17,
                    max_epochs=4, shortfall='fail') }}
 
     pool        relation with doc_id, component, n_tokens; held-out documents already absent
@@ -36,7 +36,7 @@
 {%- macro mixture(pool, shares, tokens=none, seed=17, max_epochs=1, shortfall='fail',
         budget=none, window=none, components=none, overlap=none, leave_out=none, freed='proportionally') -%}
 with
-{{ mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed, budget, window, components, overlap,
+{{ cuvee.mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed, budget, window, components, overlap,
     leave_out, freed) }}
 {%- if overlap != 'all' %},
 -- Only the documents around the cut are put in order: of the parts before it all are in, of those behind it none.
@@ -124,7 +124,7 @@ where target < 0
 {%- macro mixture_report(mixture, pool, shares, tokens=none, seed=17, max_epochs=1, shortfall='fail',
         budget=none, window=none, components=none, overlap=none, leave_out=none, freed='proportionally') -%}
 with
-{{ mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed, budget, window, components, overlap,
+{{ cuvee.mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed, budget, window, components, overlap,
     leave_out, freed) }},
 mixture_got as (
     select component, sum(n_tokens * copies) as tokens, count(*) as documents, sum(copies) as copies
@@ -164,7 +164,7 @@ order by mixture_target.weight desc, mixture_target.component
 #}
 {%- macro mixture_targets(pool, shares, tokens, max_epochs, shortfall, seed=17, budget=none, window=none,
         components=none, overlap=none, leave_out=none, freed='proportionally') -%}
-{{- mixture_arguments(shares, tokens, shortfall, budget, window, components, overlap, leave_out, freed) -}}
+{{- cuvee.mixture_arguments(shares, tokens, shortfall, budget, window, components, overlap, leave_out, freed) -}}
 {#- A relation passes for a mapping, too. -#}
 {%- set listed = shares is mapping and shares.identifier is not string -%}
 {%- set all_once = tokens == 'all' -%}
@@ -174,8 +174,8 @@ mixture_asked (component, weight, epochs, place) as (
     {%- for component, share in shares.items() if component != leave_out %}
         {%- set epochs = (max_epochs.get(component, 1) if max_epochs is mapping else max_epochs) | float %}
     (
-        {{ mixture_text(component) }},
-        cast({{ mixture_weight(share, shares[leave_out] if leave_out is not none and component == freed else 0) }} as hugeint),
+        {{ cuvee.mixture_text(component) }},
+        cast({{ cuvee.mixture_weight(share, shares[leave_out] if leave_out is not none and component == freed else 0) }} as hugeint),
         cast({{ ((([epochs, 1] | min if all_once else epochs)) * 1000000) | round | int }} as hugeint),
         cast({{ loop.index }} as integer)
     ){{ "," if not loop.last }}
@@ -191,14 +191,14 @@ mixture_asked (component, weight, epochs, place) as (
             else cast(round(share * 1000000000) as hugeint)
         end
         {%- if leave_out is not none and freed != 'proportionally' %}
-        + case when component = {{ mixture_text(freed) }} then (
+        + case when component = {{ cuvee.mixture_text(freed) }} then (
             select cast(round(share * 1000000000) as hugeint) from {{ shares }}
-            where component = {{ mixture_text(leave_out) }}
+            where component = {{ cuvee.mixture_text(leave_out) }}
         ) else 0 end
         {%- endif %},
         cast(
             {%- if max_epochs is mapping %} case component
-            {%- for component, epochs in max_epochs.items() %} when {{ mixture_text(component) }} then
+            {%- for component, epochs in max_epochs.items() %} when {{ cuvee.mixture_text(component) }} then
                 {{- ' ' ~ ((([epochs | float, 1] | min if all_once else epochs | float)) * 1000000) | round | int }}
             {%- endfor %} else 1000000 end
             {%- else %} {{ ((([max_epochs | float, 1] | min if all_once else max_epochs | float)) * 1000000) | round | int }}
@@ -207,9 +207,9 @@ mixture_asked (component, weight, epochs, place) as (
     from {{ shares }}
     {%- if leave_out is not none %}
     where case when (select count(*) from {{ shares }} where component in (
-                {{- mixture_text(leave_out) }}{% if freed != 'proportionally' %}, {{ mixture_text(freed) }}{% endif -%}
+                {{- cuvee.mixture_text(leave_out) }}{% if freed != 'proportionally' %}, {{ cuvee.mixture_text(freed) }}{% endif -%}
             )) = {{ 1 if freed == 'proportionally' else 2 }}
-        then component != {{ mixture_text(leave_out) }}
+        then component != {{ cuvee.mixture_text(leave_out) }}
         else error('mixture: leave_out or freed is no component of the shares') end
     {%- endif %}
     {%- endif %}
@@ -218,7 +218,7 @@ mixture_asked (component, weight, epochs, place) as (
 -- Documents that stand in several rows, and those whose hash is the same: the others need no comparing.
 mixture_twice as materialized (
     select hash(doc_id) as doc_hash
-    from {{ mixture_placed(pool, shares, listed) }} as placed
+    from {{ cuvee.mixture_placed(pool, shares, listed) }} as placed
     group by hash(doc_id)
     having count(*) > 1
 ),
@@ -232,7 +232,7 @@ mixture_pool as materialized (
             else error('mixture: document ' || told.doc_id || ' of component ' || told.component || ' has no token count')
         end as n_tokens,
         left(md5('{{ seed }}:' || told.doc_id), 3) as part
-    from {{ mixture_documents(pool, shares, listed, components, overlap, leave_out) }} as told
+    from {{ cuvee.mixture_documents(pool, shares, listed, components, overlap, leave_out) }} as told
     join mixture_asked as asked on asked.component = told.component
 ),
 mixture_parts as (
@@ -275,7 +275,7 @@ mixture_total as (
     {%- endif %}
 ),
 {%- if overlap == 'all' %}
-{{ mixture_overlapping(shares, max_epochs, shortfall, seed, leave_out, freed) }}
+{{ cuvee.mixture_overlapping(shares, max_epochs, shortfall, seed, leave_out, freed) }}
 {%- else %}
 mixture_caps as (
     select
@@ -379,9 +379,9 @@ mixture_target as (
 (
     {%- if components and overlap == 'all' %}
     {%- for component in components if component in shares and component != leave_out %}
-    select doc_id, {{ mixture_text(component) }} as component, n_tokens from {{ pool }}
-    where {{ mixture_condition(components[component]) }}
-        {%- if leave_out is not none %} and not coalesce({{ mixture_condition(components[leave_out]) }}, false){% endif %}
+    select doc_id, {{ cuvee.mixture_text(component) }} as component, n_tokens from {{ pool }}
+    where {{ cuvee.mixture_condition(components[component]) }}
+        {%- if leave_out is not none %} and not coalesce({{ cuvee.mixture_condition(components[leave_out]) }}, false){% endif %}
     {{ "union all" if not loop.last }}
     {%- endfor %}
     {%- elif components %}
@@ -390,28 +390,28 @@ mixture_target as (
         case
             {%- if overlap == 'error' %}
             when 1 < {% for component, condition in components.items() -%}
-                cast(coalesce({{ mixture_condition(condition) }}, false) as integer){{ " + " if not loop.last }}
+                cast(coalesce({{ cuvee.mixture_condition(condition) }}, false) as integer){{ " + " if not loop.last }}
                 {%- endfor %}
             then error('mixture: document ' || doc_id || ' is in several components: ' || concat_ws(', '
                 {%- for component, condition in components.items() -%}
-                , case when {{ mixture_condition(condition) }} then {{ mixture_text(component) }} end
+                , case when {{ cuvee.mixture_condition(condition) }} then {{ cuvee.mixture_text(component) }} end
                 {%- endfor %}) || '. Make them disjoint, or set overlap to first or all')
             {%- endif %}
             {%- for component, condition in components.items() %}
-            when {{ mixture_condition(condition) }} then {{ mixture_text(component) }}
+            when {{ cuvee.mixture_condition(condition) }} then {{ cuvee.mixture_text(component) }}
             {%- endfor %}
         end as component,
         n_tokens
     from {{ pool }}
     {%- elif overlap == 'first' %}
     select doc_id, component, n_tokens
-    from {{ mixture_placed(pool, shares, listed) }} as alone
+    from {{ cuvee.mixture_placed(pool, shares, listed) }} as alone
     where hash(doc_id) not in (select doc_hash from mixture_twice)
     union all
     {#- An aggregate, because a window would have as many partitions as there are documents. -#}
     {% set place = "position" if not listed else "place" %}
     select doc_id, arg_min(component, {{ place }}) as component, arg_min(n_tokens, {{ place }}) as n_tokens
-    from {{ mixture_placed(pool, shares, listed) }} as placed
+    from {{ cuvee.mixture_placed(pool, shares, listed) }} as placed
     where hash(doc_id) in (select doc_hash from mixture_twice)
     group by doc_id
     {%- else %}
@@ -426,10 +426,10 @@ mixture_target as (
         {%- endif %}
         n_tokens
     from {{ pool }}
-    where component in ({{ mixture_names(shares, listed) }})
+    where component in ({{ cuvee.mixture_names(shares, listed) }})
         {%- if leave_out is not none %}
         and doc_id not in (
-            select doc_id from {{ pool }} where component = {{ mixture_text(leave_out) }} and doc_id is not null
+            select doc_id from {{ pool }} where component = {{ cuvee.mixture_text(leave_out) }} and doc_id is not null
         )
         {%- endif %}
     {%- endif %}
@@ -441,17 +441,17 @@ mixture_target as (
 (
     select *
         {%- if listed %}, case component
-            {%- for name in shares %} when {{ mixture_text(name) }} then {{ loop.index }}{% endfor %} end as place
+            {%- for name in shares %} when {{ cuvee.mixture_text(name) }} then {{ loop.index }}{% endfor %} end as place
         {%- endif %}
     from {{ pool }}
-    where component in ({{ mixture_names(shares, listed) }})
+    where component in ({{ cuvee.mixture_names(shares, listed) }})
 )
 {%- endmacro -%}
 
 {#  The names of all components of the shares, as the inside of IN (…). #}
 {%- macro mixture_names(shares, listed) -%}
 {%- if listed -%}
-{%- for component in shares %}{{ mixture_text(component) }}{{ ", " if not loop.last }}{% endfor -%}
+{%- for component in shares %}{{ cuvee.mixture_text(component) }}{{ ", " if not loop.last }}{% endfor -%}
 {%- else -%}
 select component from {{ shares }}
 {%- endif -%}

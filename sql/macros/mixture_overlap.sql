@@ -11,12 +11,12 @@
 {%- set names = shares | reject('equalto', leave_out) | list -%}
 {%- set ns = namespace(total=0, rest=0) -%}
 {%- for name in names -%}
-    {%- set ns.total = ns.total + (mixture_weight(shares[name], shares[leave_out] if name == freed and leave_out is not none else 0) | int) -%}
+    {%- set ns.total = ns.total + (cuvee.mixture_weight(shares[name], shares[leave_out] if name == freed and leave_out is not none else 0) | int) -%}
 {%- endfor -%}
 {%- set ns.rest = ns.total -%}
 {%- for name in names -%}
 {%- set here = loop.index -%}
-{%- set weight = mixture_weight(shares[name], shares[leave_out] if name == freed and leave_out is not none else 0) | int -%}
+{%- set weight = cuvee.mixture_weight(shares[name], shares[leave_out] if name == freed and leave_out is not none else 0) | int -%}
 {%- set epochs = (max_epochs.get(name, 1) if max_epochs is mapping else max_epochs) | float -%}
 {%- if epochs != epochs | int -%}
     {{ exceptions.raise_compiler_error("mixture: overlap='all' needs max_epochs in whole numbers, not " ~ epochs) }}
@@ -38,7 +38,7 @@ mixture_allowed_{{ here }} as (
         group by doc_id
     ) as used on used.doc_id = mixture_pool.doc_id
     {%- endif %}
-    where mixture_pool.component = {{ mixture_text(name) }}
+    where mixture_pool.component = {{ cuvee.mixture_text(name) }}
         and {{ epochs | int }}{{ " > coalesce(used.copies, 0)" if here > 1 else " > 0" }}
 ),
 mixture_goal_{{ here }} as (
@@ -50,7 +50,7 @@ mixture_goal_{{ here }} as (
         share > cap as short,
         case when share > cap
             {{- " and rest_after = 0" if shortfall == 'spill' }} then error(
-                'mixture: component ' || {{ mixture_text(name) }} || ' has too few tokens: asked '
+                'mixture: component ' || {{ cuvee.mixture_text(name) }} || ' has too few tokens: asked '
                 || cast(share as varchar) || ', available ' || cast(cap as varchar)
                 || ' of what other components left, at most {{ epochs | int }} epochs. Lower its share or the tokens,'
                 || ' raise max_epochs, or name it before components with more'
@@ -91,7 +91,7 @@ mixture_whole_{{ here }} as (
     ) as filled
 ),
 mixture_taken_{{ here }} as (
-    select doc_id, {{ mixture_text(name) }} as component, n_tokens, copies
+    select doc_id, {{ cuvee.mixture_text(name) }} as component, n_tokens, copies
     from (
         select
             doc_id,
@@ -126,7 +126,7 @@ mixture_target as (
         goal.target
     from mixture_asked as asked
     cross join mixture_goal_{{ loop.index }} as goal
-    where asked.component = {{ mixture_text(name) }}
+    where asked.component = {{ cuvee.mixture_text(name) }}
     {{ "union all" if not loop.last }}
     {%- endfor %}
 )

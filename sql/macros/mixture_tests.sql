@@ -16,8 +16,10 @@
                       divergence KL(model‖reference) over components is at most at_most_kl nats; either may be left out
     max_document_share   no document has more than at_most of its component's tokens, 0.01 unless told; a warning, unless
                       its config says severity: error
-    disjoint_from     no document is in the other relation too (its column `field`)
+    disjoint_from     no document is in the other relation too (its column `field`); rows without an id fail it
     no_contamination  no document quotes a benchmark, by the model contaminated_documents or a relation `contaminated`
+                      (with `compared`, the relation of the documents that were looked at). Documents that were not
+                      compared fail it, and so does a lake without a benchmark
     licence_allowed   every document was found at one place at least under a licence of the list, whatever its case;
                       unknown='allow' passes documents that have no licence anywhere
 
@@ -28,11 +30,11 @@
 with asked as (
     select component, share / sum(share) over () as share
     from {% if listed %}(
-        values {% for component, share in shares.items() %}({{ mixture_text(component) }}, cast({{ share }} as double))
+        values {% for component, share in shares.items() %}({{ cuvee.mixture_text(component) }}, cast({{ share }} as double))
             {{- ', ' if not loop.last }}{% endfor %}
     ) as given(component, share){% else %}{{ shares }}{% endif %}
 ),
-got as ({{ mixture_got_shares(model) }})
+got as ({{ cuvee.mixture_got_shares(model) }})
 select coalesce(asked.component, got.component) as component, asked.share as share_asked, got.share as share_got
 from asked
 full join got on got.component = asked.component
@@ -49,7 +51,7 @@ select component, doc_id, sum(copies) as copies
 from {{ model }}
 group by component, doc_id
 having sum(copies) > case component
-    {%- for component, limit in at_most.items() %} when {{ mixture_text(component) }} then {{ limit }}{% endfor %} end
+    {%- for component, limit in at_most.items() %} when {{ cuvee.mixture_text(component) }} then {{ limit }}{% endfor %} end
 {%- else %}
 select doc_id, sum(copies) as copies
 from {{ model }}
@@ -63,8 +65,8 @@ having sum(copies) > {{ at_most }}
 {%- if at_most is none and at_most_kl is none -%}
     {{ exceptions.raise_compiler_error("max_shift: say at_most, a difference of shares, or at_most_kl, in nats") }}
 {%- endif -%}
-with here as ({{ mixture_got_shares(model) }}),
-there as ({{ mixture_got_shares(reference) }}),
+with here as ({{ cuvee.mixture_got_shares(model) }}),
+there as ({{ cuvee.mixture_got_shares(reference) }}),
 shifts as (
     select
         coalesce(here.component, there.component) as component,
@@ -100,14 +102,28 @@ where mixture.n_tokens > {{ at_most }} * components.tokens
 {% test disjoint_from(model, to, column_name='doc_id', field='doc_id') %}
 select distinct {{ column_name }}
 from {{ model }}
-where {{ column_name }} in (select {{ field }} from {{ to }} where {{ field }} is not null)
+where {{ column_name }} is null or {{ column_name }} in (select {{ field }} from {{ to }} where {{ field }} is not null)
 {% endtest %}
 
 
-{% test no_contamination(model, contaminated=none, column_name='doc_id') %}
-select distinct {{ column_name }}
-from {{ model }}
-where {{ column_name }} in (select doc_id from {{ contaminated or ref('contaminated_documents') }})
+{% test no_contamination(model, contaminated=none, compared=none, column_name='doc_id') %}
+{%- if contaminated is not none and compared is none -%}
+    {{ exceptions.raise_compiler_error(
+        "no_contamination: with contaminated, say which documents were compared: compared: ref('…'), a relation with doc_id"
+    ) }}
+{%- endif -%}
+select asked.doc_id, 'quotes a benchmark' as problem
+from (select distinct {{ column_name }} as doc_id from {{ model }}) as asked
+where asked.doc_id in (select doc_id from {{ contaminated or ref('contaminated_documents') }})
+union all
+select asked.doc_id, 'was not compared with the benchmarks'
+from (select distinct {{ column_name }} as doc_id from {{ model }}) as asked
+anti join {{ compared or ref('document_contamination') }} as seen on seen.doc_id = asked.doc_id
+{%- if contaminated is none %}
+union all
+select null, 'no benchmark is loaded: cuvee ingest FILE --benchmark NAME'
+where not exists (select 1 from {{ ref('benchmark_items') }})
+{%- endif %}
 {% endtest %}
 
 
@@ -120,10 +136,10 @@ where {{ column_name }} in (select doc_id from {{ contaminated or ref('contamina
 {%- endif -%}
 select documents.doc_id, string_agg(distinct occurrences.licence, ', ' order by occurrences.licence) as licences
 from (select distinct {{ column_name }} as doc_id from {{ model }}) as documents
-left join raw.occurrences as occurrences on occurrences.doc_id = documents.doc_id
+left join {{ source('raw', 'occurrences') }} as occurrences on occurrences.doc_id = documents.doc_id
 group by documents.doc_id
 having not coalesce(bool_or(lower(occurrences.licence) in (
-    {%- for licence in allowed %}lower({{ mixture_text(licence) }}){{ ', ' if not loop.last }}{% endfor -%}
+    {%- for licence in allowed %}lower({{ cuvee.mixture_text(licence) }}){{ ', ' if not loop.last }}{% endfor -%}
 )), {{ 'true' if unknown == 'allow' else 'false' }})
 {% endtest %}
 

@@ -1,7 +1,7 @@
 {#  category_cells(labelled, by=['labeler'], measures={'documents': 'count(*)'}, secondaries=false): how often the codes of
     any two categories meet in a document, from one pass over all pairs of categories.
 
-        {{ category_cells(ref('current_labels')) }}
+        {{ cuvee.category_cells(ref('current_labels')) }}
 
     labelled     relation with the columns of current_labels, and what `by` and the measures name
     measures     name → aggregate; they must add up
@@ -12,7 +12,7 @@
     order of facets(). No code, and codes below zero (-1, Abstain), are left out.
 #}
 {%- macro category_cells(labelled, by=['labeler'], measures={'documents': 'count(*)'}, secondaries=false) -%}
-{%- set categories = eai_categories() -%}
+{%- set categories = cuvee.eai_categories() -%}
 {%- set ranks = ['p', 's'] if secondaries else ['p'] -%}
 {%- set keys %}{% for key in by %}{{ key }}, {% endfor %}{% endset -%}
 {%- set sums %}{% for name in measures %}cast(sum({{ name }}) as bigint) as {{ name }}{{ ', ' if not loop.last }}{% endfor %}{% endset -%}
@@ -82,19 +82,19 @@ met_fdc as (
 met_facet as (
     select {{ keys }}categories[number_x - 1] as category_x, rank_x, x, categories[number_y - 1] as category_y, rank_y, y,
         {{ measures | join(', ') }}
-    from met_code, (select [{% for name in plain_categories() %}'{{ name }}'{{ ', ' if not loop.last }}{% endfor %}]) as named(categories)
+    from met_code, (select [{% for name in cuvee.plain_categories() %}'{{ name }}'{{ ', ' if not loop.last }}{% endfor %}]) as named(categories)
     where number_x > 1
     {%- for level in (1, 2, 3) %}
     union all
-    select {{ keys }}'fdc_level_{{ level }}', rank_x, {{ fdc_class('x', level) }}, categories[number_y - 1], rank_y, y,
+    select {{ keys }}'fdc_level_{{ level }}', rank_x, {{ cuvee.fdc_class('x', level) }}, categories[number_y - 1], rank_y, y,
         {{ measures | join(', ') }}
-    from met_code, (select [{% for name in plain_categories() %}'{{ name }}'{{ ', ' if not loop.last }}{% endfor %}]) as named(categories)
+    from met_code, (select [{% for name in cuvee.plain_categories() %}'{{ name }}'{{ ', ' if not loop.last }}{% endfor %}]) as named(categories)
     where number_x = 1
     {%- endfor %}
     {%- for level, other in ((1, 2), (1, 3), (2, 3)) %}
     union all
-    select {{ keys }}'fdc_level_{{ level }}', rank_x, {{ fdc_class('x', level) }}, 'fdc_level_{{ other }}', rank_y,
-        {{ fdc_class('y', other) }}, {{ measures | join(', ') }}
+    select {{ keys }}'fdc_level_{{ level }}', rank_x, {{ cuvee.fdc_class('x', level) }}, 'fdc_level_{{ other }}', rank_y,
+        {{ cuvee.fdc_class('y', other) }}, {{ measures | join(', ') }}
     from met_fdc
     {%- endfor %}
 )
@@ -108,7 +108,7 @@ group by all
 {#  nmi(cells, by=[], weight='documents'): normalised mutual information of two variables, 2 I(X;Y) / (H(X) + H(Y)), from
     counted pairs (arXiv 2506.14111, section 5.1.1).
 
-        {{ nmi(ref('label_cooccurrence'), by=['labeler', 'category_x', 'category_y']) }}
+        {{ cuvee.nmi(ref('label_cooccurrence'), by=['labeler', 'category_x', 'category_y']) }}
 
     cells        relation with x, y, what `by` names, and how often they meet
     weight       that column or expression, or its share
@@ -120,7 +120,7 @@ group by all
 {%- set keys %}{% for key in by %}{{ key }}, {% endfor %}{% endset -%}
 {%- set bits = '-sum(weight / whole * log2(weight / whole)' -%}
 with
-{{ nmi_cells(cells, by, weight) }},
+{{ cuvee.nmi_cells(cells, by, weight) }},
 nmi_x as (
     select {{ keys }}{{ bits }} order by x) as entropy_x, any_value(whole) as whole
     from (select {{ keys }}x, whole, sum(weight order by y) as weight from nmi_cell group by all) as margin
@@ -162,7 +162,7 @@ join nmi_xy on true {%- for key in by %} and nmi_xy.{{ key }} is not distinct fr
 {%- macro pointwise_nmi(cells, by=[], weight='documents') -%}
 {%- set keys %}{% for key in by %}{{ key }}, {% endfor %}{% endset -%}
 with
-{{ nmi_cells(cells, by, weight) }},
+{{ cuvee.nmi_cells(cells, by, weight) }},
 nmi_share as (
     select *,
         weight / whole as share,

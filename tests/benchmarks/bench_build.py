@@ -4,7 +4,7 @@
 
 Each measurement is a whole process. ``first`` builds into an empty database; ``again`` finds nothing changed (dbt
 builds everything again, with its partial parse warm); ``empty process`` opens a lake and does nothing else: the floor.
-dbt runs from ``CUVEE_PEERS``, else ``.venv-peers``, which `make bench` fills.
+dbt runs from ``CUVEE_DBT``, else ``.venv-dbt``, which `make bench` fills.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-DBT = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers")) / "bin" / "dbt"
+DBT = Path(os.environ.get("CUVEE_DBT", ROOT / ".venv-dbt")) / "bin" / "dbt"
 CUVEE = [sys.executable, "-c", "from warehouse.cli.main import main; main()"]
 
 

@@ -23,17 +23,17 @@ import time
 from pathlib import Path
 
 import duckdb
-import jinja2
 import pyarrow as pa
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.peers import peer  # noqa: E402
-from udfs.text import redpajama_words  # noqa: E402
+from tests.sql import plain_jinja  # noqa: E402
+from udfs.text.decontamination_normalization import pieces, words  # noqa: E402
 from udfs.text.minhash import minhash  # noqa: E402
 
-BANDS, ROWS, WORDS = 14, 9, 5
+BANDS, ROWS, WORDS, SIMILARITY = 14, 9, 5, 0.7
 
 DATATROVE = f"""
 import json, sys, tempfile, time
@@ -88,21 +88,27 @@ def edits(text: str, chance: random.Random, vocabulary: list[str]) -> dict[str, 
 
 def shingles(text: str) -> set[tuple[int, ...]]:
     """The sequences of words of a text."""
-    found = redpajama_words.normalized(redpajama_words.join(pa.array([text]))).hashes.tolist()
+    ((_, content, bounds),) = pieces(pa.array([text]), len(text) + 1)
+    found = words(content, bounds).hashes().tolist()
     return {tuple(found[i : i + WORDS]) for i in range(max(len(found) - WORDS + 1, 1))}
 
 
 def clusters(signatures: pa.Array) -> list[str]:
     """The cluster of each document, by the macros of the project."""
-    macros = (ROOT / "sql" / "macros" / "duplicates.sql").read_text()
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string
     connection = duckdb.connect()
     names = [f"{n:06}" for n in range(len(signatures))]
     connection.register("signed", pa.table({"doc_id": names, "signature": signatures}))
+    macros = ["duplicates.sql"]
+    found = plain_jinja.render(macros, f"{{{{ minhash_bands('signature', {BANDS}, {ROWS}) }}}}")
+    similarity = plain_jinja.render(macros, "{{ signature_similarity('a.signature', 'b.signature') }}")
+    connection.execute(f"create table banded as select doc_id, unnest({found}) as band from signed")
     connection.execute(
-        template(macros + f"create table pairs as {{{{ minhash_pairs('signed', {BANDS}, {ROWS}) }}}}").render()
+        "create table pairs as select * from (select distinct a.doc_id, b.doc_id as near_doc_id from banded as a"
+        " join banded as b on b.band = a.band and b.doc_id < a.doc_id) as agreeing"
+        " join signed as a using (doc_id) join signed as b on b.doc_id = near_doc_id"
+        f" where {similarity} >= {SIMILARITY}"
     )
-    query = template(macros + "{{ connected_components('pairs', 'doc_id', 'first_id') }}").render()
+    query = plain_jinja.render(macros, "{{ connected_components('pairs', 'doc_id', 'near_doc_id') }}")
     found = dict(connection.execute(query).fetchall())
     return [found.get(name, name) for name in names]
 

@@ -47,7 +47,7 @@ def batches(documents: list[str]) -> list[pa.RecordBatch]:
 
 def pipeline(documents: list[str]) -> float:
     """Documents a second from batches of texts to batches of answers."""
-    function = LabelDocument(ROOT / "sql" / "seeds").bind(("fake",))
+    function = LabelDocument((ROOT / "sql",)).bind(("fake",))
     inputs: Iterator[pa.RecordBatch] = iter(batches(documents))
     start = time.perf_counter()
     answered = sum(batch.num_rows for batch in function.answers(inputs))

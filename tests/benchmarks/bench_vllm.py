@@ -124,7 +124,7 @@ def bare(folder: Path) -> dict[str, float]:
     from udfs.labels.labelers.prompted import PromptedLabeler
     from warehouse.lake.lake import Lake
 
-    labeler = LabelerRegistry(folder / "sql" / "seeds").get("tiny")
+    labeler = LabelerRegistry((folder / "sql",)).get("tiny")
     assert isinstance(labeler, PromptedLabeler)
     spec = labeler.spec
     assert spec.model is not None

@@ -63,7 +63,7 @@ def documents(data: Path, limit: int | None = None) -> list[dict[str, Any]]:
 
 def bind(labeler: str) -> BoundFunction:
     """``label_document`` with a labeler, over the project's own seeds."""
-    return expensive_functions(Resources(ROOT / "sql" / "seeds", ROOT))["label_document"].bind((labeler,))
+    return expensive_functions(Resources((ROOT / "sql",), ROOT))["label_document"].bind((labeler,))
 
 
 def label(function: BoundFunction, rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

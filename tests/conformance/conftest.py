@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, absent
+from tests.conformance.peer import find_dbt
 
 
 @pytest.fixture(scope="module")
 def dbt() -> Path:
-    """dbt's command. `make test` installs it; elsewhere its absence is a reason to skip."""
-    command = Path(os.environ.get("CUVEE_PEERS", ROOT / ".venv-peers")) / "bin" / "dbt"
-    if not command.exists():
-        absent(f"no dbt at {command}: make test installs it")
-    return command
+    """The dbt whose results Cuvée's are compared with, 1.11."""
+    return find_dbt("CUVEE_DBT", ".venv-dbt")

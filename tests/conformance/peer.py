@@ -10,12 +10,21 @@ from typing import Any
 
 import duckdb
 
+from tests.helpers import ROOT, absent
 from tests.helpers import write as write_files
 from warehouse.build import build as building
 from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
 
 QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_USE_COLORS": "false", "NO_COLOR": "1"}
+
+
+def find_dbt(variable: str, folder: str) -> Path:
+    """dbt's command in an environment. `make services` makes it; elsewhere its absence is a reason to skip."""
+    command = Path(os.environ.get(variable, ROOT / folder)) / "bin" / "dbt"
+    if not command.exists():
+        absent(f"no dbt at {command}: make services installs it")
+    return command
 
 
 def run_dbt(dbt: Path, project: Path, *arguments: str, code: int | None = 0) -> None:

@@ -12,8 +12,8 @@ import duckdb
 import pytest
 
 from tests.conformance.generate import generate
-from tests.conformance.peer import built_by_both, relations, run_dbt, types
-from tests.helpers import PROJECTS, ROOT, SQL
+from tests.conformance.peer import built_by_both, find_dbt, relations, run_dbt, types
+from tests.helpers import PROJECTS, ROOT
 from warehouse.lake.lake import Lake
 
 
@@ -73,32 +73,31 @@ def cuvee(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.timeout(300)
-def test_dbt_builds_the_pure_sql_part_of_our_own_project(
+@pytest.mark.timeout(1200)
+def test_dbt_builds_the_pure_sql_part_of_a_users_project(
     dbt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(SQL, tmp_path / "sql", ignore=shutil.ignore_patterns("target", "logs"))
-    run_dbt(dbt, tmp_path / "sql", "--warn-error", "parse")
-    published = "{published_mixtures: true, published_components: {code: \"component = 'code'\"}}"
-    run_dbt(dbt, tmp_path / "sql", "--warn-error", "parse", "--vars", published)
-
     small = "{baseline_tokens: 40000, anneal_tokens: 15000}"
-    cuvee(tmp_path, "init")
+    cuvee(tmp_path, "init", "--example", "demo")
+    cuvee(tmp_path, "deps")
     cuvee(tmp_path, "ingest", "--environment", "--limit-bytes", "600KB")
     cuvee(tmp_path, "build", "--select", "+train_documents")
     cuvee(tmp_path, "tokenizer", "train", "demo", "--from", "train_documents", "--vocab-size", "1024")
     cuvee(tmp_path, "build", "--vars", small)
     lake = Lake.open(tmp_path / "lake")
-    ours = relations(lake.cursor(), "lake")
-    before = lake.snapshot()
-
     monkeypatch.setenv("CUVEE_LAKE", str(lake.root))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where `pip install cuvee` would have put the plugin
-    functions = ["document_labels", "document_tokens", "document_contamination", "benchmark_ngrams"]
-    run_dbt(dbt, tmp_path / "sql", "build", "--exclude", *functions, "--vars", small)
-    theirs = relations(lake.cursor(), "lake")
-    assert lake.snapshot() > before
-    assert {"main.baseline", "main.upsampled_report", "main.taxonomy", "main.train_documents"} <= theirs.keys()
-    assert ours.keys() == theirs.keys()
-    for each, rows in ours.items():
-        assert theirs[each] == rows, each
+    ours = relations(lake.cursor(), "lake")
+    assert {"main.baseline", "main.upsampled_report", "main.taxonomy", "main.train_documents"} <= ours.keys()
+
+    published = "{published_mixtures: true, published_components: {code: \"component = 'code'\"}}"
+    for each in (dbt, find_dbt("CUVEE_PEERS", ".venv-peers")):  # 1.11, then 1.12 over the tables of 1.11
+        run_dbt(each, tmp_path, "deps")
+        run_dbt(each, tmp_path, "--warn-error", "parse")
+        run_dbt(each, tmp_path, "--warn-error", "parse", "--vars", published)
+        before = lake.snapshot()
+        run_dbt(each, tmp_path, "build", "--exclude", "tag:cuvee_function", "--vars", small)
+        theirs = relations(lake.cursor(), "lake")
+        assert lake.snapshot() > before
+        assert ours.keys() == theirs.keys()
+        for name, rows in ours.items():
+            assert theirs[name] == rows, name

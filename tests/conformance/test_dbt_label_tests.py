@@ -8,6 +8,7 @@ import duckdb
 import yaml
 
 from tests.conformance.peer import judged_by_both, run_dbt, write
+from tests.helpers import install_package, macros_only
 from tests.warehouse.build.tests.label_project import give, project
 from warehouse.lake.lake import Lake
 
@@ -35,13 +36,14 @@ TESTS = [
 def test_tests_of_labels_pass_and_fail_alike(dbt: Path, lake: Lake, tmp_path: Path) -> None:
     root = project(tmp_path, yaml.safe_dump(TESTS[0]))
     tests = [
-        {kind: {key: options[key] for key in options if key == "name"}
+        {f"cuvee.{kind}": {key: options[key] for key in options if key == "name"}
          | {"arguments": {"taxonomy": "press"} | {key: options[key] for key in options if key != "name"}}}
         for test in TESTS
         for kind, options in test.items()
     ]  # fmt: skip
     schema = {"models": [{"name": "m", "data_tests": tests}]}
-    write(root, {"models/schema.yml": yaml.safe_dump(schema), "dbt_project.yml": "name: p\nprofile: p\n"})
+    write(root, {"models/schema.yml": yaml.safe_dump(schema), "dbt_project.yml": macros_only("p")})
+    install_package(root)
     give(lake, root, LABELS.strip())
     with duckdb.connect(str(root / "dbt.duckdb")) as database:
         database.execute("create schema labels")

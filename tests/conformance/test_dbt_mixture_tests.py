@@ -7,12 +7,14 @@ from pathlib import Path
 import duckdb
 
 from tests.conformance.peer import judged_by_both, profile, run_dbt
+from tests.helpers import install_package
 from tests.warehouse.build.tests.mixture_project import CASES, give, project
 from warehouse.lake.lake import Lake
 
 
 def test_tests_of_mixtures_pass_and_fail_alike(dbt: Path, lake: Lake, tmp_path: Path) -> None:
     root = project(tmp_path, CASES)
+    install_package(root)
     give(lake, tmp_path)
     with duckdb.connect(str(profile(root, "p"))) as database:
         database.execute("create schema raw")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from tests.conformance.peer import built_by_both, write
-from tests.helpers import SQL
+from tests.helpers import install_package, macros_only
 from warehouse.lake.lake import Lake
 
 POOL = """
@@ -22,16 +21,17 @@ CLUSTERS = "select doc_id, min(doc_id) over (partition by n // 4) as cluster_id 
 SHARES = "shares={'maths': 34.35, 'prose': 7.17, 'code': 58.48}"
 CONDITIONS = "components={'maths': 'n % 4 = 0', 'prose': ref('prose'), 'code': 'true'}"
 MIXTURES = {
-    "plain": f"{{{{ mixture(ref('pool'), {SHARES}, tokens=2000000, max_epochs=4) }}}}",
-    "spilled": f"{{{{ mixture(ref('pool'), {SHARES}, tokens=12000000, max_epochs=2, shortfall='spill') }}}}",
-    "everything": f"{{{{ mixture(ref('long'), {SHARES}, tokens='all', overlap='first') }}}}",
-    "windowed": f"{{{{ mixture(ref('pool'), {SHARES}, budget='9000000', window=0.3, {CONDITIONS}) }}}}",
-    "several": f"{{{{ mixture(ref('pool'), {SHARES}, tokens=2000000, max_epochs=2, overlap='all', {CONDITIONS}) }}}}",
-    "ablated": f"{{{{ mixture(ref('long'), {SHARES}, tokens=900000, leave_out='maths', freed='code') }}}}",
-    "held_back": "{{ with_split(ref('pool'), share={'code': 0.1, 'prose': 0.02}) }}",
-    "after_held_back": "{{ mixture('(select * from ' ~ ref('held_back') ~ \" where split = 'train')\", "
+    "plain": f"{{{{ cuvee.mixture(ref('pool'), {SHARES}, tokens=2000000, max_epochs=4) }}}}",
+    "spilled": f"{{{{ cuvee.mixture(ref('pool'), {SHARES}, tokens=12000000, max_epochs=2, shortfall='spill') }}}}",
+    "everything": f"{{{{ cuvee.mixture(ref('long'), {SHARES}, tokens='all', overlap='first') }}}}",
+    "windowed": f"{{{{ cuvee.mixture(ref('pool'), {SHARES}, budget='9000000', window=0.3, {CONDITIONS}) }}}}",
+    "several": f"{{{{ cuvee.mixture(ref('pool'), {SHARES}, tokens=2000000, max_epochs=2, overlap='all',"
+    f" {CONDITIONS}) }}}}",
+    "ablated": f"{{{{ cuvee.mixture(ref('long'), {SHARES}, tokens=900000, leave_out='maths', freed='code') }}}}",
+    "held_back": "{{ cuvee.with_split(ref('pool'), share={'code': 0.1, 'prose': 0.02}) }}",
+    "after_held_back": "{{ cuvee.mixture('(select * from ' ~ ref('held_back') ~ \" where split = 'train')\", "
     f"{SHARES}, tokens=900000, max_epochs=2) }}}}",
-    "report": f"{{{{ mixture_report(ref('plain'), ref('pool'), {SHARES}, tokens=2000000, max_epochs=4) }}}}",
+    "report": f"{{{{ cuvee.mixture_report(ref('plain'), ref('pool'), {SHARES}, tokens=2000000, max_epochs=4) }}}}",
 }
 
 
@@ -39,7 +39,7 @@ def test_both_give_the_same_documents_and_copies(dbt: Path, lake: Lake, tmp_path
     project = write(
         tmp_path / "mixed",
         {
-            "dbt_project.yml": "name: mixed\nprofile: mixed\nmodels: {mixed: {+materialized: table}}",
+            "dbt_project.yml": macros_only("mixed"),
             "models/pool.sql": POOL,
             "models/long.sql": LONG,
             "models/duplicate_clusters.sql": CLUSTERS,
@@ -47,7 +47,7 @@ def test_both_give_the_same_documents_and_copies(dbt: Path, lake: Lake, tmp_path
             **{f"models/{name}.sql": text for name, text in MIXTURES.items()},
         },
     )
-    shutil.copytree(SQL / "macros", project / "macros")
+    install_package(project)
     built = built_by_both(dbt, project, "mixed", lake)
     assert {f"main.{name}" for name in MIXTURES} <= set(built)
     for name in MIXTURES.keys() - {"report", "held_back"}:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from tests.helpers import SQL
+from tests.sql import plain_jinja
 
 Row = tuple[str, str, int, int]
 FILES = ("mixture.sql", "mixture_overlap.sql", "held_out.sql")
@@ -26,17 +26,15 @@ class Exceptions:
 
 
 @cache
-def _environment() -> tuple[jinja2.Environment, str]:
-    macros = "".join((SQL / "macros" / name).read_text() for name in FILES)
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.globals["exceptions"] = Exceptions
-    return environment, macros
+    return environment
 
 
 def render(call: str, **values: Any) -> str:
     """Return a macro call as SQL, by plain Jinja: what dbt renders too."""
-    environment, macros = _environment()
-    return environment.from_string(macros + call).render(**values).strip()
+    return plain_jinja.render(FILES, call, _environment(), **values)
 
 
 @dataclass(frozen=True)

@@ -6,33 +6,27 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import jinja2
 import pyarrow as pa
 import pytest
 import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import FIXTURES, SQL
+from tests.helpers import FIXTURES
+from tests.sql import plain_jinja
 from tests.sql.kappa_definition import Row, by_definition, drawn, labels, match
 
 COLUMNS = ("primary_a", "secondary_a", "primary_b", "secondary_b")
 
 
-@cache
-def _macros() -> str:
-    return (SQL / "macros" / "agreement.sql").read_text()
-
-
 def render(call: str, **values: Any) -> str:
     """A macro call as SQL, by plain Jinja: what dbt renders too."""
-    return jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(_macros() + call).render(**values).strip()
+    return plain_jinja.render(["agreement.sql", "essential_web.sql", "facets.sql"], call, **values)
 
 
 # Cases written as SQL

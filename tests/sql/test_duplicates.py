@@ -1,4 +1,4 @@
-"""Pairs and components, rendered by plain Jinja (what dbt renders too)."""
+"""Bands, components and what is dropped, rendered by plain Jinja (what dbt renders too)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import itertools
 import random
 
 import duckdb
-import jinja2
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import SQL
-
-MACROS = (SQL / "macros" / "duplicates.sql").read_text()
+from tests.sql import plain_jinja
 
 
 def render(call: str) -> str:
-    return jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(MACROS + call).render()
+    return plain_jinja.render(["duplicates.sql"], call)
 
 
 def components(pairs: list[tuple[str, str]]) -> dict[str, str]:
@@ -69,30 +66,70 @@ def test_no_pairs_no_components() -> None:
     assert components([]) == {}
 
 
-def pairs(signatures: dict[str, list[int] | None], bands: int, rows: int) -> list[tuple[str, str]]:
+def bands(signature: list[int] | None, number: int, rows: int) -> list[int] | None:
+    table = pa.table({"signature": pa.array([signature], pa.list_(pa.uint32()))})
     connection = duckdb.connect()
-    table = pa.table({"doc_id": [*signatures], "signature": pa.array([*signatures.values()], pa.list_(pa.uint32()))})
     connection.register("signed", table)
-    call = f"{{{{ minhash_pairs('signed', bands={bands}, rows={rows}) }}}}"
-    return connection.execute(render(call) + " order by all").fetchall()
+    call = f"select {{{{ minhash_bands('signature', {number}, {rows}) }}}} from signed"
+    row = connection.execute(render(call)).fetchone()
+    assert row is not None
+    return row[0]
 
 
-def test_documents_that_agree_in_a_band_are_paired_with_the_first() -> None:
-    signed: dict[str, list[int] | None] = {
-        "a": [1, 2, 3, 4],
-        "b": [1, 2, 9, 9],  # the first band of a
-        "c": [7, 7, 9, 9],  # the second band of b
-        "d": [3, 4, 1, 2],  # the numbers of a, but in other bands
-        "e": [1, 2, 9, 9],
-        "f": [2, 1, 4, 3],
-        "g": None,
-        "h": None,
-    }
-    assert pairs(signed, bands=2, rows=2) == [("b", "a"), ("c", "b"), ("e", "a"), ("e", "b")]
-    assert pairs(signed, bands=1, rows=4) == [("e", "b")]
-    assert pairs({}, bands=2, rows=2) == []
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=12, max_size=12), st.integers(0, 11), st.integers(0, 2**32 - 1))
+@settings(max_examples=40)
+def test_a_band_is_the_same_where_all_its_rows_are(signature: list[int], place: int, value: int) -> None:
+    found = bands(signature, 4, 3)
+    changed = [value if at == place else each for at, each in enumerate(signature)]
+    other = bands(changed, 4, 3)
+    assert found is not None and other is not None
+    same = [one == two for one, two in zip(found, other, strict=True)]
+    assert same == [band != place // 3 or changed == signature for band in range(4)]
+
+
+def test_bands_of_any_shape_have_room_for_the_largest_numbers() -> None:
+    highest = 2**32 - 1
+    for number, rows in ((1, 1), (126, 1), (14, 9), (2, 63), (1, 128)):
+        found = bands([highest] * (number * rows), number, rows)
+        assert found is not None and len(found) == number and max(found) < 2**64
+    assert bands(None, 14, 9) is None
+    assert len(set(bands([5] * 126, 14, 9) or ())) == 14, "equal numbers in other places are other bands"
 
 
 def test_signatures_that_are_too_short_are_an_error() -> None:
     with pytest.raises(duckdb.Error, match="14 bands of 9 rows need signatures of 126 numbers"):
-        pairs({"a": [1] * 125}, bands=14, rows=9)
+        bands([1] * 125, 14, 9)
+
+
+def dropped(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    connection = duckdb.connect()
+    columns = {"doc_id": [pair[0] for pair in pairs], "near_doc_id": [pair[1] for pair in pairs]}
+    schema = pa.schema([("doc_id", pa.string()), ("near_doc_id", pa.string())])
+    connection.register("pairs", pa.table(columns, schema))
+    found = connection.execute(render("{{ dropped_duplicates('pairs') }}")).fetchall()
+    assert len(found) == len(dict(found))
+    return dict(found)
+
+
+@given(st.sets(st.tuples(st.integers(0, 14), st.integers(0, 14)).filter(lambda pair: pair[0] > pair[1]), max_size=40))
+@settings(max_examples=80)
+def test_what_is_dropped_is_what_one_after_the_other_drops(numbers: set[tuple[int, int]]) -> None:
+    """Smaller numbers rank first."""
+    pairs = sorted(numbers)
+    kept: set[int] = set()
+    for each in range(15):
+        if not any((each, other) in numbers for other in kept):
+            kept.add(each)
+    found = dropped([(f"{a:02}", f"{b:02}") for a, b in pairs])
+    assert {int(name) for name in found} == set(range(15)) - kept
+    assert all(int(of) in kept and (int(name), int(of)) in numbers for name, of in found.items())
+
+
+def test_a_hundred_thousand_copies_of_one_are_dropped_at_once() -> None:
+    found = dropped([(f"copy{n:06}", f"first{of}") for n in range(100_000) for of in range(1 + n % 2)])
+    assert len(found) == 100_000
+
+
+def test_signatures_agree_as_far_as_their_numbers_do() -> None:
+    call = "select {{ signature_similarity('[1, 2, 3, 4]', '[1, 9, 3, 8]') }}"
+    assert duckdb.connect().execute(render(call)).fetchone() == (0.5,)

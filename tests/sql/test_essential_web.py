@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers import FIXTURES, SQL
 from warehouse.build.build import build
+from warehouse.build.build_options import BuildOptions
 from warehouse.graph.loaded_project import open_project
 from warehouse.ingest.inputs import find_inputs
 from warehouse.ingest.records import IngestOptions
@@ -89,8 +90,8 @@ def filled(kind: pa.DataType, path: str, number: int) -> Any:
 
 
 def project(lake: Lake) -> None:
-    """Build the model of the shipped project. No document is to be labelled, so no labeler is loaded."""
-    results = build(lake, SQL, Selection(("+essential_web",)))
+    """Build the model of the shipped project. No labeler is asked."""
+    results = build(lake, SQL, Selection(("+essential_web",)), BuildOptions(variables={"labelers": []}))
     assert not [(result.name, result.message) for result in results if result.failed]
 
 
@@ -118,7 +119,7 @@ def test_our_own_labels_have_the_same_shape(lake: Lake, tmp_path: Path) -> None:
     from udfs.labels.label_document import LabelDocument
     from warehouse.answers.store import Answers
 
-    function = LabelDocument(SQL / "seeds").bind(("fake",))
+    function = LabelDocument((SQL,)).bind(("fake",))
     [(key, text)] = lake.cursor().sql("select doc_id, text from lake.raw.documents").fetchall()
     inputs = pa.RecordBatch.from_pydict({"key": [key], "text": [text]})
     list(Answers(lake, function).collect(function.answers(iter([inputs]))))
@@ -259,3 +260,25 @@ def test_a_dataset_is_the_published_predicate(made: Any, algorithm: str) -> None
     expected = {document["doc_id"] for document in some if belongs(algorithm, document)}
     assert found == expected
     assert 5 < len(found) < len(some) / 2
+
+
+def test_quality_signals_are_numbers_that_are_read_once(lake: Lake, tmp_path: Path) -> None:
+    """New rows are added; of a text that came twice, one place counts."""
+    schema = published()
+
+    def come(name: str, numbers: range, source: str) -> None:
+        rows = [filled(pa.struct(list(schema)), "", number) for number in numbers]
+        path = tmp_path / name
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+        ingest(lake, find_inputs([str(path)]), IngestOptions(source=source))
+        project(lake)
+
+    signals = "select quality_signals.fasttext.dclm from main.document_quality_signals order by 1"
+    come("first.parquet", range(2), "b")
+    come("more.parquet", range(1, 4), "a")
+    assert lake.cursor().execute(signals).fetchall() == [(number / 7,) for number in (0, 1, 2, 3)]
+    built = lake.cursor().execute(
+        "select count(*), any_value(typeof(quality_signals)) from main.occurrence_quality_signals"
+    )
+    count, kind = built.fetchall()[0]
+    assert count == 5 and kind.startswith("STRUCT(red_pajama_v2 STRUCT(ccnet_original_length DOUBLE")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.helpers import SQL
+from tests.helpers import write
 from tests.sql.kappa_definition import by_definition
 from warehouse.answers import store
 from warehouse.build.build import build
@@ -23,20 +22,28 @@ from warehouse.ingest.formats.essential_web import ANSWERS, FIELDS
 from warehouse.lake.lake import Lake
 from warehouse.project.options import Selection
 
-MODELS = [*(f"path:models/{each}" for each in ("agreement", "distributions", "evaluation", "labels")), "path:seeds"]
+MODELS = [*(f"cuvee.{each}" for each in ("agreement", "distributions", "evaluation", "labels")), "resource_type:seed"]
+MODELS += ["documents", "document_labels", "document_tokens"]
+PROJECT = """
+name: p
+models:
+  cuvee: {labels: {document_labels: {+enabled: false}, document_tokens: {+enabled: false}}}
+  p: {+materialized: table}
+"""
 CODES = ["-1", "1", "2", "3", "4"]
 FDC = ["510.1", "513", "005.1", "004", "92", "61", "617.3", "-1"]
 Labels = dict[str, tuple[str | None, str | None]]
 
 
 def project(folder: Path) -> Path:
-    shutil.copytree(SQL, folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
-    models = folder / "sql/models/labels"  # what would pay for a labeler and want a tokenizer
-    (models / "document_labels.sql").write_text("select doc_id from {{ source('raw', 'documents') }}")
-    (models / "document_tokens.sql").write_text(
-        "select doc_id, 10 + cast('0x' || doc_id as bigint) as n_tokens from {{ source('raw', 'documents') }}"
-    )
-    return folder / "sql"
+    """Write a project with models of its own for what would pay for a labeler and want a tokenizer."""
+    tokens = "select doc_id, 10 + cast('0x' || doc_id as bigint) as n_tokens, false as estimated"
+    files = {
+        "dbt_project.yml": PROJECT,
+        "models/document_labels.sql": "select doc_id from {{ ref('documents') }}",
+        "models/document_tokens.sql": tokens + " from {{ ref('documents') }}",
+    }
+    return write(folder / "p", files)
 
 
 def make(lake: Lake, path: Path, **variables: Any) -> None:

@@ -6,9 +6,7 @@ import duckdb
 import jinja2
 import pytest
 
-from tests.helpers import SQL
-
-MACROS = (SQL / "macros" / "labels.sql").read_text()
+from tests.sql import plain_jinja
 
 
 def chosen(call: str) -> list[str]:
@@ -27,7 +25,7 @@ def chosen(call: str) -> list[str]:
         ) t(doc_id, label)
         """
     )
-    condition = jinja2.Environment().from_string(MACROS + call).render(ref=str)
+    condition = plain_jinja.render(["labels.sql"], call, jinja2.Environment(), ref=str)
     return [
         row[0] for row in connection.execute(f"select doc_id from labelled where {condition} order by 1").fetchall()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def requests(draw: st.DrawFn, pool: list[tuple[str, str, int]]) -> Asked:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150 if os.environ.get("CUVEE_PROVE") else 50)
 @given(data=st.data())
 def test_equals_the_definition_over_random_pools(data: st.DataObject) -> None:
     pool = data.draw(pools())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import SQL
+from tests.helpers import SQL, write
 from warehouse.lake.lake import Lake
 
 SEEDS = SQL / "seeds" / "mixes"
@@ -59,11 +58,12 @@ def mix_of(preset: str) -> str:
 @pytest.fixture(scope="module")
 def project(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
-    shutil.copytree(SQL, folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
-    (folder / "sql" / "models" / "pool.sql").write_text(POOL)
-    (folder / "sql" / "models" / "candidates.sql").write_text(
-        "select doc_id from {{ ref('pool') }} where domain = 'literature_chapters'"
-    )
+    files = {
+        "dbt_project.yml": "name: p\nmodels: {+materialized: table, cuvee: {}}",
+        "models/pool.sql": POOL,
+        "models/candidates.sql": "select doc_id from {{ ref('pool') }} where domain = 'literature_chapters'",
+    }
+    write(folder, files)
     cuvee(folder, "init")
     for name in ("domain_docs", "literature_chapters"):
         file = next((shared_data / "domains").glob(f"{name}*"))

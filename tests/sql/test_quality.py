@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.helpers import FIXTURES, SQL
+from tests.sql import plain_jinja
 from udfs.text.quality_signals import NAMES
 
 GOOD = dict.fromkeys(NAMES, 0.0) | {"rps_doc_word_count": 500.0, "rps_doc_frac_unique_words": 0.5}
@@ -28,10 +29,8 @@ class Exceptions:
 def judged(documents: dict[str, dict[str, Any]], thresholds: dict[str, Any]) -> list[tuple[Any, ...]]:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"])
     environment.globals["exceptions"] = Exceptions
-    macro = (SQL / "macros" / "quality.sql").read_text()
-    sql = environment.from_string(macro + "{{ quality_filter('measured', 'scored', thresholds) }}").render(
-        thresholds=thresholds
-    )
+    call = "{{ quality_filter('measured', 'scored', thresholds) }}"
+    sql = plain_jinja.render(["quality.sql"], call, environment, thresholds=thresholds)
     connection = duckdb.connect()
     known = {name: GOOD | SCORES | values for name, values in documents.items()}
     measured = [{"doc_id": name} | {key: row[key] for key in NAMES} for name, row in known.items()]

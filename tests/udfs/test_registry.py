@@ -15,11 +15,11 @@ from udfs.registry import Resources, expensive_functions
 
 @pytest.fixture
 def resources(seeds: Path, tmp_path: Path) -> Resources:
-    return Resources(taxonomies=seeds, tokenizers=tmp_path)
+    return Resources(projects=(seeds.parent,), tokenizers=tmp_path)
 
 
 def test_the_functions_are_found_by_their_names() -> None:
-    functions = expensive_functions(Resources(Path("nowhere"), Path("nowhere")))
+    functions = expensive_functions(Resources((Path("nowhere"),), Path("nowhere")))
     assert sorted(functions) == [
         "contamination",
         "fasttext_score",
@@ -36,7 +36,7 @@ def test_the_functions_are_found_by_their_names() -> None:
 def test_the_registry_loads_no_model() -> None:
     script = (
         "import sys; from pathlib import Path; from udfs.registry import *\n"
-        "expensive_functions(Resources(Path('sql/seeds'), Path('x')))['label_document'].bind(('fake',))\n"
+        "expensive_functions(Resources((Path('sql'),), Path('x')))['label_document'].bind(('fake',))\n"
         "print(sorted({'torch', 'transformers', 'tokenizers', 'numpy'} & set(sys.modules)))"
     )
     root = ROOT

@@ -22,6 +22,7 @@ from typing import Any
 from training.checkpoint.huggingface import export
 from training.checkpoint.quiet import silence
 from udfs.errors import CuveeError, Location, UsageError
+from udfs.model_folders import NO_CODE, SAFE
 from warehouse.lake.lake import Lake
 
 #: Names in runs.metrics; the task is under component.
@@ -72,11 +73,12 @@ class Score:
 
 
 def evaluate(
-    source: Path, files: Sequence[Path], lake: Lake, *, shots: int = 0, limit: int | None = None
+    source: Path, files: Sequence[Path], lake: Lake, *, shots: int = 0, limit: int | None = None, trust: bool = False
 ) -> list[Score]:
     """Ask a run's last checkpoint, or one of its .pt files, the questions in ``files``, and record the scores.
 
-    ``shots`` solved questions come before each, ``limit`` is how many of a file are asked. Rows of the same run,
+    ``shots`` solved questions come before each, ``limit`` is how many of a file are asked. ``trust``: see
+    training.checkpoint.reading. Rows of the same run,
     batch and task in runs.metrics are replaced. Raises CuveeError without lm-eval, UsageError for a file or a
     checkpoint that cannot be used.
     """
@@ -84,7 +86,7 @@ def evaluate(
         raise CuveeError("benchmarks need lm_eval", hint="pip install 'cuvee[train,evaluation]'")
     questions = {task_name(path): read(path)[:limit] for path in files}
     with tempfile.TemporaryDirectory() as folder:
-        exported = export(source, Path(folder) / "model", lake)
+        exported = export(source, Path(folder) / "model", lake, trust=trust)
         if "Causal" not in exported.architecture:
             raise UsageError(f"{exported.run_id} is an encoder: it does not continue text")
         scores = _asked(Path(folder) / "model", questions, shots)
@@ -157,8 +159,8 @@ def _asked(model: Path, questions: Mapping[str, Sequence[dict[str, Any]]], shots
     from lm_eval.models.huggingface import HFLM
 
     library: Any = transformers
-    tokenizer = library.AutoTokenizer.from_pretrained(model)
-    loaded = library.AutoModelForCausalLM.from_pretrained(model).eval()
+    tokenizer = library.AutoTokenizer.from_pretrained(model, **NO_CODE)
+    loaded = library.AutoModelForCausalLM.from_pretrained(model, **SAFE).eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     asked = HFLM(pretrained=loaded.to(device), tokenizer=tokenizer, device=device, batch_size=8)
     most = min(32, asked.max_length // 4)  # tokens of an answer

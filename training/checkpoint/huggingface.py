@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.checkpoint.conversion import keep_window
-from training.checkpoint.init_checkpoint import named, read_weights
+from training.checkpoint.init_checkpoint import named
 from training.checkpoint.quiet import silence
+from training.checkpoint.reading import read_weights
 from training.recipe.exports import stages_of
 from training.recipe.run_folders import whole_folder
 from udfs.errors import CuveeError, UsageError
+from udfs.model_folders import NO_CODE
 from udfs.tokens.tokenizer import Tokenizer
 from warehouse.lake.lake import Lake
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 MASK_TOKEN = "<|mask|>"
@@ -49,12 +52,13 @@ class ExportedMixture:
 
 
 def export(
-    source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, with_head: bool = True
+    source: Path, out: Path, lake: Lake, *, with_tokenizer: bool = True, with_head: bool = True, trust: bool = False
 ) -> ExportedModel:
     """Write the checkpoint ``source``, or the last one of the run folder ``source``, to ``out``.
 
-    ``out`` is complete or not there. Raises UsageError if there is no checkpoint, ``out`` exists, or the lake does not
-    know the run's export; CuveeError if its tokenizer or the training libraries are missing.
+    ``out`` is complete or not there. ``trust``: see training.checkpoint.reading. Raises UsageError if there is no
+    checkpoint, ``out`` exists, or the lake does not know the run's export; CuveeError if its tokenizer or the training
+    libraries are missing.
     """
     if missing := [name for name in ("torch", "transformers", "composer") if find_spec(name) is None]:
         raise CuveeError(f"training needs {', '.join(missing)}", hint="pip install 'cuvee[train]'")
@@ -65,7 +69,8 @@ def export(
     mixtures = [_mixture(lake, stage) for stage in stages_of(card["identity"])]
     silence()
     with whole_folder(out) as aside:
-        whole = _model(run, checkpoint, card["identity"]["model"]["kind"])
+        weights = read_weights(checkpoint, trust=trust)
+        whole = _model(run, weights, card["identity"]["model"]["kind"])
         model: Any = whole if with_head else whole.base_model
         model.save_pretrained(aside, safe_serialization=True)
         if with_tokenizer:
@@ -110,13 +115,15 @@ def _mixture(lake: Lake, stage: Mapping[str, Any]) -> ExportedMixture:
     return ExportedMixture(*(*row[:-1], json.loads(row[-1])))
 
 
-def _model(run: Path, checkpoint: Path, kind: str) -> PreTrainedModel:
+def _model(run: Path, weights: Mapping[str, Tensor], kind: str) -> PreTrainedModel:
     import transformers
 
-    configuration = keep_window(transformers.AutoConfig.from_pretrained(run / "model", local_files_only=True))
+    configuration = keep_window(
+        transformers.AutoConfig.from_pretrained(run / "model", local_files_only=True, **NO_CODE)
+    )
     loader: Any = transformers.AutoModelForCausalLM if kind == "decoder" else transformers.AutoModelForMaskedLM
     model: PreTrainedModel = loader.from_config(configuration)
-    model.load_state_dict(read_weights(checkpoint))
+    model.load_state_dict(weights)
     return model
 
 

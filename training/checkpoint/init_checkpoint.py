@@ -1,4 +1,4 @@
-"""Reading checkpoints: an earlier run's, or one of Composer's own saver, where arms start from without a trunk."""
+"""Checkpoints that arms start from without a trunk: an earlier run's, or one of Composer's own saver."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.checkpoint.conversion import joined, split
+from training.checkpoint.reading import read_weights
 from training.recipe.recipe import Recipe
 from training.recipe.run_folders import read_run_metadata
 from training.recipe.settings import Start
@@ -80,28 +81,7 @@ def at(folder: Path, batch: int) -> Path:
     return folder / "checkpoints" / f"ba{batch:012}.pt"
 
 
-def read_state(checkpoint: Path) -> dict[str, Any]:
-    """Return the state in a checkpoint, which is our own file."""
-    import torch
-
-    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)["state"]
-    return state
-
-
-def learning_rates(checkpoint: Path) -> tuple[float, float]:
-    """Return the rate that the checkpoint's next batch would have been trained with, and the peak of its schedule."""
-    (optimizer,) = read_state(checkpoint)["optimizers"].values()
-    group = optimizer["param_groups"][0]
-    return float(group["lr"]), float(group["initial_lr"])
-
-
-def read_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """Return the weights in a checkpoint under the names that transformers gives them."""
-    weights = read_state(checkpoint)["model"]
-    return {name.removeprefix("scorer.model."): tensor for name, tensor in weights.items()}
-
-
-def load_weights(checkpoint: Path, model: PreTrainedModel) -> None:
+def load_weights(checkpoint: Path, model: PreTrainedModel, *, trust: bool = False) -> None:
     """Give a model the weights of a checkpoint, converted if that is a ModernBERT of the other kind.
 
     The vocabulary may differ by the mask token, the last id: its embedding is left out, or stays fresh. Raises
@@ -109,7 +89,7 @@ def load_weights(checkpoint: Path, model: PreTrainedModel) -> None:
     """
     import torch
 
-    weights = read_weights(checkpoint)
+    weights = read_weights(checkpoint, trust=trust)
     wanted: Mapping[str, Tensor] = model.state_dict()
     if (has := _is_encoder(weights)) != (wants := _is_encoder(wanted)):
         weights = split(weights) if has and not wants else joined(weights)

@@ -7,12 +7,14 @@ Per layer: 4 h² (attention) + 3 h i (gated MLP) + norms; the head is dense h² 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.checkpoint.conversion import convert, decoder_configuration, keep_window
 from training.recipe.recipe import Recipe
 from training.recipe.settings import Kind, ModelSettings, Sizes
-from udfs.errors import UsageError
+from udfs.errors import UsageError, first_line
+from udfs.model_folders import NO_CODE, SAFE, require_safetensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -97,8 +99,9 @@ def make(
     if model.fresh:
         built = _empty(model, attention)
     else:
+        require_safetensors(Path(model.folder))
         built = _loader(model).from_pretrained(
-            model.folder, local_files_only=True, attn_implementation=attention, dtype="float32"
+            model.folder, local_files_only=True, attn_implementation=attention, dtype="float32", **SAFE
         )
     keep_window(built.config)
     if _other_kind(model):
@@ -131,9 +134,9 @@ def _configuration(model: ModelSettings) -> Any:
     import transformers
 
     try:
-        return transformers.AutoConfig.from_pretrained(str(model.folder), local_files_only=True)
+        return transformers.AutoConfig.from_pretrained(str(model.folder), local_files_only=True, **NO_CODE)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the model in {model.folder}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"cannot read the model in {model.folder}: {first_line(error)}") from error
 
 
 def _loader(model: ModelSettings) -> Any:
@@ -153,7 +156,7 @@ def _loader(model: ModelSettings) -> Any:
 
 
 def _empty(model: ModelSettings, attention: str = "sdpa") -> PreTrainedModel:
-    built: PreTrainedModel = _loader(model).from_config(_configuration(model), attn_implementation=attention)
+    built: PreTrainedModel = _loader(model).from_config(_configuration(model), attn_implementation=attention, **NO_CODE)
     return built
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from training.cli.options import folder_option, recipe_argument, show_curve
+from training.cli.options import folder_option, recipe_argument, show_curve, trust_option
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @folder_option
 @click.option("--plan", "only_plan", is_flag=True, help="Print tokens, steps, epochs and FLOPs; train nothing.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: anneal.tokens=200k")
+@trust_option
 @lake_option
 @output_options
 def anneal(
@@ -29,6 +30,7 @@ def anneal(
     folder: Path | None,
     only_plan: bool,
     settings: tuple[str, ...],
+    trust: bool,
     lake_dir: Path | None,
     out: Output,
 ) -> None:
@@ -37,7 +39,7 @@ def anneal(
     Mixtures are read from their latest exports. The same command continues what was stopped, and does nothing but
     print the table when all is done.
 
-        cuvee anneal training/recipes/demo.yaml --plan
+        cuvee anneal recipes/first_anneal.yaml --plan
     """
     from training.checkpoint import init_checkpoint
     from training.recipe import exports
@@ -51,7 +53,7 @@ def anneal(
     lake = open_lake(lake_dir)
     found = exports.find(lake, recipe)
     origin = init_checkpoint.find(recipe.start) if recipe.start else None
-    sweep = make_sweep(recipe, found, folder or Path("runs") / recipe.name, origin)
+    sweep = make_sweep(recipe, found, folder or Path("runs") / recipe.name, origin, trust=trust)
     if only_plan:
         _show_plan(plan(sweep, lake), out)
         if recipe.start and origin is None:
@@ -73,7 +75,8 @@ def _show_results(sweep: Sweep, lake: Lake, out: Output) -> None:
         return
     out.note(
         f"losses and differences are means over {len(recipe.seeds)} seeds (orders of the data); a difference compares"
-        " runs with the same seed, and its spread is the largest less the smallest"
+        " runs with the same seed, its spread is the largest less the smallest, its interval ± the mean's 95 % interval"
+        " (Student's t): gained and lost are where zero is outside of it"
     )
     if len(recipe.variants) > 1:
         picture = results.draw(recipe, columns, rows, sweep.folder)
@@ -103,6 +106,12 @@ def _show_plan(planned: TrainingPlan, out: Output) -> None:
         [(one.arm, one.component, one.share, f"{one.tokens:,}", one.epochs) for one in planned.components],
         title="what each arm reads",
     )
+    for one in planned.components:
+        if one.too_often:
+            out.text(
+                f"warning: {one.arm} sees {one.component} {one.epochs:.2f} times; its mixture allows"
+                f" {one.max_epochs:g} (max_epochs): train on fewer tokens, or make the mixture larger"
+            )
     highest = max((rate for curve in planned.curves for _, rate in curve.points), default=0.0)
     for curve in planned.curves:
         origin = ", from the checkpoint" if curve.source == "checkpoint" else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from training.cli.options import trust_option
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
 
 
@@ -20,10 +21,17 @@ def checkpoint() -> None:
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--without-tokenizer", is_flag=True, help="Write the model alone.")
 @click.option("--without-head", is_flag=True, help="Write the model below the head for tokens: vectors, and vLLM.")
+@trust_option
 @lake_option
 @output_options
 def export_checkpoint(
-    source: Path, target: Path, without_tokenizer: bool, without_head: bool, lake_dir: Path | None, out: Output
+    source: Path,
+    target: Path,
+    without_tokenizer: bool,
+    without_head: bool,
+    trust: bool,
+    lake_dir: Path | None,
+    out: Output,
 ) -> None:
     """Write a checkpoint as a folder that transformers loads, with tokenizer and model card.
 
@@ -33,7 +41,8 @@ def export_checkpoint(
     """
     from training.checkpoint.huggingface import export
 
-    done = export(source, target, open_lake(lake_dir), with_tokenizer=not without_tokenizer, with_head=not without_head)
+    parts = {"with_tokenizer": not without_tokenizer, "with_head": not without_head}
+    done = export(source, target, open_lake(lake_dir), **parts, trust=trust)
     if out.as_json:
         out.json({**asdict(done), "folder": str(done.folder)})
         return
@@ -70,10 +79,17 @@ def write_order(run_id: str, target: Path, prefix: str | None, lake_dir: Path | 
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--shots", default=0, show_default=True, metavar="N", help="Solved questions before each.")
 @click.option("--limit", type=int, metavar="N", help="Ask the first N questions of a file.")
+@trust_option
 @lake_option
 @output_options
 def evaluate_checkpoint(
-    source: Path, files: tuple[Path, ...], shots: int, limit: int | None, lake_dir: Path | None, out: Output
+    source: Path,
+    files: tuple[Path, ...],
+    shots: int,
+    limit: int | None,
+    trust: bool,
+    lake_dir: Path | None,
+    out: Output,
 ) -> None:
     """Ask a checkpoint the questions of benchmark files, through lm-eval, and record its scores in runs.metrics.
 
@@ -83,7 +99,7 @@ def evaluate_checkpoint(
     """
     from training.checkpoint.benchmarks import evaluate
 
-    scores = evaluate(source, files, open_lake(lake_dir), shots=shots, limit=limit)
+    scores = evaluate(source, files, open_lake(lake_dir), shots=shots, limit=limit, trust=trust)
     out.rows(
         ("task", "questions", "accuracy", "by length"),
         [(score.task, score.questions, score.accuracy, score.by_length) for score in scores],

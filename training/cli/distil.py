@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from training.cli.options import folder_option, recipe_argument, show_curve
+from training.cli.options import folder_option, recipe_argument, show_curve, trust_option
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @folder_option
 @click.option("--plan", "only_plan", is_flag=True, help="Print documents, tokens, steps and FLOPs; train nothing.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: tokens=2M")
+@trust_option
 @lake_option
 @project_option
 @output_options
@@ -28,6 +29,7 @@ def distil(
     folder: Path | None,
     only_plan: bool,
     settings: tuple[str, ...],
+    trust: bool,
     lake_dir: Path | None,
     project_dir: Path,
     out: Output,
@@ -43,7 +45,7 @@ def distil(
     from training.distillation.recipe import read_recipe
 
     recipe = read_recipe(recipe_path, settings)
-    job = Distilling(recipe, open_lake(lake_dir), project_dir)
+    job = Distilling(recipe, open_lake(lake_dir), project_dir, trust)
     if only_plan:
         return _show(plan(job), out)
     run, labeler = train(job, folder or Path("runs") / recipe.name, out)

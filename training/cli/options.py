@@ -17,6 +17,9 @@ folder_option = click.option(
     metavar="DIR",
     help="Folder for checkpoints and logs  [default: runs/<name of the recipe>]",
 )
+trust_option = click.option(
+    "--trust", is_flag=True, help="Read checkpoints even if they may run code: you trust whoever made them."
+)
 
 
 def show_curve(points: Sequence[tuple[int, float]], highest: float, title: str, out: Output) -> None:

@@ -35,12 +35,12 @@ from training.recipe.run_folders import alone, others, require_libraries, write_
 from training.sweep import results
 from training.sweep.sweep import Run
 from udfs.errors import UsageError
-from udfs.labels.labelers.labeler_registry import seeds
 from udfs.labels.taxonomies.taxonomies import Taxonomies
 from udfs.labels.taxonomies.taxonomy import Taxonomy
 from udfs.tokens.tokenizer import FILE
 from warehouse.cli.output import Output
 from warehouse.lake.lake import Lake
+from warehouse.project.package import project_folders
 
 if TYPE_CHECKING:
     from udfs.labels.students.heads_form import HeadsForm
@@ -51,16 +51,17 @@ _PROBE = 1024
 
 @dataclass(frozen=True)
 class Distilling:
-    """A recipe over a lake and a project, with the labels chosen."""
+    """A recipe over a lake and a project, with the labels chosen. ``trust``: see training.checkpoint.reading."""
 
     recipe: Distillation
     lake: Lake
     project: Path
+    trust: bool = False
 
     @cached_property
     def taxonomies(self) -> Taxonomies:
         """The project's."""
-        return Taxonomies(seeds(self.project))
+        return Taxonomies(project_folders(self.project))
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
@@ -166,9 +167,12 @@ def _train(job: Distilling, run: Run, folder: Path, tokenizer: Path, out: Output
             hint="label more documents, or take a smaller batch: --set batch_tokens=…",
         )
     examples.register(job.lake, export)
+    from training.checkpoint import checkpoints, reading
     from training.distillation.run import train
     from training.sweep.record import FinishedRun, record
 
+    for _, checkpoint in checkpoints.saved(folder / "checkpoints")[-1:]:
+        reading.check(checkpoint, trust=job.trust)
     clock = perf_counter()
     with out.progress(f"{recipe.name}: {run.label}", run.tokens, "tokens") as progress:
         try:

@@ -191,7 +191,7 @@ def register(lake: Lake, export: Export) -> None:
     import pyarrow.parquet as pq
 
     with lake.staging() as staging:
-        rows = pq.read_table(export.folder / manifests.SAMPLES).drop_columns("stream")
+        rows = pq.ParquetFile(export.folder / manifests.SAMPLES).read().drop_columns("stream")
         file = staging.file("exports.samples")
         ids = pa.array([manifest.export_id] * rows.num_rows, pa.string())
         pq.write_table(rows.add_column(0, "export_id", ids), file, compression="zstd")

@@ -48,7 +48,7 @@ def write_model(
     import torch
 
     model: Any = student.model
-    with whole_folder(out) as aside:
+    with whole_folder(out, replace=True) as aside:
         if recipe.generative:
             if recipe.precision != "fp32":
                 model = model.to(torch.bfloat16)
@@ -72,7 +72,7 @@ def install(source: Path, recipe: Distillation, project: Path) -> Path:
     """Put a finished labeler (``source``: the folder with its file) into a project, and return its file there."""
     target = project / "labelers"
     target.mkdir(parents=True, exist_ok=True)
-    with whole_folder(target / recipe.name) as aside:
+    with whole_folder(target / recipe.name, replace=True) as aside:
         shutil.copytree(source / recipe.name, aside)
     name = f"{recipe.name}.yml"
     shutil.copyfile(source / name, target / name)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from training.checkpoint.models import Parameters, build
 from training.distillation.recipe import Distillation
 from training.recipe.settings import Sizes
-from udfs.errors import UsageError, did_you_mean
+from udfs.errors import UsageError, did_you_mean, first_line
+from udfs.model_folders import NO_CODE, SAFE, require_safetensors
 from udfs.tokens.tokenizer import CONFIG, FILE
 from udfs.tokens.tokenizer import Tokenizer as LakeTokenizer
 from warehouse.lake.lake import Lake
@@ -149,15 +150,21 @@ def _of_folder(recipe: Distillation, loader: Any, weights: bool) -> Any:
     import transformers
 
     folder = str(recipe.student.folder)
+    require_safetensors(Path(folder))
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, **NO_CODE)
         if weights:
-            options = {"local_files_only": True, "attn_implementation": "sdpa", "dtype": "float32"}
+            options: dict[str, Any] = {
+                "local_files_only": True,
+                "attn_implementation": "sdpa",
+                "dtype": "float32",
+                **SAFE,
+            }
             model = loader.from_pretrained(folder, **options)
         else:
-            model = loader.from_config(config)
+            model = loader.from_config(config, **NO_CODE)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the model in {folder}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"cannot read the model in {folder}: {first_line(error)}") from error
     longest = getattr(config, "max_position_embeddings", None)
     if longest and longest < recipe.sequence_length:
         message = f"the model in {folder} reads {longest:,} tokens at once, not {recipe.sequence_length:,}"

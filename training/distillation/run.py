@@ -40,8 +40,14 @@ def train(
     model = models.make(recipe, tokenizer, form)
     batch_size = recipe.sequences // dist.get_world_size()
     clock = Clock(recipe.steps * recipe.batch_tokens, recipe.batch_tokens, recipe.sequence_length)
-    adamw, betas = recipe.optimizer, (recipe.optimizer.betas[0], recipe.optimizer.betas[1])
-    optimizer = torch.optim.AdamW(parameter_groups(model), recipe.learning_rate, betas, adamw.eps, adamw.weight_decay)
+    adamw, (first, second) = recipe.optimizer, recipe.optimizer.betas
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model),
+        lr=recipe.learning_rate,
+        betas=(first, second),
+        eps=adamw.eps,
+        weight_decay=adamw.weight_decay,
+    )
     setup = TrainerSetup(
         folder=folder,
         steps=recipe.steps,

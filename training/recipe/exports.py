@@ -82,6 +82,11 @@ class Export:
         """Return a component's part of the samples in an epoch: all samples have the same number of tokens."""
         return self.samples(component) / self.samples()
 
+    def max_epochs(self, component: str) -> float | None:
+        """Return how often the mixture lets a component be seen, None where it does not say."""
+        found = self.manifest.components.get(component)
+        return found.max_epochs if found else None
+
     def distinct_samples(self, component: str) -> int:
         """Count the samples of a component, each once: ``more`` is a prefix of ``all``, where both exist."""
         streams = self.streams(component)

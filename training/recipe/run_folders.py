@@ -40,12 +40,16 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield where to write a folder that takes the place of ``target`` at the end, or is removed after an error."""
+def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield where to write a folder that becomes ``target`` at the end, or is removed after an error.
+
+    ``replace``: a folder that is there is removed first. Raises OSError if there is one and it is not to be replaced.
+    """
     aside = target.parent / f".{target.name}-{uuid.uuid4().hex[:8]}"
     try:
         yield aside
-        shutil.rmtree(target, ignore_errors=True)
+        if replace:
+            shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

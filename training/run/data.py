@@ -18,7 +18,7 @@ from streaming import Stream, StreamingDataLoader, StreamingDataset
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from training.checkpoint.init_checkpoint import read_state
+from training.checkpoint.reading import read_state
 from training.recipe.exports import Export, MixtureChangedError, Reading
 from training.run import distributed
 from warehouse.export.external_shards import fitted
@@ -145,10 +145,11 @@ def _mixture(export: Export) -> dict[str, Any]:
     return {**own, "left_out": export.left_out}
 
 
-def reads_on(checkpoint: Path, export: Export, seed: int) -> bool:
+def reads_on(checkpoint: Path, export: Export, seed: int, *, trust: bool = False) -> bool:
     """Check whether a checkpoint's place in the data is one in the same samples in the same order."""
-    place = (read_state(checkpoint).get("dataset_state") or {}).get("train") or {}
-    return place.items() >= {**_mixture(export), "shuffle_seed": seed}.items()
+    state = read_state(checkpoint, trust=trust).get("dataset_state")
+    place = (state.get("train") if isinstance(state, dict) else None) or {}
+    return isinstance(place, dict) and place.items() >= {**_mixture(export), "shuffle_seed": seed}.items()
 
 
 def evaluation_data(export: Export, component: str, *, batch_size: int) -> DataSpec:

@@ -82,7 +82,7 @@ class Journal(Callback):
 
 def read(folder: Path, schema: pa.Schema) -> pa.Table:
     """Return all rows on disk, of every rank, in the order of batches."""
-    tables = [pq.read_table(path, schema=schema) for path in sorted(folder.glob("rank*.parquet"))]
+    tables = [pq.read_table(path, schema=schema, partitioning=None) for path in sorted(folder.glob("rank*.parquet"))]
     return pa.concat_tables(tables).sort_by("batch") if tables else schema.empty_table()
 
 

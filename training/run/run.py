@@ -10,7 +10,7 @@ from composer import Evaluator
 from composer.core import DataSpec
 from composer.utils import reproducibility
 
-from training.checkpoint import checkpoints, init_checkpoint
+from training.checkpoint import checkpoints, init_checkpoint, reading
 from training.checkpoint.models import attention, make, model_vocabulary
 from training.recipe import schedules
 from training.recipe.durations import Clock
@@ -24,12 +24,8 @@ from training.run.trainer import Resume, TrainerSetup, fit, make_loggers, make_t
 from udfs.errors import UsageError
 from warehouse.cli.output import Progress
 
-#: What an anneal does not take from the trunk's checkpoint: the clock, the schedule, what callbacks and metrics
-#: remember, the random state. Weights, the optimizer's state and the place in the data remain.
-NOT_INHERITED = (
-    "state/timestamp", "state/schedulers", "state/callbacks", "state/train_metrics", "state/eval_metrics",
-    "state/rank_zero_seed", "rng",
-)  # fmt: skip
+#: What a run inherits of another one's checkpoint, while it begins. Composer reads this file and no other.
+START = "start.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +34,7 @@ class Job:
 
     ``readings`` follow one another. ``start`` is the checkpoint that it starts from (None: fresh weights, on the
     trunk's schedule), with the optimizer's state or without; ``marks`` are batches whose checkpoints others start from.
+    ``trust``: see training.checkpoint.reading.
     """
 
     folder: Path
@@ -48,6 +45,7 @@ class Job:
     start: Path | None
     optimizer: bool = True
     marks: tuple[int, ...] = ()
+    trust: bool = False
 
 
 def train(job: Job, recipe: Recipe, progress: Progress) -> None:
@@ -80,7 +78,10 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
         fsdp=recipe.fsdp,
     )
     trainer = make_trainer(recipe, setup, progress)
-    if resume.ignored:  # the optimizer's state is that of another run
+    if resume.starts:  # the optimizer's state is that of another run
+        distributed.barrier()
+        if distributed.is_rank_zero():
+            (job.folder / START).unlink()
         optimizers.set_again(optimizer, recipe.optimizer, peak * schedule(0))
     fit(trainer, setup, progress)
 
@@ -88,12 +89,24 @@ def train(job: Job, recipe: Recipe, progress: Progress) -> None:
 def _resume(job: Job) -> Resume:
     own = checkpoints.saved(job.folder / "checkpoints")
     if own:
+        reading.check(own[-1][1], trust=job.trust)
         return Resume(own[-1][1])  # it was interrupted: all of its last checkpoint is its own
     if job.start is None or not job.optimizer:
         return Resume()  # no optimizer's state to take: the Trainer loads nothing
-    if len(job.readings) == 1 and data.reads_on(job.start, job.readings[0].export, job.seed):
-        return Resume(job.start, NOT_INHERITED, continues=True)  # where the run that it starts from has stopped
-    return Resume(job.start, (*NOT_INHERITED, "state/dataset_state"))  # another mixture or seed: from the beginning
+    file = _start_file(job)
+    if len(job.readings) == 1 and data.reads_on(file, job.readings[0].export, job.seed):
+        return Resume(file, starts=True, continues=True)  # where the run that it starts from has stopped
+    return Resume(file, ("state/dataset_state",), starts=True)  # another mixture or seed: from the beginning
+
+
+def _start_file(job: Job) -> Path:
+    """Write what the run inherits into its folder, where Composer reads it."""
+    assert job.start is not None
+    file = job.folder / START
+    if distributed.is_rank_zero():
+        reading.write_start(job.start, file, trust=job.trust)
+    distributed.barrier()
+    return file
 
 
 def _model(job: Job, recipe: Recipe, resume: Resume) -> LanguageModel:
@@ -108,7 +121,7 @@ def _model(job: Job, recipe: Recipe, resume: Resume) -> LanguageModel:
         attention=attention(recipe.precision),
     )
     if job.start and resume.checkpoint is None:
-        init_checkpoint.load_weights(job.start, model)
+        init_checkpoint.load_weights(job.start, model, trust=job.trust)
     model.config.save_pretrained(job.folder / "model")
     return objective(model, recipe, vocabulary, end_of_text, job.seed)
 
@@ -119,7 +132,7 @@ def _schedule(job: Job, recipe: Recipe) -> tuple[float, Schedule]:
     if job.start is None:
         assert recipe.trunk is not None
         return recipe.trunk.learning_rate, schedules.of_trunk(recipe.trunk, clock)
-    current, peak = init_checkpoint.learning_rates(job.start)
+    current, peak = reading.learning_rates(job.start, trust=job.trust)
     entry = schedules.entry_rate(recipe.anneal, current)
     if not job.optimizer:
         peak = entry

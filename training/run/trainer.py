@@ -57,11 +57,13 @@ class TrainerSettings(Protocol):
 class Resume:
     """Where a run begins: at a checkpoint (None: from fresh state), of which the keys ``ignored`` are not loaded.
 
+    ``starts``: it holds what another run has left (training.checkpoint.reading), and is removed when it is loaded.
     ``continues``: the place in the data is that of another run, which is read on from.
     """
 
     checkpoint: Path | None = None
     ignored: tuple[str, ...] = ()
+    starts: bool = False
     continues: bool = False
 
 

@@ -44,7 +44,7 @@ def anneal(sweep: Sweep, lake: Lake, out: Output) -> None:
     require_libraries()
     for run in sweep.runs:
         if run.variant:
-            curve(sweep, run, origin_rate(sweep.origin))
+            curve(sweep, run, origin_rate(sweep))
     if not distributed.is_rank_zero():
         out = replace(out, quiet=True)
     with alone(sweep.folder) if distributed.is_rank_zero() else contextlib.nullcontext():

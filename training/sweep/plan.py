@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from training.checkpoint.init_checkpoint import InitCheckpoint, at, learning_rates
+from training.checkpoint.init_checkpoint import at
 from training.checkpoint.models import Parameters
 from training.checkpoint.quiet import silence
+from training.checkpoint.reading import learning_rates
 from training.recipe import schedules
 from training.recipe.durations import Clock
 from training.recipe.exports import share
@@ -48,13 +49,22 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True)
 class PlannedComponent:
-    """What one arm (or the trunk) reads of one component; ``epochs`` counts how often each of its samples is seen."""
+    """What one arm (or the trunk) reads of one component; ``epochs`` counts how often each of its samples is seen.
+
+    ``max_epochs`` is how often its mixture allows that, None where it does not say.
+    """
 
     arm: str
     component: str
     share: float
     tokens: int
     epochs: float
+    max_epochs: float | None = None
+
+    @property
+    def too_often(self) -> bool:
+        """Whether it is seen more often than its mixture allows; a last batch that is begun is not counted."""
+        return self.max_epochs is not None and round(self.epochs, 2) > self.max_epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +222,9 @@ def curve(sweep: Sweep, run: Run, current: float | None) -> Callable[[int], floa
     return schedules.of_anneal(settings, schedules.entry_rate(settings, current), clock)
 
 
-def origin_rate(origin: InitCheckpoint | None) -> float | None:
+def origin_rate(sweep: Sweep) -> float | None:
     """Return the learning rate in the checkpoint that a recipe starts from."""
-    return _rate(origin.path) if origin else None
+    return _rate(sweep.origin.path, sweep.trust) if sweep.origin else None
 
 
 def trunk_rate(sweep: Sweep, run: Run) -> float | None:
@@ -224,13 +234,13 @@ def trunk_rate(sweep: Sweep, run: Run) -> float | None:
     file = at(folder, run.start)
     if not file.exists() or read_run_metadata(folder).get("run_id") != trunk.run_id:
         return None
-    return _rate(file)
+    return _rate(file, sweep.trust)
 
 
-def _rate(checkpoint: Path) -> float:
+def _rate(checkpoint: Path, trust: bool) -> float:
     require_libraries()
     silence()
-    return learning_rates(checkpoint)[0]
+    return learning_rates(checkpoint, trust=trust)[0]
 
 
 def _curves(sweep: Sweep) -> Iterator[PlannedCurve]:
@@ -241,7 +251,7 @@ def _curves(sweep: Sweep) -> Iterator[PlannedCurve]:
     for run in first.values():
         current = None
         if run.variant:
-            current = trunk_rate(sweep, run) if sweep.recipe.trunk else origin_rate(sweep.origin)
+            current = trunk_rate(sweep, run) if sweep.recipe.trunk else origin_rate(sweep)
             if current is None and sweep.recipe.trunk is None:
                 continue
         rate = curve(sweep, run, current)
@@ -263,7 +273,15 @@ def _components(sweep: Sweep) -> Iterator[PlannedComponent]:
             tokens = run.tokens * part
             # Stages may hold the same samples, or others: as if each had the component's of the one that has most.
             distinct = max(one.export.distinct_samples(component) * one.export.sequence_length for one in read)
-            yield PlannedComponent(label, component, part, tokens=round(tokens), epochs=tokens / distinct)
+            limits = [one.export.max_epochs(component) for one in read]
+            yield PlannedComponent(
+                arm=label,
+                component=component,
+                share=part,
+                tokens=round(tokens),
+                epochs=tokens / distinct,
+                max_epochs=min((limit for limit in limits if limit is not None), default=None),
+            )
 
 
 def _passes(sweep: Sweep, run: Run) -> float:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from training.recipe.exports import share
 from training.recipe.recipe import Recipe
 from training.sweep.sweep import Sweep
 from warehouse.lake.lake import Lake
+
+NOT_TOLD_APART = "not told apart"
+
+#: The 97.5th percentile of Student's t with 1, 2, … degrees of freedom. More seeds than these take the last one, which
+#: is 4 % more than the limit, 1.960.
+_T_95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
+    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
 
 
 def finished(lake: Lake, run_ids: Sequence[str]) -> set[str]:
@@ -36,7 +45,8 @@ def table(sweep: Sweep, found: Mapping[str, Mapping[str, float]]) -> tuple[list[
     """Return columns and rows of the final table: a row per held-out component, window and learning rate.
 
     Per arm the component's share in what it reads and its loss, mean over the seeds; for every arm but the control the
-    difference from the control and its spread, and for an arm without a component that from the whole arm, too.
+    difference from the control, its spread, its interval and a verdict (``compared``), and for an arm without a
+    component those from the whole arm, too.
     """
     recipe = sweep.recipe
     if not recipe.variants and recipe.trunk:
@@ -46,11 +56,7 @@ def table(sweep: Sweep, found: Mapping[str, Mapping[str, float]]) -> tuple[list[
     columns = [*(["window"] if recipe.windows else []), *(["learning rate"] if recipe.learning_rates else [])]
     columns += ["component", *(f"share {arm}" for arm in arms), *(["loss trunk"] if recipe.trunk else [])]
     columns += [f"loss {arm}" for arm in arms]
-    columns += [
-        column
-        for arm, other in against
-        for column in (f"{arm} - {other}", f"spread {arm}" + ("" if other == recipe.control else f" - {other}"))
-    ]
+    columns += [column for arm, other in against for column in _columns(arm, other, recipe.control)]
     rows: list[tuple[Any, ...]] = []
     for window, rate in dict.fromkeys(variant.group for variant in recipe.variants):
         members = [run for run in sweep.runs if run.variant and run.variant.group == (window, rate)]
@@ -66,9 +72,33 @@ def table(sweep: Sweep, found: Mapping[str, Mapping[str, float]]) -> tuple[list[
             for arm, other in against:
                 # None where the group lacks one of the two
                 differences = [ours - theirs for ours, theirs in zip(measured[arm], measured[other], strict=False)]
-                row += [fmean(differences), max(differences) - min(differences)] if differences else [None, None]
+                row += compared(differences)
             rows.append(tuple(row))
     return columns, rows
+
+
+def _columns(arm: str, other: str, control: str) -> tuple[str, ...]:
+    pair = arm if other == control else f"{arm} - {other}"
+    return f"{arm} - {other}", f"spread {pair}", f"interval {pair}", f"verdict {pair}"
+
+
+def compared(differences: Sequence[float]) -> list[Any]:
+    """Return the mean of paired differences, their spread, half of the mean's interval, and a verdict.
+
+    The spread is the largest less the smallest. The interval is Student's t, two-sided, 95 %, over the seeds; None for
+    a single seed. The verdict is gained (all of the interval is below zero: a lower loss), lost, or not told apart.
+
+    >>> compared([-0.20, -0.24, -0.22])[3], compared([-0.20, 0.10])[3]
+    ('gained', 'not told apart')
+    """
+    if not differences:
+        return [None, None, None, None]
+    mean, spread = fmean(differences), max(differences) - min(differences)
+    if len(differences) == 1:
+        return [mean, spread, None, NOT_TOLD_APART]
+    freedom = min(len(differences) - 1, len(_T_95))
+    half = _T_95[freedom - 1] * stdev(differences) / len(differences) ** 0.5
+    return [mean, spread, half, NOT_TOLD_APART if abs(mean) <= half else "gained" if mean < 0 else "lost"]
 
 
 def _against(recipe: Recipe, arms: Sequence[str]) -> list[tuple[str, str]]:

@@ -62,13 +62,15 @@ class Run:
 class Sweep:
     """A recipe with the exports it reads, the folder it trains in, and its runs, the trunk first.
 
-    ``origin`` is the checkpoint that a recipe without a trunk starts from, None if it is not there yet.
+    ``origin`` is the checkpoint that a recipe without a trunk starts from, None if it is not there yet. ``trust``: see
+    training.checkpoint.reading.
     """
 
     recipe: Recipe
     exports: Mapping[str, Export]
     folder: Path
     origin: InitCheckpoint | None = None
+    trust: bool = False
     runs: tuple[Run, ...] = ()
 
     @property
@@ -107,13 +109,18 @@ class Sweep:
 
 
 def make_sweep(
-    recipe: Recipe, exports: Mapping[str, Export], folder: Path, origin: InitCheckpoint | None = None
+    recipe: Recipe,
+    exports: Mapping[str, Export],
+    folder: Path,
+    origin: InitCheckpoint | None = None,
+    *,
+    trust: bool = False,
 ) -> Sweep:
     """Work out the runs of a recipe. Tokens are rounded down to whole batches.
 
     Raises UsageError if a component that is to be left out is in no mixture, or stages are not as long as their run.
     """
-    sweep = Sweep(recipe, exports, folder, origin)
+    sweep = Sweep(recipe, exports, folder, origin, trust)
     runs: list[Run] = []
     shared: dict[str, Any] = {"parent": None}
     if recipe.trunk:

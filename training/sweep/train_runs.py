@@ -85,5 +85,6 @@ def _job(sweep: Sweep, run: Run) -> Job:
         seed=run.seed,
         start=start,
         optimizer=recipe.start is None or recipe.start.optimizer,
+        trust=sweep.trust,
         marks=() if run.variant else tuple(sorted({other.start for other in sweep.runs if other.variant})),
     )

@@ -4,8 +4,8 @@
     codec.decode(codec.encode(verdict)).verdict == verdict
 
 ``condensed`` is the form in which the distilled labeler answers, ``verbose`` that of a teacher. Both are strict: what
-is not well-formed is not a label. They are also patient: each category is judged by itself, and what could not be read
-has a reason.
+could mean two things is not a label. They are also patient: labels are read as those of people are (names, any case),
+each category is judged by itself where its place is certain, and what could not be read has a reason.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from operator import getitem
 from typing import Protocol
 
 from udfs.errors import LabelerError
+from udfs.labels.taxonomies.external_labels import ExternalCategory
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, DECIMAL_CODE, Category, Pair, Verdict, judge
 
 SKIP = "skip"
@@ -33,10 +34,14 @@ _ABSTAIN_NAME = "Abstain"
 _NAME_LENGTH = 120
 _ANALYSIS = (200, 2000)
 
-_LINE = re.compile(r"([^:]+):\s*(primary|secondary) classification\s*:\s*(\S+)(?:\s.*)?", re.IGNORECASE)
+_LINE = re.compile(r"([^:]+):\s*(primary|secondary) classification\s*:\s*(\S.*)", re.IGNORECASE)
 
 #: What models put around lines: list marks, headings, quotes, bold and code.
 _DECORATION = str.maketrans("", "", "*`")
+_FENCE = "```"
+
+#: A line that is a pair, though perhaps not one of its category: two words, of which the first has a digit or is none.
+_PAIR_LIKE = re.compile(r"(?:[^\s,]*\d[^\s,]*|skip|none|)\s*,\s*(?:[^\s,]+(?:,[^\s,]+)*)?", re.IGNORECASE)
 
 
 class CodecError(LabelerError):
@@ -66,11 +71,8 @@ class Decoded:
         """Join the answers of several passes."""
         if len(parts) == 1:
             return parts[0]
-        verdict: dict[str, Pair] = {}
-        problems: dict[str, str] = {}
-        for part in parts:
-            verdict |= part.verdict
-            problems |= part.problems
+        verdict = {name: pair for part in parts for name, pair in part.verdict.items()}
+        problems = {name: said for part in parts for name, said in part.problems.items()}
         return cls(verdict, problems, "; ".join(part.note for part in parts if part.note) or None)
 
 
@@ -82,9 +84,9 @@ def checked(category: Category, verdict: Verdict) -> Pair:
     judged = judge(category, *pair)
     if isinstance(judged, str):
         raise CodecError(f"{category.name}: {judged}")
-    if judged != pair:
-        raise CodecError(f"{category.name}: the secondary label {pair.secondary!r} is not valid", hint="write NULL")
-    return judged
+    if judged == pair:
+        return judged
+    raise CodecError(f"{category.name}: the secondary label {pair.secondary!r} is not valid", hint="write NULL")
 
 
 def codes_pattern(category: Category) -> str:
@@ -106,7 +108,7 @@ class Codec(Protocol):
 
     @property
     def identity(self) -> tuple[str, int]:
-        """The codec's name, and its version: raised when the same text is read differently."""
+        """The codec's name, and the version of what it asks for. Stored labels stay when only the reading changes."""
 
     @property
     def pattern(self) -> str:
@@ -123,7 +125,7 @@ class Codec(Protocol):
         """Read the labels in a text. Never raises.
 
         ``complete`` is false for an answer that was cut off at its length limit: then a last line without an end is
-        not believed, because ``1`` may have been going to be ``17``.
+        not believed, because ``1`` may have been going to be ``17``. What could mean two things is not a label.
         """
 
 
@@ -136,18 +138,45 @@ class _Lines(dict[str, Pair]):
 
     def __init__(self, category: Category) -> None:
         self._category = category
+        self._external = ExternalCategory(category)
 
     def __missing__(self, line: str) -> Pair:
-        first, comma, second = map(str.strip, line.partition(","))
+        first, comma, second = map(str.strip, _plain_line(line).partition(","))
         if not comma:
             raise _Unreadable(f"no comma in {line[:40]!r}" if line else "cut off")
-        pair = judge(self._category, first, None if second in (SKIP, "") else second)
+        pair = self._external.pair(first, second)
         if isinstance(pair, str):
             raise _Unreadable(pair)
         if len(self) >= _REMEMBERED:
             self.clear()
         self[line] = pair
         return pair
+
+    def holds(self, line: str) -> bool:
+        """Return whether a line has a meaning here."""
+        try:
+            return bool(self[line])
+        except _Unreadable:
+            return False
+
+    def keeps_place(self, line: str) -> bool:
+        """Return whether a line without a meaning is a line of the answer all the same, and no prose around it."""
+        plain = _plain_line(line)
+        return bool(_PAIR_LIKE.fullmatch(plain)) or self._category.accepts(plain)
+
+
+def _plain_line(line: str) -> str:
+    """Return a line without bold, code and the mark of a list."""
+    return line.translate(_DECORATION).strip().removeprefix("- ").strip()
+
+
+def _unfenced(lines: list[str]) -> list[str]:
+    """Return the lines of the one fenced block, if there is one; else all."""
+    fences = [index for index, line in enumerate(lines) if line.startswith(_FENCE)]
+    if len(fences) == 2 and lines[fences[1]] == _FENCE:
+        outside = lines[: fences[0]] + lines[fences[1] + 1 :]
+        return lines[fences[0] + 1 : fences[1]] if not any("," in line for line in outside) else lines
+    return lines[1:] if fences == [0] else lines
 
 
 class Condensed:
@@ -186,30 +215,61 @@ class Condensed:
             return None
 
     def decode(self, text: str, *, complete: bool = True) -> Decoded:
-        """Judge line by line; blank lines do not count. See ``Codec.decode``.
+        """Judge line by line; blank lines and a fence around all do not count. See ``Codec.decode``.
 
-        A line's category is its place. So with more lines than categories, the first ones are believed only if all of
-        them are well-formed: an introduction of one line would otherwise shift every label into the category before.
+        A line's category is its place, so a label is believed only where no line can be missing or too many before it:
+
+        - with as many lines as categories, each is judged by itself, unless one is prose or the answer could as well be
+          one that is shifted from there on;
+        - with more lines, the first ones are believed if all of them are well-formed and no others in a row are;
+        - with fewer lines none is believed, nor of an answer that was cut off before the last line ended.
         """
-        lines = [line for line in map(str.strip, text.split("\n")) if line]
-        if not complete and lines and not text.endswith("\n"):
-            lines[-1] = ""
+        lines = _unfenced([line for line in map(str.strip, text.split("\n")) if line])
+        cut = not complete and bool(lines) and not text.endswith("\n")
+        if cut:
+            lines.pop()
+        count, n = len(lines), len(self._names)
+        extra = count + cut - n
+        if extra > 0:
+            note = f"{extra} more {'line' if extra == 1 else 'lines'} than categories"
+            places = [start for start in range(count - n + 1) if self._fits(lines[start : start + n])]
+            if places != [0] or (cut and self._fits(lines[count - n + 1 :])):
+                return self._nothing(note)
+            return Decoded(self._read(lines[:n]), {}, note)
+        if count < n:
+            said = f"{count} {'line' if count == 1 else 'lines'} for {n} categories"
+            return self._nothing(f"cut off: {said}" if not complete else said)
+        return self._by_place(lines)
+
+    def _by_place(self, lines: Sequence[str]) -> Decoded:
+        """Judge as many lines as there are categories, each by itself if its place is certain."""
         verdict: dict[str, Pair] = {}
         problems: dict[str, str] = {}
-        for index, (name, line) in enumerate(zip(self._names, lines, strict=False)):
+        wrong = []
+        for index, (name, line) in enumerate(zip(self._names, lines, strict=True)):
             try:
                 verdict[name] = self._lines[index][line]
             except _Unreadable as reason:
                 problems[name] = str(reason)
-        extra = len(lines) - len(self._names)
-        if extra > 0:
-            note = f"{extra} more {'line' if extra == 1 else 'lines'} than categories"
-            if problems:
-                return Decoded({}, {name: problems.get(name, note) for name in self._names}, note)
-            return Decoded(verdict, problems, note)
-        for name in self._names[len(lines) :]:
-            problems[name] = "no line"
+                wrong.append(index)
+        if any(not self._lines[index].keeps_place(lines[index]) for index in wrong):
+            return self._nothing("not only lines of labels", problems)
+        for index in wrong:
+            before, behind = lines[index:-1], lines[index + 1 :]
+            # A line is missing there, or this one is too many: then those behind it belong elsewhere.
+            if (before and self._fits(before, index + 1)) or (behind and self._fits(behind, index)):
+                return self._nothing("a line may be missing", problems)
         return Decoded(verdict, problems)
+
+    def _fits(self, lines: Sequence[str], start: int = 0) -> bool:
+        """Return whether lines are well-formed in the places from ``start`` on."""
+        return all(known.holds(line) for known, line in zip(self._lines[start:], lines, strict=False))
+
+    def _read(self, lines: Sequence[str]) -> dict[str, Pair]:
+        return {name: known[line] for name, known, line in zip(self._names, self._lines, lines, strict=False)}
+
+    def _nothing(self, note: str, problems: dict[str, str] | None = None) -> Decoded:
+        return Decoded({}, {name: (problems or {}).get(name, note) for name in self._names}, note)
 
     @cached_property
     def pattern(self) -> str:
@@ -232,8 +292,8 @@ class Verbose:
         Document Type V2: Secondary Classification: -1 - Abstain
 
     Two lines per category, one after the other; ``-1`` as secondary means none. Only the code counts, what follows it
-    is for readers. Nothing above the last line ``Final labels`` is an answer: an analysis may quote the document, and
-    the document may contain lines that look like one.
+    is for readers. The answer is the last block of lines below ``Final labels``, complete, with nothing after it: an
+    analysis may quote the document, and the document may contain such a block.
     """
 
     identity = ("verbose", 1)
@@ -248,6 +308,7 @@ class Verbose:
             if heading.casefold() in self._by_heading:
                 raise CodecError(f"two categories are titled {heading}", hint="give each a title of its own")
             self._by_heading[heading.casefold()] = category
+        self._external = {category.name: ExternalCategory(category) for category in categories}
 
     def encode(self, verdict: Verdict) -> str:
         """Write the final lines, without an analysis. Raises CodecError for a verdict that is not valid."""
@@ -259,33 +320,45 @@ class Verbose:
         return "\n".join(lines)
 
     def decode(self, text: str, *, complete: bool = True) -> Decoded:
-        """Read the lines after the last ``Final labels``. Of two answers for one category the later one counts."""
+        """Read the lines after the last ``Final labels``. Of an answer that was cut off nothing is believed."""
         lines = [line.translate(_DECORATION).strip().lstrip("-#> ").strip() for line in text.split("\n")]
-        if not complete and not text.endswith("\n"):
-            lines.pop()
+        lines = [line for line in lines if line]
         start = max((index for index, line in enumerate(lines) if line.casefold() == FINAL.casefold()), default=None)
         if start is None:
-            return Decoded({}, {category.name: f"no line {FINAL!r}" for category in self.categories})
+            return self._nothing(f"no line {FINAL!r}")
+        if not complete:
+            return self._nothing("cut off")
         found: dict[str, Pair | str] = {}
-        primary: tuple[Category, str] | None = None
-        for line in filter(None, lines[start + 1 :]):
-            matched = _LINE.fullmatch(line)
-            category = self._by_heading.get(matched[1].strip().casefold()) if matched else None
-            if matched is None or category is None:
-                primary = None
-            elif matched[2].casefold() == "primary":
-                primary = (category, matched[3])
-                found[category.name] = "no secondary line after the primary one"
-            elif primary is not None and primary[0] is category:
-                second = matched[3]
-                found[category.name] = judge(category, primary[1], None if second == ABSTAIN else second)
-                primary = None
+        block = lines[start + 1 :]
+        if len(block) != 2 * len(self.categories):
+            return self._nothing(f"not two lines for each category below {FINAL!r}")
+        for first, second in zip(block[::2], block[1::2], strict=True):
+            primary, secondary = self._line(first), self._line(second)
+            if primary is None or secondary is None:
+                return self._nothing(f"not only lines of labels below {FINAL!r}")
+            category, rank, code = primary
+            if secondary[0] is not category or (rank, secondary[1]) != ("primary", "secondary"):
+                return self._nothing(f"a primary line without its secondary one below {FINAL!r}")
+            if category.name in found:
+                return self._nothing(f"{category.name} twice below {FINAL!r}")
+            found[category.name] = self._external[category.name].pair(code, secondary[2])
         verdict = {name: pair for name, pair in found.items() if isinstance(pair, Pair)}
         problems = {name: reason for name, reason in found.items() if isinstance(reason, str)}
-        for category in self.categories:
-            if category.name not in found:
-                problems[category.name] = "no final line"
         return Decoded({each.name: verdict[each.name] for each in self.categories if each.name in verdict}, problems)
+
+    def _line(self, line: str) -> tuple[Category, str, str] | None:
+        """Return what a final line says: its category, the rank and the code."""
+        matched = _LINE.fullmatch(line)
+        category = self._by_heading.get(matched[1].strip().casefold()) if matched else None
+        if matched is None or category is None:
+            return None
+        code = matched[3].split(None, 1)[0]
+        if not category.accepts(code) and code != ABSTAIN:
+            code = matched[3].partition(" - ")[0].strip()  # a name may have several words
+        return category, matched[2].casefold(), code
+
+    def _nothing(self, reason: str) -> Decoded:
+        return Decoded({}, {category.name: reason for category in self.categories})
 
     @cached_property
     def pattern(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -76,10 +76,10 @@ class BoundLabeler(BoundFunction):
 class LabelDocument:
     """``label_document(text [, labeler])``: a struct with one (primary, secondary) per category of the taxonomy.
 
-    ``taxonomies`` is the project's seed folder; its labelers and taxonomies are next to it and in it.
+    ``folders`` are the project's and its packages': their labelers and taxonomies count, the project's first.
     """
 
-    taxonomies: Path
+    folders: Sequence[Path]
     name: str = field(default="label_document", init=False)
 
     def bind(self, options: tuple[str | int | float | bool, ...]) -> BoundFunction:
@@ -90,5 +90,5 @@ class LabelDocument:
                 hint=f"write label_document(text) or label_document(text, '{DEFAULT_LABELER}')",
             )
         name = options[0] if options else DEFAULT_LABELER
-        spec = LabelerRegistry(self.taxonomies).spec(str(name))
+        spec = LabelerRegistry(self.folders).spec(str(name))
         return BoundLabeler(make_labeler(spec), spec.price)

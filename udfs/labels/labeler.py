@@ -103,6 +103,8 @@ class EncoderLabeler(Labeler):
         windows = prefetch(read, WINDOWS_AHEAD)
         try:
             for window in windows:
+                if stopped(inputs):
+                    return  # windows that were made ahead are not begun
                 if window.blank:
                     yield Verdicts.abstained(self.taxonomy, window.blank)
                 if window.keys:

@@ -21,7 +21,10 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Which model: a folder, or an id with its revision. ``dtype``, ``quantization`` and ``adapter`` change answers."""
+    """Which model: a folder, or an id with its revision. ``dtype``, ``quantization`` and ``adapter`` change answers.
+
+    ``trust_remote_code``: Python files that come with the model may run. Else they never do.
+    """
 
     folder: Path | None = None
     id: str | None = None
@@ -29,6 +32,7 @@ class Model:
     dtype: str = "auto"
     quantization: str | None = None
     adapter: Path | None = None
+    trust_remote_code: bool = False
 
     @property
     def source(self) -> str:
@@ -38,7 +42,8 @@ class Model:
     def identity(self) -> list[object]:
         """Return the id and revision, or a digest of the folder, for fingerprints. Raises LabelerError."""
         named = [self.id, self.revision] if self.folder is None else [_folder(self.folder)]
-        return [named, self.dtype, self.quantization, _folder(self.adapter) if self.adapter else None]
+        own_code = ["trust_remote_code"] if self.trust_remote_code else []
+        return [named, self.dtype, self.quantization, _folder(self.adapter) if self.adapter else None, *own_code]
 
 
 @dataclass(frozen=True, slots=True)

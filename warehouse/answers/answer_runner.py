@@ -76,30 +76,32 @@ class _Lent:
 
 
 class Interruption:
-    """Within this context the first SIGINT only sets ``asked``; a second one does what SIGINT did before.
+    """Within this context the first SIGINT, SIGTERM or SIGHUP only sets ``asked``; a second one does what it did.
 
     Signals reach Python's main thread only: in another one the context changes nothing.
     """
 
     def __init__(self) -> None:
         self.asked = threading.Event()
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._handle)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.asked.is_set():
             self.asked.set()
-        elif callable(self._before):
-            self._before(number, frame)
+        elif callable(before := self._before.get(number)):
+            before(number, frame)
         else:
             raise KeyboardInterrupt
 
@@ -200,7 +202,7 @@ class AnswerRunner:
         )
         ended = threading.Event()
         watching = threading.Thread(target=self._watch, args=(share, interruption, ended, stats), daemon=True)
-        reader = stream_texts(cursor, stage.texts.format(missing=stage.missing), _BATCH)
+        reader = stream_texts(cursor, stage.texts_of(lent.missing), _BATCH)
         usage = function.usage
         used = (usage.input, usage.output) if usage else (0, 0)
         stats.start()

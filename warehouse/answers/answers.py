@@ -143,8 +143,10 @@ def count_inputs(stage: Stage, cursor: duckdb.DuckDBPyConnection, retry: Retry |
 def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, many: bool = False) -> None:
     """Give the answers to a stage's inputs as its table, one row per input: of several answers, the latest.
 
-    ``many`` answers are not a copy but a view of the store, with codes as an ENUM, in a transaction only: in another
-    one there may be codes that the ENUM does not have.
+    ``many`` answers that are codes or lists are not a copy but a view of the store, with codes as an ENUM, in a
+    transaction only: in another one there may be codes that the ENUM does not have. A copy of two million signatures
+    took 1.1 GB. Few answers are found by their keys alone, then read where they are: DuckDB would read whole rows of
+    the store, which for 21 of two million signatures took 3.7 s in place of 0.3.
     """
     function, name = stage.call.function, stage.answers
     _drop(stage, cursor)
@@ -156,7 +158,24 @@ def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, many: bool = False)
         f" where fingerprint = '{function.fingerprint}' and doc_id in (select key from {stage.inputs})"
     )
     # Two builds may have answered the same input at once: the store has both, the join must see one.
-    if many and stage.coded and not _any(cursor, f"select doc_id {answers} group by 1 having count(*) > 1"):
+    long = many and (stage.coded or stage.is_list)
+    if long and not _any(cursor, f"select doc_id {answers} group by 1 having count(*) > 1"):
+        cursor.execute(_view_of(stage, cursor, answers))
+        stage.is_view = True
+        return
+    found = f"select filename, file_row_number {answers}"
+    cursor.execute(stage.create())
+    cursor.execute(
+        f"insert into {name} select doc_id, status, {stage.value} {answers}"
+        f" and (filename, file_row_number) in ({found})"
+        f" qualify row_number() over (partition by doc_id order by labelled_at desc) = 1"
+    )
+
+
+def _view_of(stage: Stage, cursor: duckdb.DuckDBPyConnection, answers: str) -> str:
+    """Return the statement for a view of a store's answers. Codes become an ENUM, which is made here."""
+    function, name, value = stage.call.function, stage.answers, stage.value
+    if stage.coded:
         fields = [f"{quote(column)}.{quote(each)}" for column, names in stage.coded.items() for each in names]
         listed = ", ".join(f"list(distinct {each})" for each in fields)
         cursor.execute(
@@ -165,16 +184,10 @@ def fill(stage: Stage, cursor: duckdb.DuckDBPyConnection, *, many: bool = False)
             f" where fingerprint = '{function.fingerprint}') where code is not null)"
         )
         cursor.execute(stage.reading())
-        cursor.execute(
-            f"create temp view {name} as select doc_id as {name}_key, status as {name}_status,"
-            f" cast({stage.value} as {stage.small_type}) as {name}_value {answers}"
-        )
-        stage.is_view = True
-        return
-    cursor.execute(stage.create())
-    cursor.execute(
-        f"insert into {name} select doc_id, status, {stage.value} {answers}"
-        f" qualify row_number() over (partition by doc_id order by labelled_at desc) = 1"
+        value = f"cast({value} as {stage.small_type})"
+    return (
+        f"create temp view {name} as select doc_id as {name}_key, status as {name}_status,"
+        f" {value} as {name}_value {answers}"
     )
 
 

@@ -93,7 +93,15 @@ def find(tree: exp.Expr, step: Step, functions: Mapping[str, ExpensiveFunction])
                 bound[key] = function.bind(options)
             except CuveeError as error:
                 raise type(error)(error.message, where=error.where or where, hint=error.hint) from error
-        yield Call(node, function.name, options, bound[key], where, f"{function.name}({bound[key].labeler})", step)
+        yield Call(
+            node=node,
+            name=function.name,
+            options=options,
+            function=bound[key],
+            where=where,
+            title=f"{function.name}({bound[key].labeler})",
+            step=step,
+        )
 
 
 def _constant(node: exp.Expr, name: str, where: Location) -> str | int | float | bool:

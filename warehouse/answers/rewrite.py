@@ -137,7 +137,9 @@ class _Rewriter:
             if key in done:
                 stage, value = done[key]
             else:
-                guarded = place.arg_key in ("where", "joins") or scope.is_nested(call.node) or where_uses_alias(select)
+                # A query around this one may filter by the value: DuckDB then evaluates it next to the WHERE here.
+                guarded = place.arg_key in ("where", "joins") or select.parent is not None
+                guarded = guarded or scope.is_nested(call.node) or where_uses_alias(select)
                 stage, value = self._stage(call, argument, sides, scope, in_on, guarded=guarded)
                 done[key] = stage, value
             self._note_field(stage, call.node)
@@ -180,7 +182,7 @@ class _Rewriter:
         keys_sql = keys.sql("duckdb")
         if sides:
             self._bind(call, keys_sql, scope)
-        stage = Stage(call, len(self.stages), keys_sql, texts)
+        stage = Stage(call, len(self.stages), keys_sql, texts, DOCUMENTS if document else "")
         self.stages.append(stage)
         value = self._join(stage, key, sides, scope.select, in_on, conditions if guarded else [])
         # Later stages of this SELECT read the table's columns.
@@ -213,7 +215,7 @@ class _Rewriter:
             feed = exp.select().from_(source.copy())
             if not nullable(sides[0], select):
                 conditions = [each.copy() for each in scope.conditions(sides)]
-        scope.give_ctes(feed)
+        scope.give_ctes(feed, conditions)
         if unstable := instability(feed, *conditions):
             raise call.refused(
                 f"reads rows that are not the same every time ({unstable})",

@@ -192,8 +192,8 @@ class Scope:
             return False
         return True
 
-    def give_ctes(self, query: exp.Select) -> None:
-        """Give ``query`` the CTEs that it uses and that can be seen here."""
+    def give_ctes(self, query: exp.Select, conditions: Sequence[exp.Expr] = ()) -> None:
+        """Give ``query`` the CTEs that it and the ``conditions`` use and that can be seen here."""
         visible: dict[str, exp.CTE] = {}
         recursive = False
         inside: exp.Expr | None = None
@@ -217,7 +217,7 @@ class Scope:
                 visible.pop(cte.alias.lower(), None)
                 visible[cte.alias.lower()] = cte
         used: set[str] = set()
-        stack: list[exp.Expr] = [query]
+        stack: list[exp.Expr] = [query, *conditions]
         while stack:
             for table in stack.pop().find_all(exp.Table):
                 name = table.name.lower()

@@ -13,6 +13,9 @@ from warehouse.lake.quoting import quote
 
 #: Part of the message of the error that a missing answer raises inside DuckDB.
 MISSING = "cuvee: no answer is stored for the input "
+#: Up to so many texts of documents are found by their keys first. DuckDB would read the texts of all documents.
+_FEW = 16_384
+
 #: The value of a call from its answer: NULL for a NULL input, an error if an input has no answer. The error is a cast
 #: that cannot be, because DuckDB takes error() for a side effect and then refuses GROUP BY and WHERE by alias.
 #: Branches of a CASE are evaluated for the rows that reach them only; the sides of an AND are not.
@@ -28,14 +31,16 @@ class Stage:
     """Inputs to answer before the query (or the next stage) can run.
 
     ``keys`` is a query for the distinct keys; ``texts`` one for (key, text) of the keys that the table ``missing``
-    holds; ``answers`` is the temporary table, or view if ``is_view``, with columns ``<answers>_key``, ``_status``,
-    ``_value``, that the rewritten query joins; ``value`` gives the call's value from a row of the store.
+    holds, and ``table`` has them if they are documents' own; ``answers`` is the temporary table, or view if
+    ``is_view``, with columns ``<answers>_key``, ``_status``, ``_value``, that the rewritten query joins; ``value``
+    gives the call's value from a row of the store.
     """
 
     call: Call
     index: int
     keys: str
     texts: str
+    table: str = ""
     fields: tuple[str, ...] = ()
     is_view: bool = False
 
@@ -50,6 +55,14 @@ class Stage:
     @property
     def missing(self) -> str:
         return f"cuvee_{self.index}_missing"
+
+    def texts_of(self, missing: int) -> str:
+        """Return the query for (key, text) of the keys that the table ``missing`` holds, given their number."""
+        query = self.texts.format(missing=self.missing)
+        if self.table and missing <= _FEW:
+            found = f"select filename, file_row_number from lake.{self.table} where doc_id in (from {self.missing})"
+            query += f" and (filename, file_row_number) in ({found})"
+        return query
 
     @property
     def value(self) -> str:
@@ -91,6 +104,12 @@ class Stage:
             for name, kind in kinds.items()
             if pa.types.is_struct(kind) and all(pa.types.is_string(field.type) for field in kind)
         }
+
+    @property
+    def is_list(self) -> bool:
+        """Return whether the call's value is a list, which may be long."""
+        result = self.call.function.result
+        return result is not None and pa.types.is_list(self.call.function.columns.field(result).type)
 
     @property
     def small_type(self) -> str:

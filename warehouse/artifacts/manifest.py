@@ -10,12 +10,11 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import md5, sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse.artifacts import entries
 from warehouse.artifacts.invocation import MANIFEST, Invocation, metadata, write_artifact
-from warehouse.project.project import groups
+from warehouse.project.project import Project, groups
 from warehouse.project.properties import listed, test_alias, test_kwargs, tested_template
 from warehouse.project.relation import LAKE
 from warehouse.render.generic_tests import test_macro
@@ -25,15 +24,13 @@ if TYPE_CHECKING:
     from warehouse.graph.step import Step
     from warehouse.project.project import Node
     from warehouse.render.renderer import Renderer
-    from warehouse.render.templates import Macro
+    from warehouse.render.templates import Library, Macro
 
 #: Where entries go by their kind; all others are nodes.
 _SECTIONS = {"source": "sources", "unit_test": "unit_tests", "exposure": "exposures"}
 #: A seed up to this size has dbt's checksum; above, dbt takes none, and the digest of the bytes is used.
 _LARGE_SEED = 1 << 20
-_BLOCKS = re.compile(r"\{[{%](.*?)[}%]\}", re.DOTALL)
-_CALLS = re.compile(r"(?:\b(\w+)\s*\.\s*)?\b(\w+)\s*\(")
-_DISPATCH = re.compile(r"""dispatch\(\s*['"](\w+)['"](?:\s*,\s*(?:macro_namespace\s*=\s*)?['"](\w+)['"])?""")
+_CALLS = re.compile(r"\b(\w+)\s*\(")
 _SHOWN = {"show": True, "node_color": None}
 _NO_FRESHNESS = {
     "warn_after": {"count": None, "period": None}, "error_after": {"count": None, "period": None}, "filter": None,
@@ -130,7 +127,7 @@ def _node(step: Step, renderer: Renderer, call: Invocation) -> dict[str, Any]:
         "schema": relation.schema if relation else f"{renderer.target.schema}_{config['schema']}",
         "alias": alias,
         "path": _path(node, renderer),
-        "checksum": _checksum(node, renderer.project.root),
+        "checksum": _checksum(node, renderer.project),
         "config": config,
         "tags": config["tags"],
         "meta": config["meta"],
@@ -273,20 +270,40 @@ def _node_macros(node: Node, renderer: Renderer) -> list[str]:
 def _macros_in(text: str, package: str, renderer: Renderer) -> list[str]:
     """Return the macros that the templates of ``text`` call, in branches that are not taken too."""
     library = renderer.library
+    named = {name for macros in library.macros.values() for name in macros}
+    if not any(name in named or name == "dispatch" for name in _CALLS.findall(text)):
+        return []  # parsing every model of a project would take longer than all else here
+    from jinja2 import TemplateSyntaxError, nodes  # a build of nothing needs none
+
+    try:
+        tree = library.env.parse(text)
+    except TemplateSyntaxError:
+        return []
     found: dict[str, None] = {}
-    for block in _BLOCKS.findall(text):
-        for namespace, name in _CALLS.findall(block):
-            macro = library.macros[namespace].get(name) if namespace in library.macros else None
-            if not namespace:
-                macro = library.find(name, package)
-            if macro is not None:
-                found[f"macro.{macro.package}.{macro.name}"] = None
-        for name, namespace in _DISPATCH.findall(block):
+    for call in tree.find_all(nodes.Call):
+        if macro := _called(call.node, package, library):
+            found[f"macro.{macro.package}.{macro.name}"] = None
+        elif isinstance(call.node, nodes.Getattr) and call.node.attr == "dispatch":
+            given = [each.value for each in call.args if isinstance(each, nodes.Const)]
+            more = {each.key: each.value.value for each in call.kwargs if isinstance(each.value, nodes.Const)}
+            name, namespace = [*given, None, None][:2]
+            name, namespace = more.get("macro_name", name), more.get("macro_namespace", namespace)
             order = renderer.project.dispatch.get(namespace) or (renderer.project.name, namespace or package, "dbt")
-            names = [(place, prefix + name) for place in order for prefix in ("duckdb__", "default__")]
+            names = [(place, f"{prefix}{name}") for place in order for prefix in ("duckdb__", "default__")]
             if chosen := next((pair for pair in names if pair[1] in library.macros.get(pair[0], {})), None):
                 found[f"macro.{chosen[0]}.{chosen[1]}"] = None
     return list(found)
+
+
+def _called(function: object, package: str, library: Library) -> Macro | None:
+    """Return the macro that a call names: ``name(…)`` or ``package.name(…)``."""
+    from jinja2 import nodes
+
+    if isinstance(function, nodes.Name):
+        return library.find(function.name, package)
+    if isinstance(function, nodes.Getattr) and isinstance(function.node, nodes.Name):
+        return library.macros.get(function.node.name, {}).get(function.attr)
+    return None
 
 
 def _config(node: Node, kind: str) -> dict[str, Any]:
@@ -328,11 +345,11 @@ def _alias(node: Node) -> str:
     return test_alias(node.name, node.test, node.attached)
 
 
-def _checksum(node: Node, root: Path) -> dict[str, str]:
+def _checksum(node: Node, project: Project) -> dict[str, str]:
     if node.test is not None:
         return {"name": "none", "checksum": ""}
     if node.kind == "seed":
-        file = root / node.path
+        file = project.file(node.path)
         if file.stat().st_size > _LARGE_SEED:
             return {"name": "sha256", "checksum": node.text.split("\n")[1]}
         return {"name": "sha256", "checksum": sha256(file.read_bytes().strip()).hexdigest()}

@@ -20,6 +20,7 @@ from warehouse.build import build_cache, state
 from warehouse.build import plan as plans
 from warehouse.build.build_cache import BuildCache, CacheKey
 from warehouse.build.build_options import BUILD_DEFAULTS, BuildOptions
+from warehouse.build.coverage import coverage
 from warehouse.build.execution.build_run import BuildCallback, BuildLock, BuildRun
 from warehouse.build.execution.execution import Execution
 from warehouse.build.materialize import microbatch
@@ -123,8 +124,19 @@ def build(
         project.renderer.selected = tuple(each.step.id for each in planned)
         callback.started(planned)
         with lake.staging() as staging, _recorded(project, planned, callback, selection) as results:
-            limits = options.limits
-            Execution(BuildRun(project, planned, selection.kinds, limits, callback, results, staging, lock)).run()
+            run = BuildRun(
+                project=project,
+                plan=planned,
+                kinds=selection.kinds,
+                limits=options.limits,
+                callback=callback,
+                results=results,
+                staging=staging,
+                lock=lock,
+            )
+            Execution(run).run()
+        if any(result.status == "built" for result in results) and (seen := coverage(project)) is not None:
+            callback.covered(seen)
         cache = BuildCache(lake, root, selection, options)
         if functions is None and cache.holds_again and _may_be_kept(project, planned, selection, results):
             cache.save(_cache_key(project, planned, results), results, files)

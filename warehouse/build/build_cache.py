@@ -15,14 +15,15 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from udfs.atomic_files import write_atomically
+from udfs.version import __version__
 from warehouse.build.build_options import BuildOptions
 from warehouse.lake.lake import Lake
 from warehouse.project.options import Selection
+from warehouse.project.package import package_folder, resources
 from warehouse.project.results import TESTS, NodeResult
 
 _FOLDER = "cache"
@@ -97,23 +98,34 @@ class BuildCache:
             dict(self.options.variables),
             self.options.target,
             self.options.selector,
-            version("cuvee"),
+            __version__,
         ]
         name = sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
         return self.lake.root / _FOLDER / f"{name}.json"
 
 
 def digest(root: Path) -> str:
-    """Return a digest over the bytes of every file that can matter to a build."""
+    """Return a digest over the bytes of every file that can matter to a build: the project's and Cuvée's package's."""
     total = sha256()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if name not in ("target", "logs", "__pycache__"))
+    package = package_folder()
+    for folder, folders, names in (
+        *os.walk(root, followlinks=True),
+        *(os.walk(package) if root.resolve() != package else ()),
+    ):
+        folders[:] = sorted(name for name in folders if not _is_data(folder, name))
         for name in sorted(names):
             if name.endswith(_SUFFIXES):
                 path = os.path.join(folder, name)  # noqa: PTH118  (pathlib takes four times as long here)
                 with open(path, "rb") as handle:  # noqa: PTH123
                     total.update(f"{path}\0".encode() + sha256(handle.read()).digest())
     return total.hexdigest()
+
+
+def _is_data(folder: str, name: str) -> bool:
+    """Return whether a folder is not part of a project's text: outputs, lakes and exports may be next to its models."""
+    if name.startswith(".") or name in ("target", "logs", "__pycache__"):
+        return True
+    return any((Path(folder) / name / mark).exists() for mark in ("catalog.sqlite", "index.json", "pyvenv.cfg"))
 
 
 def _versions(lake: Lake, names: Iterable[str]) -> dict[str, str]:
@@ -129,12 +141,10 @@ def _same_functions(lake: Lake, root: Path, functions: Iterable[tuple[str, Seque
     functions = list(functions)
     if not functions:
         return True
-    from udfs.registry import Resources, expensive_functions
+    from udfs.registry import expensive_functions
     from warehouse.lake.benchmarks import Remembered
 
-    known = expensive_functions(
-        Resources(taxonomies=root / "seeds", tokenizers=lake.root / "tokenizers", benchmarks=Remembered(lake))
-    )
+    known = expensive_functions(resources(root, lake, Remembered(lake)))
     return all(
         name in known and known[name].bind(tuple(options)).fingerprint == fingerprint
         for name, options, fingerprint in functions

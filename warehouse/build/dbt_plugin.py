@@ -22,4 +22,4 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Load the lake's extensions, and the functions. dbt runs in the project's folder."""
         load_extensions(conn)
-        register(conn, expensive_functions(Resources(taxonomies=Path("seeds"), tokenizers=Path("tokenizers"))))
+        register(conn, expensive_functions(Resources(projects=(Path(),), tokenizers=Path("tokenizers"))))

@@ -22,6 +22,7 @@ from warehouse.build.state import Built, NodeFingerprint
 from warehouse.graph.graph import Graph
 from warehouse.graph.step import Step, values_digest
 from warehouse.project.contract import contract
+from warehouse.project.package import NAME
 from warehouse.project.results import NEVER_BUILT, TESTS
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ class Planned:
     @property
     def changed(self) -> bool:
         return bool(self.why)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Return whether the rows of one of the package's incremental models came of another definition.
+
+        A variable or a function changed, of the model or of what it reads: rows are not added to such rows. Models of a
+        project are the project's own matter, as in dbt: --full-refresh.
+        """
+        ours = self.step.kind == "incremental" and self.step.node.package == NAME
+        return ours and self.last is not None and self.last.parts.definition != self.parts.definition
 
     @property
     def diff(self) -> str:
@@ -148,7 +159,7 @@ def _read_as(planned: Planned, selected: bool) -> str:
 def _planned(
     step: Step, above: Mapping[str, Planned], read: Mapping[str, str], basis: PlanBasis, versions: _Versions
 ) -> Planned:
-    problem: CuveeError | None = None
+    problem = step.problem
     called: dict[str, str] = {}
     if step.tree is not None:
         from warehouse.answers.calls import calls
@@ -179,7 +190,10 @@ def _planned(
         sql=step.digest,
         config=configured,
         definition=values_digest(
-            step.digest.split("\n")[0] if step.kind == "seed" else step.digest, configured, sorted(definitions)
+            step.digest.split("\n")[0] if step.kind == "seed" else step.digest,
+            configured,
+            sorted(definitions),
+            *([called] if called else []),
         ),
         macros=step.rendered.macros if step.rendered else {},
         functions=called,

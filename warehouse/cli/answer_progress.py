@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from warehouse.cli.plain import plain
+
 if TYPE_CHECKING:
     from warehouse.answers.call_stats import CallStats
     from warehouse.cli.output import Output
@@ -42,7 +44,7 @@ class AnswerProgress:
                 if self._status is None:
                     out.note(f"      {tally.line()}")
                 else:
-                    self._status.update(Text(tally.line()))  # brackets in a title are not markup
+                    self._status.update(Text(plain(tally.line())))  # brackets in a title are not markup
 
         return show
 
@@ -51,7 +53,7 @@ class AnswerProgress:
         if self._status is None:
             out.note(line)
         else:
-            self._status.console.print(line, markup=False)
+            self._status.console.print(plain(line), markup=False)
 
     def end(self) -> None:
         """Stop showing progress: nothing is answered any more."""

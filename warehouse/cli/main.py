@@ -12,15 +12,17 @@ import click
 from click.shell_completion import CompletionItem
 
 from udfs.errors import CuveeError
+from warehouse.cli.plain import plain
 
 if TYPE_CHECKING:
     from importlib import metadata
+    from types import TracebackType
 
 #: Group → command → (module:function, one line of help), as `cuvee --help` shows them. Help is here so that it imports
 #: nothing else.
 GROUPS = {
     "lake": {
-        "init": ("warehouse.cli.lake.lake:init", "Create a lake here."),
+        "init": ("warehouse.cli.project.init:init", "Create a lake and a project here."),
         "ingest": ("warehouse.cli.lake.ingest:ingest", "Read documents into the lake, or labels of documents."),
         "sql": ("warehouse.cli.lake.sql:sql", "Ask the lake a question in SQL."),
         "lake": ("warehouse.cli.lake.lake:lake", "Show the lake; check, compact or expire it."),
@@ -50,6 +52,8 @@ GROUPS = {
         "diff": ("warehouse.cli.project.diff:diff", "Show which rows a model's query would change."),
         "lineage": ("warehouse.cli.project.lineage:lineage", "Show where a column comes from and goes."),
         "source": ("warehouse.cli.project.source:source", "Say how old the rows of sources are."),
+        "deps": ("warehouse.cli.project.init:deps", "Copy Cuvée's package into the project, for dbt."),
+        "vars": ("warehouse.cli.project.init:vars_", "List the variables of Cuvée's package."),
         "docs": ("warehouse.cli.project.docs:docs", "Write pages about the project, and serve them."),
         "run-operation": ("warehouse.cli.project.operation:run_operation", "Call a macro, which may change the lake."),
     },
@@ -151,7 +155,10 @@ def main() -> None:
         raise KeyboardInterrupt
 
     # DuckDB turns a KeyboardInterrupt inside a query into an error of its own: remember what it was.
-    signal.signal(signal.SIGINT, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, interrupt)
+    sys.excepthook = _traceback
     try:
         code = cli(standalone_mode=False)  # click returns the code of ctx.exit() in this mode
         sys.exit(code if isinstance(code, int) else 0)
@@ -165,6 +172,7 @@ def main() -> None:
         if interrupted:
             _stop("stopped", 130)
         if isinstance(error, click.ClickException):
+            vars(error)["message"] = plain(error.message)
             error.show()
             sys.exit(error.exit_code)
         if isinstance(error, CuveeError):
@@ -174,6 +182,12 @@ def main() -> None:
         raise
 
 
+def _traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    import traceback
+
+    click.echo(plain("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False)
+
+
 def _stop(message: str, code: int) -> NoReturn:
-    click.echo(message, err=True)
+    click.echo(plain(message), err=True)
     sys.exit(code)

@@ -6,10 +6,9 @@ Results go to standard output (a table for people, JSON with ``--json``), everyt
 from __future__ import annotations
 
 import functools
-import json
-import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Any, Protocol
 
 import click
 
-from udfs.errors import UsageError
+from warehouse.cli.plain import plain
+from warehouse.cli.tables import View, as_objects, console, to_json, write_report, write_rows
 from warehouse.lake.lake import Lake
 
 lake_option = click.option(
@@ -28,14 +28,39 @@ lake_option = click.option(
     metavar="DIR",
     help="The lake's folder  [default: CUVEE_LAKE, else the nearest lake/]",
 )
+
+
+def _project(ctx: click.Context, param: click.Parameter, given: Path | None) -> Path:
+    """Return the folder that is named, else the nearest one upwards with a dbt_project.yml, else the working folder."""
+    here = Path()
+    near = (here, *(Path(*[".."] * steps) for steps in range(1, len(Path.cwd().parts))))
+    return given or next((folder for folder in near if (folder / "dbt_project.yml").is_file()), here)
+
+
 project_option = click.option(
     "--project-dir",
     type=click.Path(path_type=Path),
-    default=Path("sql"),
-    show_default=True,
+    callback=_project,
     metavar="DIR",
-    help="The folder of dbt_project.yml",
+    help="The folder of dbt_project.yml  [default: the nearest one upwards]",
 )
+
+
+class Amount(click.ParamType[int]):
+    """A whole number of 1 or more that is written with a unit, as ``parse`` reads it."""
+
+    def __init__(self, name: str, parse: Callable[[str], float], example: str) -> None:
+        self.name, self._parse, self._example = name, parse, example
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; fail with an example."""
+        try:
+            amount = int(self._parse(str(value)))
+        except (ValueError, OverflowError):
+            amount = 0
+        if amount < 1:
+            self.fail(f"{value!r} is not a valid {self.name}; write {self._example}", param, ctx)
+        return amount
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,6 +73,20 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, out=Output(as_json=as_json, quiet=quiet), **kwargs)
 
     return wrapped
+
+
+#: So many of the most frequent reasons are listed.
+COUNTS = 10
+
+#: The colour of what became of a node.
+_COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "error": "red"}
+
+
+def coloured(text: str, status: str) -> str:
+    """Return text of ours in the colour of a status, for a ``Styled`` line. click drops colours off a terminal."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or status not in _COLOURS:
+        return text
+    return click.style(text, fg=_COLOURS[status])
 
 
 def open_lake(lake_dir: Path | None) -> Lake:
@@ -73,35 +112,40 @@ class Output:
         """Print a result with named columns: a table, or a JSON list of objects."""
         rows = [tuple(row) for row in rows]
         if self.as_json:
-            if twice := [column for column in columns if list(columns).count(column) > 1]:
-                raise UsageError(f"two columns are called {twice[0]}", hint="tell them apart with AS")
-            self.json([dict(zip(columns, row, strict=True)) for row in rows])
-            return
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+            self.json(as_objects(columns, rows))
+        else:
+            write_report(columns, rows, title)
 
-        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-        for index, column in enumerate(columns):
-            numeric = bool(rows) and all(isinstance(row[index], int | float | type(None)) for row in rows)
-            table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(_cell(value)) for value in row))  # Text: brackets in data are not markup
-        self._console(sys.stdout).print(table)
+    def counts(self, columns: tuple[str, str], counts: Counter[str]) -> None:
+        """Print what is most frequent, and say how much is not shown."""
+        if not counts:
+            return
+        shown = counts.most_common(COUNTS)
+        self.rows(columns, [(count, name) for name, count in shown])
+        if more := len(counts) - len(shown):
+            rest = counts.total() - sum(count for _, count in shown)
+            self.text(f"and {more:,} more {columns[1]}{'s' * (more != 1)}, {rest:,} {columns[0]}; --json lists all")
+
+    def result(self, columns: Sequence[str], rows: Iterable[Sequence[object]], view: View) -> None:
+        """Print the rows of a query: a table that fits a terminal, or a JSON list of objects."""
+        if self.as_json:
+            self.json(as_objects(columns, rows))
+        else:
+            write_rows(columns, rows, view)
 
     def json(self, value: object) -> None:
         """Print a value as JSON. Dates and other foreign types become text."""
-        click.echo(json.dumps(_finite(value), indent=2, default=_foreign, ensure_ascii=False, allow_nan=False))
+        click.echo(to_json(value, indent=2))
 
     def text(self, line: str) -> None:
         """Print a line of the result. Silent under --json: there the result is one JSON value."""
         if not self.as_json:
-            click.echo(line)
+            click.echo(plain(line))
 
     def note(self, line: str) -> None:
         """Print a note about the result, on standard error; silent with --quiet."""
         if not self.quiet:
-            click.echo(line, err=True)
+            click.echo(plain(line), err=True)
 
     @contextmanager
     def progress(self, what: str, total: float | None = None, unit: str = "") -> Iterator[Progress]:
@@ -118,32 +162,24 @@ class Output:
         from rich.progress import Progress as Bars
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
-        with Bars(*columns, console=self._console(sys.stderr), transient=True) as bars:
-            task = bars.add_task(what, total=total, note="")
+        with Bars(*columns, console=console(sys.stderr), transient=True) as bars:
+            task = bars.add_task(plain(what), total=total, note="")
 
             class Bar:
                 def advance(self, amount: float = 1, note: str | None = None) -> None:
                     bars.advance(task, amount)
                     if note is not None:
-                        bars.update(task, note=note)
+                        bars.update(task, note=plain(note))
 
             yield Bar()
-
-    @staticmethod
-    def _console(stream: Any) -> Any:
-        from rich.console import Console
-
-        # On a pipe a table is as wide as its content: a program or a page reads it, not an 80-column screen.
-        width = None if stream.isatty() else 10_000
-        return Console(file=stream, width=width, no_color=bool(os.environ.get("NO_COLOR")) or None, highlight=False)
 
 
 class _Silent:
@@ -167,27 +203,5 @@ class _Lines:
         if self._clock() - self._last >= 5:
             self._last = self._clock()
             of = f" of {self._total:,.0f}" if self._total else ""
-            click.echo(f"{self._what}: {self._done:,.0f}{of} {self._unit} {note or ''}".rstrip(), err=True)
-
-
-def _finite(value: object) -> object:
-    """Replace what JSON has no number for (NaN, infinities) by null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _foreign(value: object) -> str:
-    """Return a value of a type that JSON does not know as text; bytes as hex digits."""
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    # A cell of many lines would be padded to its longest on each: off a terminal that made 71 MB of 0.9 MB of text.
-    return str(value) if sys.stdout.isatty() else str(value).replace("\n", "\\n")
+            line = f"{self._what}: {self._done:,.0f}{of} {self._unit} {note or ''}".rstrip()
+            click.echo(plain(line), err=True)

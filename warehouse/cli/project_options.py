@@ -67,6 +67,7 @@ class ProjectOptions:
     defer: bool = False
     favor_state: bool = False
     target_path: Path | None = None
+    strict: bool = False
 
     def selection(self, *names: str, kinds: tuple[str, ...] = ()) -> Selection:
         """Return the nodes that --select and --exclude name, and ``names``."""
@@ -94,6 +95,7 @@ class ProjectOptions:
             event_time_start=flags.event_time_start,
             event_time_end=flags.event_time_end,
             target_path=self.target_path,
+            strict=self.strict,
             limits=flags.limits(),
         )
 
@@ -173,6 +175,7 @@ _BUILDING = (
     click.option("--defer", is_flag=True, help="Read what is not selected and not built here where --state has it."),
     click.option("--favor-state", is_flag=True, help="With --defer: read it there even if it is built here."),
     target_path_option,
+    click.option("--strict", is_flag=True, help="Printing an undefined name is an error, in Cuvée's package too."),
 )
 
 

@@ -127,7 +127,7 @@ def _write_samples(path: Path, members: Mapping[Level, list[ShardUnit]]) -> None
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for level, units in members.items():
             for unit in units:
-                held = pq.read_table(unit.folder / DOCUMENTS)
+                held = pq.ParquetFile(unit.folder / DOCUMENTS).read()
                 rows = held.num_rows
                 columns = [
                     pa.array(held["sample"].to_numpy() + first),
@@ -154,6 +154,7 @@ def _manifest(
             share=amount.tokens / whole if whole else 0.0,
             exported_tokens=sum(stream.tokens * stream.repeat for stream in own),
             dropped_tokens=sum(stream.dropped_tokens * stream.repeat for stream in own),
+            max_epochs=amount.max_epochs,
         )
     tokens = packing if isinstance(packing, TokenSequences) else None
     filled = tuple(stream for stream in streams if stream.samples)

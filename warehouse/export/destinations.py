@@ -4,8 +4,7 @@ An export is assembled in a local folder of links, then put in place. A folder i
 not at all. A URL gets the files one by one, ``manifest.json`` last: a shard's name has its checksum, so what is there
 under its name and of its size is not sent again, after a kill or for another share.
 
-S3, Google Cloud Storage and HDFS go through Arrow's file systems (``AWS_ENDPOINT_URL`` for another server), other URLs
-through fsspec.
+``lake.remote`` opens the URLs.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import uuid
@@ -31,6 +29,7 @@ from udfs.errors import CuveeError, UsageError
 from warehouse.export import manifest as manifests
 from warehouse.export.manifest import Manifest
 from warehouse.export.store import stored
+from warehouse.lake.remote import file_system
 
 #: The name that the manifest has at a URL while files are being sent.
 UNFINISHED = "unfinished.json"
@@ -146,26 +145,8 @@ class UrlDestination:
     @cached_property
     def _system(self) -> tuple[Any, str]:
         """The file system, an Arrow one, and the path in it."""
-        parts = urlsplit(self.url)
-        small = {"allow_delayed_open": True}  # one request for a small file, not three
-        endpoint = next(
-            filter(None, map(os.environ.get, ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT_URL"))), ""
-        )
         try:
-            if parts.scheme == "s3" and endpoint:
-                server = urlsplit(endpoint)
-                region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-                system = fs.S3FileSystem(endpoint_override=server.netloc, scheme=server.scheme, region=region, **small)
-                return system, f"{parts.netloc}{parts.path}"
-            if parts.scheme in ("s3", "gs", "hdfs"):
-                return tuple(fs.FileSystem.from_uri(self.url))
-            from fsspec.core import url_to_fs
-
-            system, path = url_to_fs(self.url)
-            return fs.PyFileSystem(fs.FSSpecHandler(system)), path.rstrip("/")
-        except (ImportError, ValueError) as error:
-            hint = f"pip install what fsspec needs for {parts.scheme}://"
-            raise UsageError(f"cannot write to {self}: {error}", hint=hint) from error
+            return file_system(self.url)
         except OSError as error:
             raise self._failed("reach", error) from error
 

@@ -61,7 +61,8 @@ class ExportComponent:
     """What the mixture gave one component. ``copies`` and ``tokens`` count repeats; ``share`` is of all tokens.
 
     ``tokens`` are counted as the mixture counts them; ``exported_tokens`` are those in samples, ends of documents
-    among them, and ``dropped_tokens`` those in tails that did not fill a sequence, repeats counted.
+    among them, and ``dropped_tokens`` those in tails that did not fill a sequence, repeats counted. ``max_epochs`` is
+    how often a training may see its documents, None where the mixture does not say it.
     """
 
     documents: int
@@ -70,6 +71,7 @@ class ExportComponent:
     share: float
     exported_tokens: int
     dropped_tokens: int
+    max_epochs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

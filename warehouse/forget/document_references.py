@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from warehouse.export.store import DOCUMENTS
 from warehouse.lake.catalog import DataFile, Execute, data_files
 from warehouse.lake.lake import Lake
-from warehouse.lake.quoting import literal, quote
+from warehouse.lake.parquet import rows_of
+from warehouse.lake.quoting import quote
 
 HEAD = 32
 #: Of more documents than this, or more characters, only beginnings are compared: each value with each text costs both.
@@ -49,17 +50,23 @@ class TextMatcher:
 
     def is_in(self, value: object) -> bool:
         """Tell whether a value, or one inside it, holds one of the texts or a part of one."""
-        if isinstance(value, str):
-            return len(value) >= HEAD and (
-                value[:HEAD] in self._heads
-                or any(head in value for head in self._inside)
-                or any(value in text for text in self._whole)
-            )
-        if isinstance(value, bytes):
-            return self.is_in(_decoded(value)) or self.is_in(value.decode("utf-8", "replace"))
-        if isinstance(value, dict):
-            return any(map(self.is_in, value.values()))
-        return isinstance(value, list) and any(map(self.is_in, value))
+        waiting = [value]  # not by recursion: a record may be nested in 1,024 levels
+        while waiting:
+            each = waiting.pop()
+            if isinstance(each, str):
+                if len(each) >= HEAD and (
+                    each[:HEAD] in self._heads
+                    or any(head in each for head in self._inside)
+                    or any(each in text for text in self._whole)
+                ):
+                    return True
+            elif isinstance(each, bytes):
+                waiting += [_decoded(each), each.decode("utf-8", "replace")]
+            elif isinstance(each, dict):
+                waiting += each.values()
+            elif isinstance(each, list):
+                waiting += each
+        return False
 
 
 def _decoded(raw: bytes) -> object:
@@ -82,12 +89,13 @@ class DocumentKeys:
     @property
     def is_document(self) -> str:
         """The condition on ``{column}`` that it is one of the documents."""
-        return f"{{column}} in (from read_parquet({literal(self.ids)}))"
+        read = rows_of(self.ids).replace("{", "{{").replace("}", "}}")
+        return f"{{column}} in (from {read})"
 
     def condition(self, table: str, columns: Iterable[str]) -> str | None:
         """Return the condition for the rows of a table that go, as far as ids tell; None if they tell nothing."""
         named = [quote(column) for column in columns if "doc_id" in column.lower()]
-        places = f"(from read_parquet({literal(self.occurrences)}))"
+        places = f"(from {rows_of(self.occurrences)})"
         if table == "raw.occurrences":
             return f"{self.is_document.format(column='doc_id')} or (doc_id, file_id, position) in {places}"
         if table == "raw.rejects":
@@ -120,12 +128,12 @@ def find_files(lake: Lake, execute: Execute, keys: DocumentKeys, texts: TextMatc
     found: list[DataFile] = []
     for table, held_files in by_table.items():
         names = [str(held.path) for held in held_files]
-        read = "read_parquet(?, union_by_name => true, filename => true, hive_partitioning => false)"
-        columns = {name: kind for name, kind, *_ in execute(f"describe from {read}", [names]).fetchall()}
+        read = rows_of(*names, names=True, union=True)
+        columns = {name: kind for name, kind, *_ in execute(f"describe from {read}").fetchall()}
         holding: set[str] = set()
         if condition := keys.condition(table, columns):
             query = f"select distinct filename from {read} where {condition}"
-            holding = {name for (name,) in execute(query, [names]).fetchall()}
+            holding = {name for (name,) in execute(query).fetchall()}
         if texts and _is_read(table, columns):
             holding |= {name for name in names if name not in holding and _file_holds(Path(name), texts)}
         found += [held for held in held_files if str(held.path) in holding]
@@ -139,10 +147,10 @@ def load_texts(lake: Lake, execute: Execute, keys: DocumentKeys) -> TextMatcher:
     ]
     if not names:
         return TextMatcher([])
-    of = f"from read_parquet(?, hive_partitioning => false) where {keys.is_document.format(column='doc_id')}"
-    count, characters = execute(f"select count(distinct doc_id), coalesce(sum(n_chars), 0) {of}", [names]).fetchone()
+    of = f"from {rows_of(*names)} where {keys.is_document.format(column='doc_id')}"
+    count, characters = execute(f"select count(distinct doc_id), coalesce(sum(n_chars), 0) {of}").fetchone()
     text = "text" if count <= FEW and characters <= FEW_CHARACTERS else f"left(text, {HEAD})"
-    found = execute(f"select distinct {text} {of}", [names])
+    found = execute(f"select distinct {text} {of}")
     return TextMatcher(value for (value,) in found.fetchall())
 
 
@@ -151,8 +159,8 @@ def find_units(lake: Lake, execute: Execute, keys: DocumentKeys) -> list[Path]:
     names = [str(path) for path in (lake.root / "shards").glob(f"*/*/{DOCUMENTS}")]
     if not names:
         return []
-    query = "select distinct filename from read_parquet(?, filename => true, hive_partitioning => false) where "
-    found = execute(query + keys.is_document.format(column="doc_id"), [names])
+    query = f"select distinct filename from {rows_of(*names, names=True)} where "
+    found = execute(query + keys.is_document.format(column="doc_id"))
     return sorted(Path(name).parent for (name,) in found.fetchall())
 
 

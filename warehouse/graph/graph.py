@@ -17,7 +17,7 @@ from udfs.errors import CuveeError, ProjectError
 from warehouse.graph.parsing import SqlError, parse, table_names, with_ctes
 from warehouse.graph.step import Step, query_digest, text_digest
 from warehouse.graph.unit_test_step import unit_test_step
-from warehouse.project.project import Node, Project, ProjectErrors, collected
+from warehouse.project.project import Node, ProjectErrors, collected
 from warehouse.project.results import TESTS
 from warehouse.render.renderer import Renderer
 from warehouse.render.rendering import Rendered
@@ -164,11 +164,11 @@ def build(renderer: Renderer, functions: Collection[str] = ()) -> Graph:
             if not renderer.enabled(node):
                 continue
             if node.kind == "exposure":
-                exposures[node.id] = _exposure(node, {*steps, *sources}, renderer.project)
+                exposures[node.id] = _exposure(node, {*steps, *sources}, renderer)
             elif node.attached in steps:
                 steps[node.id] = unit_test_step(renderer, node)
-    if errors:
-        raise ProjectErrors(errors)
+    if errors:  # all mistakes at once; alone, a template or a query that is wrong fails its own node
+        raise ProjectErrors([*errors, *(step.problem for step in steps.values() if step.problem)])
     for node in sources.values():
         steps[node.id] = Step(node.id, node, relation=renderer.relation(node))
     # A test of something disabled is disabled with it.
@@ -198,12 +198,13 @@ def _clashes(nodes: Mapping[str, Rendered]) -> Iterator[CuveeError]:
             )
 
 
-def _exposure(node: Node, known: Collection[str], project: Project) -> Step:
+def _exposure(node: Node, known: Collection[str], renderer: Renderer) -> Step:
     """Return the step of an exposure. Raises CuveeError for a dependency that does not exist or is disabled."""
     assert node.exposure is not None
     parents: dict[str, None] = {}
     for text in node.exposure.depends_on:
-        found = project.named(text, node.package, f"exposure {node.name}", node.where)
+        what = f"exposure {node.name}"
+        found = renderer.project.named(text, node.package, what, node.where, renderer.is_enabled)
         if found.id not in known:
             message = f"exposure {node.name} depends on {found.name}, which is disabled"
             raise CuveeError(message, where=node.where, hint=f"enable it in {found.path}, or do not refer to it")
@@ -226,6 +227,9 @@ def _step(
     parents = [ref for ref in value.refs if ref not in nodes or not _is_ephemeral(nodes[ref])]
     parents += [ref for ref in value.refs if ref in nodes and _is_ephemeral(nodes[ref])]
     step = replace(bare, sql=sql, lines=lines, digest=text_digest(sql), parents=tuple(parents))
+    inside = (value, *ephemerals(value, nodes).values())
+    if problem := next((each.problem for each in inside if each.problem), None):
+        return replace(step, digest=text_digest(node.text), problem=problem)
     # The SQL of a generic test comes from a macro: what it reads is known from its arguments.
     if node.test and not (calls and calls.search(sql)):
         sources = [renderer.project.nodes[ref] for ref in value.refs if ref.startswith("source.")]
@@ -233,11 +237,13 @@ def _step(
         return replace(step, parents=tuple(dict.fromkeys([*parents, *built])))
     try:
         tree = parse(step)
-    except SqlError:
-        if not needs_database(value, nodes):
-            raise
-        return step  # only the database knows what it is made of: it is parsed when it is built
+    except SqlError as error:
+        # Where only the database knows what it is made of, it is parsed when it is built.
+        return step if needs_database(value, nodes) else replace(step, problem=error)
     if tree is None:
+        renderer.say(
+            f"warning: {node.path}: only DuckDB can parse this query: what it names without ref() is not known"
+        )
         return step
     named = {name: relations.get(name) for name in table_names(tree, renderer.target.schema)}
     owners = [owner for owner in named.values() if owner and owner != node.id]

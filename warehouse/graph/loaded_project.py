@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import CuveeError
+from udfs.errors import CuveeError, Location
 from warehouse.graph import graph as graphs
 from warehouse.graph.graph import Graph
 from warehouse.graph.parsing import parse
@@ -18,6 +18,7 @@ from warehouse.lake.lake import Lake
 from warehouse.project import project_files
 from warehouse.project.batches import Batch
 from warehouse.project.options import DEFAULTS, Options
+from warehouse.project.package import resources
 from warehouse.project.relation import Relation, readable
 from warehouse.render.renderer import Renderer
 
@@ -32,6 +33,7 @@ class LakeDatabase:
 
     def __init__(self, lake: Lake) -> None:
         pool = ThreadPoolExecutor(1)
+        self._lake = lake
         self._opening = pool.submit(lake.cursor)
         pool.shutdown(wait=False)
         self._relations: dict[str, tuple[str, str]] | None = None
@@ -39,6 +41,10 @@ class LakeDatabase:
     @property
     def cursor(self) -> duckdb.DuckDBPyConnection:
         return self._opening.result()
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Set DuckDB's settings, here and in every connection of the lake to come. Raises UsageError."""
+        self._lake.configure(settings, self.cursor)
 
     @property
     def relations(self) -> dict[str, tuple[str, str]]:
@@ -83,8 +89,10 @@ class LoadedProject:
     def compile_with_database(self, step: Step, batch: Batch | None = None) -> Step:
         """Return the step with its SQL rendered again, now that its templates may query the database.
 
-        ``batch`` is one of a microbatch model.
+        ``batch`` is one of a microbatch model. Raises CuveeError for a template or SQL that is wrong.
         """
+        if step.problem is not None:
+            raise step.problem
         nodes = self.graph.rendered
         if step.rendered is None or not graphs.needs_database(step.rendered, nodes):
             return step
@@ -116,15 +124,30 @@ def open_project(
     names nodes that are read elsewhere than they would be built (see ``warehouse.build.deferral``).
     """
     database = LakeDatabase(lake)
-    read = project_files.load(root)
+    renderer = open_renderer(database, root, options, say=say, deferred=deferred)
+    if settings := renderer.value(renderer.target.settings, Location("profiles.yml")):
+        database.configure(settings)
     functions = _registered(lake, root) if functions is None else {k.lower(): each for k, each in functions.items()}
-    renderer = Renderer(read, options, database, say=say, deferred=deferred)
     return LoadedProject(lake, root, renderer, graphs.build(renderer, functions), functions, database, options)
 
 
+def open_renderer(
+    database: LakeDatabase,
+    root: Path,
+    options: Options = DEFAULTS,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    deferred: Mapping[str, Relation] | None = None,
+) -> Renderer:
+    """Read the project in ``root`` for single templates: its models are not rendered. Raises ProjectErrors."""
+    read = project_files.load(root, options.variables)
+    for line in read.warnings:
+        say(f"warning: {line}")
+    return Renderer(read, options, database, say=say, deferred=deferred)
+
+
 def _registered(lake: Lake, root: Path) -> Mapping[str, ExpensiveFunction]:
-    from udfs.registry import Resources, expensive_functions
+    from udfs.registry import expensive_functions
     from warehouse.lake import benchmarks
 
-    items = benchmarks.LakeBenchmarks(lake)
-    return expensive_functions(Resources(root / "seeds", tokenizers=lake.root / "tokenizers", benchmarks=items))
+    return expensive_functions(resources(root, lake, benchmarks.LakeBenchmarks(lake)))

@@ -38,7 +38,7 @@ def parse(step: Step) -> exp.Expr | None:
         raise located(step, error) from error
     try:
         trees = sqlglot.parse(step.sql, dialect="duckdb")
-    except SqlglotError:
+    except (SqlglotError, RecursionError):  # a CASE of some hundred levels is too deep for it
         return None
     queries = [tree for tree in trees if tree is not None]
     if len(queries) != 1:
@@ -80,7 +80,7 @@ def unknown_function(message: str) -> str | None:
         return None
     from udfs.registry import Resources, expensive_functions
 
-    near = get_close_matches(found[1].lower(), expensive_functions(Resources(Path(), Path())))
+    near = get_close_matches(found[1].lower(), expensive_functions(Resources((Path(),), Path())))
     return f"did you mean {near[0]}?" if near else None
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from udfs.errors import UsageError, did_you_mean
@@ -26,6 +27,8 @@ from warehouse.render.node_view import versioned
 
 _TERM = re.compile(r"(?P<at>@)?(?P<up>\d*\+)?(?:(?P<method>[a-z_]+(?:\.[\w.]+)?):)?(?P<value>.+?)(?P<down>\+\d*)?\Z")
 _KINDS = ("model", "seed", "snapshot", "source", "test", "data_test", "unit_test", "exposure")
+#: Methods whose value must be there, with what is said where it is not.
+_SAID = {"fqn": "is named", "tag": "has the tag", "path": "is in"}
 _ACCESS = ("private", "protected", "public")
 
 
@@ -48,8 +51,8 @@ def select(
 ) -> set[str]:
     """Return the ids of the nodes that ``chosen`` names, all if it is empty, without those that ``excluded`` names.
 
-    A test comes with any of the nodes it tests. Raises SelectionError for an unknown method, and for a name that
-    no node has, or for ``state:`` and ``result:`` without an ``older`` state.
+    A test comes with any of the nodes it tests. Raises SelectionError for an unknown method, for a name, a
+    tag or a path that no node has, and for ``state:`` and ``result:`` without an ``older`` state.
     """
     nodes = _terms(graph, chosen, older) if chosen else set(graph.steps)
     return nodes - _terms(graph, excluded, older)
@@ -128,10 +131,20 @@ def _method(graph: Graph, method: str | None, value: str, term: str) -> set[str]
         hint = did_you_mean(name, (*tests, "state", "result"))
         raise SelectionError(f"{term!r}: there is no selection method {name!r}", hint=hint)
     found = {key for key, step in graph.steps.items() if tests[name](step)}
-    if name == "fqn" and not found and not set("*?[") & set(value):
-        known = [step.name for step in graph.steps.values() if step.kind not in TESTS]
-        raise SelectionError(f"nothing in the project is named {value!r}", hint=did_you_mean(value, known))
+    if name in _SAID and not found and not set("*?[") & set(value):
+        known = _names(graph.steps.values(), name)
+        raise SelectionError(f"nothing in the project {_SAID[name]} {value!r}", hint=did_you_mean(value, known))
     return found
+
+
+def _names(steps: Iterable[Step], method: str) -> set[str]:
+    """Return what a method could have been given: the names, the tags, or the files and folders that there are."""
+    if method == "tag":
+        return {str(tag) for step in steps for tag in listed(step.node.config.get("tags"))}
+    if method == "path":
+        paths = {PurePosixPath(step.node.path) for step in steps}
+        return {str(each) for path in paths for each in (path, *path.parents)} - {"."}
+    return {step.name for step in steps if step.kind not in TESTS}
 
 
 def _version(node: Node) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from udfs.errors import Location
+from udfs.errors import CuveeError, Location
 from warehouse.project.project import Node
 from warehouse.project.relation import Relation
 from warehouse.render.rendering import Rendered
@@ -31,6 +31,7 @@ class Step:
     parents: tuple[str, ...] = ()
     external: tuple[str, ...] = ()  # lake tables that belong to no node, as ``schema.name``
     tree: exp.Expr | None = None
+    problem: CuveeError | None = None  # its template or its SQL is wrong: it fails when it is to be built
 
     @property
     def kind(self) -> str:

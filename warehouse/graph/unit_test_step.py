@@ -61,7 +61,7 @@ def overrides_of(renderer: Renderer, node: Node) -> Overrides:
         found = model
         if given.input != "this":
             what = f"unit test {node.name}"
-            found = renderer.project.named(given.input, node.package, what, given.rows.where)
+            found = renderer.project.named(given.input, node.package, what, given.rows.where, renderer.is_enabled)
         if found.id in inputs:
             raise UnitTestError(f"unit test {node.name}: {given.input} is given twice", where=given.rows.where)
         parts = [found.source_name, found.name] if found.source_name else [found.name]

@@ -32,6 +32,7 @@ from warehouse.ingest.records import IngestOptions, RejectCollector
 from warehouse.ingest.unit import FileEntry, reject_rows
 from warehouse.lake.connection import reading, relation_of
 from warehouse.lake.lake import Lake
+from warehouse.lake.parquet import rows_of
 from warehouse.lake.quoting import literal, quote
 
 TABLE = "raw.attributes"
@@ -161,21 +162,20 @@ def _name_documents(
 ) -> None:
     """Fill the table ``named`` with the documents of the spans' ids; reject ids of no document or of several."""
     cursor.execute(
-        """
+        f"""
         create or replace temp table named as
         select id, count(distinct doc_id) as n, min(doc_id) as doc_id
-        from (select distinct id from read_parquet($1)) left join (
-            select source_id as id, doc_id from raw.occurrences where source = $2 or $2 is null
+        from (select distinct id from {rows_of(spans)}) left join (
+            select source_id as id, doc_id from raw.occurrences where source = $1 or $1 is null
             union all
             select doc_id, doc_id from raw.documents
         ) using (id) group by id
         """,
-        [str(spans), source],
+        [source],
     )
     for position, name, count in cursor.execute(
-        "select min(position), id, any_value(n) from read_parquet(?) join named using (id)"
-        " where n <> 1 group by id order by 1",
-        [str(spans)],
+        f"select min(position), id, any_value(n) from {rows_of(spans)} join named using (id)"
+        " where n <> 1 group by id order by 1"
     ).fetchall():
         rejects.add(position, f"{count or 'no'} documents have this id", name.encode())
 
@@ -183,12 +183,12 @@ def _name_documents(
 def _write_rows(cursor: duckdb.DuckDBPyConnection, spans: Path, target: Path, key: str) -> tuple[int, int]:
     """Write the rows of raw.attributes. Returns the numbers of documents and of rows."""
     cursor.execute(
-        "copy (select doc_id, attribute, start_char, end_char, value, ? as file_id from read_parquet(?)"
+        f"copy (select doc_id, attribute, start_char, end_char, value, ? as file_id from {rows_of(spans)}"
         " join named using (id) where n = 1 and attribute is not null order by position)"
         f" to {literal(target)} (format parquet, compression zstd)",
-        [key, str(spans)],
+        [key],
     )
-    (counts,) = cursor.execute("select count(distinct doc_id), count(*) from read_parquet(?)", [str(target)]).fetchall()
+    (counts,) = cursor.execute(f"select count(distinct doc_id), count(*) from {rows_of(target)}").fetchall()
     return counts
 
 

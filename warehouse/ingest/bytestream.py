@@ -1,17 +1,22 @@
-"""Read a file's bytes in blocks, decompressed.
+"""Read a file's bytes in blocks, decompressed, and text in UTF-16 as UTF-8.
 
-gzip (several members, as Common Crawl and Dolma write it) and Zstandard (several frames) are recognised by their first
-bytes. A damaged stream gives everything before the damage, then raises DamagedStreamError.
+gzip (several members, as Common Crawl and Dolma write it), Zstandard (several frames), bzip2, xz and LZ4 are recognised
+by their first bytes, UTF-16 and UTF-32 by their byte order mark. A damaged stream gives everything before the damage,
+then raises DamagedStreamError.
 """
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import gzip
 import io
-from collections.abc import Generator, Iterator
+import itertools
+import lzma
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import zstandard
 from isal import isal_zlib
@@ -22,12 +27,27 @@ BLOCK = 8 << 20
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
+#: What the names of compressed files end with.
+SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".lz4")
+
+_MAGIC = (
+    (GZIP, "gzip"), (ZSTD, "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x04\x22\x4d\x18", "lz4")
+)  # fmt: skip
+
+#: The longer one first: the marks of UTF-32 begin as those of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+
+_NOT_CONTROL = bytes(code for code in range(256) if code >= 32 or code in b"\t\n\r\f\b\x1b")
+
 #: Input per call of the Zstandard decoder, which bounds no output: an RLE block makes 128 kB of 4 bytes, so 8 kB of
 #: a decompression bomb become 256 MB at most.
 _ZSTD_INPUT = 8 << 10
 
-#: Zstandard's own default. A frame made with --long=28 or more needs a window that would break the memory bound.
-_ZSTD_WINDOW = 128 << 20
+#: The longest window that Zstandard has (--long=31). Dumps of forums are packed so; memory is taken as it is used.
+_ZSTD_WINDOW = 1 << 31
 
 
 class DamagedStreamError(LakeError):
@@ -40,11 +60,21 @@ class DamagedStreamError(LakeError):
 
 
 def compression(head: bytes) -> str | None:
-    """Return ``gzip``, ``zstd`` or None, by a file's first bytes."""
-    if head.startswith(GZIP):
-        return "gzip"
+    """Return how a file is compressed, by its first bytes, or None."""
+    found = next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
     skippable = len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
-    return "zstd" if head.startswith(ZSTD) or skippable else None
+    return "zstd" if skippable else found
+
+
+def controls(data: bytes) -> int:
+    """Count control characters that no text has. Of compressed bytes a tenth are such."""
+    return len(data.translate(None, _NOT_CONTROL))
+
+
+def plain_name(path: Path) -> str:
+    """Return the file's name in lower case, without the suffix of its compression."""
+    name = path.name.lower()
+    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
 
 
 def blocks(path: Path) -> Generator[bytes, None, None]:
@@ -53,15 +83,31 @@ def blocks(path: Path) -> Generator[bytes, None, None]:
     Raises DamagedStreamError after the last readable block, OSError if the file cannot be opened.
     """
     with path.open("rb", buffering=0) as handle:
-        kind = compression(handle.read(4))
+        kind = compression(handle.read(8))
         handle.seek(0)
-        if kind == "gzip":
-            yield from _gunzip(handle)
-        elif kind == "zstd":
-            yield from _unzstd(handle)
-        else:
-            while block := handle.read(BLOCK):
-                yield block
+        stream = _DECODERS[kind](handle)
+        first = next(stream, b"")
+        encoding = next((name for mark, name in _MARKS if first.startswith(mark)), None)
+        whole = itertools.chain([first] if first else (), stream)
+        yield from whole if encoding is None else _recoded(whole, encoding)
+
+
+def _plain(handle: BinaryIO) -> Iterator[bytes]:
+    while block := handle.read(BLOCK):
+        yield block
+
+
+def _recoded(stream: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Write text as UTF-8. A lone surrogate becomes what is no UTF-8, so that its record is rejected, not the file."""
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    try:
+        for block in stream:
+            if text := decoder.decode(block):
+                yield text.encode("utf-8", "surrogatepass")
+        if decoder.getstate()[0]:
+            raise DamagedStreamError(f"{encoding.upper()} text is cut off inside a character")
+    except UnicodeDecodeError as error:
+        raise DamagedStreamError(f"not {encoding.upper()}: {error.reason}") from error
 
 
 def head(path: Path, size: int) -> tuple[bytes, DamagedStreamError | None]:
@@ -174,3 +220,51 @@ def _unzstd(handle: BinaryIO) -> Iterator[bytes]:
     yield b"".join(collected)
     if not fresh:
         raise DamagedStreamError(f"zstd stream is cut off after {handle.tell():,} bytes")
+
+
+def _with(decompressor: Callable[[], Any], refused: tuple[type[Exception], ...], kind: str) -> _Decoder:
+    """Return a decoder of streams of one or more members, by the standard library."""
+
+    def decoded(handle: BinaryIO) -> Iterator[bytes]:
+        decoder, fresh = decompressor(), True
+        while chunk := handle.read(1 << 20):
+            while chunk or not (decoder.needs_input or decoder.eof):
+                if fresh and not (chunk := chunk.lstrip(b"\0")):
+                    break
+                try:
+                    block = decoder.decompress(chunk, BLOCK)
+                except refused as error:
+                    where = f"byte {handle.tell() - len(chunk):,} or before"
+                    raise DamagedStreamError(f"{kind} stream is corrupt at {where}: {error}") from error
+                chunk, fresh = b"", False
+                if block:
+                    yield block
+                if decoder.eof:
+                    chunk, decoder, fresh = decoder.unused_data, decompressor(), True
+        if not fresh:
+            raise DamagedStreamError(f"{kind} stream is cut off after {handle.tell():,} bytes")
+
+    return decoded
+
+
+def _unlz4(handle: BinaryIO) -> Iterator[bytes]:
+    import pyarrow as pa
+
+    stream = pa.CompressedInputStream(pa.PythonFile(handle, mode="r"), "lz4")
+    try:
+        while block := stream.read(1 << 20):
+            yield block
+    except OSError as error:
+        raise DamagedStreamError(f"lz4 stream is corrupt or cut off: {error}") from error
+
+
+_Decoder: TypeAlias = "Callable[[BinaryIO], Iterator[bytes]]"
+
+_DECODERS: dict[str | None, _Decoder] = {
+    None: _plain,
+    "gzip": _gunzip,
+    "zstd": _unzstd,
+    "bzip2": _with(bz2.BZ2Decompressor, (OSError, EOFError), "bzip2"),
+    "xz": _with(lzma.LZMADecompressor, (lzma.LZMAError, EOFError), "xz"),
+    "lz4": _unlz4,
+}

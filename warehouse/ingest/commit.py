@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from warehouse.answers import store
 from warehouse.ingest.formats import essential_web
-from warehouse.ingest.records import required
+from warehouse.ingest.records import PASSED_OVER, required
 from warehouse.ingest.unit import CommitUnit, FileEntry, open_writer
 from warehouse.lake.catalog import forgotten
 from warehouse.lake.commit import Commit, Staging
 from warehouse.lake.lake import Lake
+from warehouse.lake.parquet import rows_of
+from warehouse.lake.quoting import literal
 
 #: Memory for DuckDB's joins; more than that is spilled to the lake's staging folder.
 MEMORY = "300MB"
@@ -38,6 +40,7 @@ FILES = pa.schema(
         *required(pa.string(), "checksum", "format", "source"),
         *required(pa.int64(), "rows", "duplicates", "rejected", "modified_ns"),
         *required(pa.timestamp("us", "UTC"), "ingested_at"),
+        *((name, pa.int64()) for name in PASSED_OVER),
     ]
 )
 
@@ -66,9 +69,14 @@ def stage_files(staging: Staging, entries: Iterable[FileEntry]) -> Path:
     """Write the rows of raw.files for files that are ingested now."""
     path = staging.file("raw.files")
     now = datetime.now(UTC)
-    rows = [{name: now if name == "ingested_at" else getattr(entry, name) for name in FILES.names} for entry in entries]
+    rows = [_file_row(entry, now) for entry in entries]
     pq.write_table(pa.Table.from_pylist(rows, schema=FILES), path, compression="zstd")
     return path
+
+
+def _file_row(entry: FileEntry, now: datetime) -> dict[str, object]:
+    counts = {name: entry.passed_over[name] for name in PASSED_OVER}
+    return {name: getattr(entry, name, None) for name in FILES.names} | counts | {"ingested_at": now}
 
 
 @contextmanager
@@ -79,7 +87,7 @@ def bounded_memory(lake: Lake, limit: str = MEMORY) -> Iterator[duckdb.DuckDBPyC
     try:
         yield cursor
     finally:
-        cursor.execute("reset memory_limit")
+        cursor.execute(f"set memory_limit = {literal(lake.memory)}")
         cursor.close()
 
 
@@ -93,7 +101,7 @@ class _Parts:
         self._documents = list(unit.documents.files)
         self._labels = list(unit.labels.files)
         self._rejects = list(unit.rejects.files)
-        self._occurrences = list(unit.finished)
+        self._occurrences = list(unit.occurrences.files)
         self.taken: list[FileEntry] = []
 
     def settle(self) -> None:
@@ -114,7 +122,7 @@ class _Parts:
         if not self._entries:
             return
         commit.add("raw.documents", self._documents)
-        commit.add("raw.occurrences", [path for _, path in self._occurrences])
+        commit.add("raw.occurrences", self._occurrences)
         commit.add("raw.rejects", self._rejects)
         if self._labels:
             store.ensure(commit, essential_web.STORE, essential_web.ANSWERS)
@@ -131,11 +139,7 @@ class _Parts:
         gone = {file_id for (file_id,) in known}
         self.taken += [self._entries.pop(file_id) for file_id in gone]
         self._rejects = self._without(self._rejects, "file_id", gone)
-        self._occurrences = [
-            (source, kept)
-            for source, path in self._occurrences
-            for kept in self._without([path], "file_id", gone, source=source)
-        ]
+        self._occurrences = self._without(self._occurrences, "file_id", gone)
         self._documents = self._without(self._documents, "first_file_id", gone)
 
     def _drop_forgotten(self, cursor: duckdb.DuckDBPyConnection) -> None:
@@ -144,30 +148,26 @@ class _Parts:
         if gone is None:
             return
 
-        def without(path: Path, owner: str | None, sign: int = 0, **partition: str) -> list[Path]:
+        def without(path: Path, owner: str | None, sign: int = 0) -> list[Path]:
             found = cursor.execute(
                 f"select file_row_number as row, {owner or 'null'} as owner"
-                f" from read_parquet(?, file_row_number => true, hive_partitioning => false) semi join ({gone})"
-                " using (doc_id)",
-                [str(path)],
+                f" from {rows_of(path, numbers=True)} semi join ({gone}) using (doc_id)"
             ).to_arrow_table()
             for pair in found["owner"].value_counts().to_pylist() if sign else ():
                 self._entries[pair["values"]].duplicates += sign * pair["counts"]
                 self._entries[pair["values"]].forgotten += max(0, -sign) * pair["counts"]
                 self._entries[pair["values"]].rows += min(0, sign) * pair["counts"]
-            return self._without_rows(path, found, **partition)
+            return self._without_rows(path, found)
 
         self._documents = [kept for path in self._documents for kept in without(path, "first_file_id", 1)]
         self._labels = [kept for path in self._labels for kept in without(path, None)]
-        self._occurrences = [
-            (source, kept) for source, path in self._occurrences for kept in without(path, "file_id", -1, source=source)
-        ]
+        self._occurrences = [kept for path in self._occurrences for kept in without(path, "file_id", -1)]
 
-    def _without(self, files: list[Path], column: str, gone: set[str], **partition: str) -> list[Path]:
+    def _without(self, files: list[Path], column: str, gone: set[str]) -> list[Path]:
         kept: list[Path] = []
         for path in files:
             ids = pq.read_table(path, columns=[column], partitioning=None).column(0).to_numpy(zero_copy_only=False)
-            kept += self._keep(path, ~np.isin(ids.astype(str), list(gone)), **partition)
+            kept += self._keep(path, ~np.isin(ids.astype(str), list(gone)))
         return kept
 
     def _drop_known(
@@ -177,8 +177,7 @@ class _Parts:
         owner = "first_file_id" if count else "null"
         cursor.execute(
             f"create or replace temp table staged as select filename, file_row_number as row, doc_id, {owner} as owner"
-            " from read_parquet(?, filename => true, file_row_number => true, hive_partitioning => false)",
-            [list(map(str, files))],
+            f" from {rows_of(*files, names=True, numbers=True)}"
         )
         rows = "select filename, row, owner from staged"
         held = f"{rows} semi join {known} as known using (doc_id) union" if known else ""
@@ -197,18 +196,18 @@ class _Parts:
             for kept in self._without_rows(path, drop.filter(pc.equal(drop["filename"], str(path))))
         ]
 
-    def _without_rows(self, path: Path, drop: pa.Table, **partition: str) -> list[Path]:
+    def _without_rows(self, path: Path, drop: pa.Table) -> list[Path]:
         keep = np.ones(pq.read_metadata(path).num_rows, dtype=bool)
         keep[drop["row"].to_numpy()] = False
-        return self._keep(path, keep, **partition)
+        return self._keep(path, keep)
 
-    def _keep(self, path: Path, keep: NDArray[Any], **partition: str) -> list[Path]:
+    def _keep(self, path: Path, keep: NDArray[Any]) -> list[Path]:
         """Return the file with only the rows to keep: itself, a shorter copy, or none."""
         if keep.all():
             return [path]
         if not keep.any():
             return []
-        target = self._staging.file(path.parent.name if not partition else path.parent.parent.name, **partition)
+        target = self._staging.file(path.parent.name)
         with pq.ParquetFile(path) as file, open_writer(target, file.schema_arrow) as writer:
             start = 0
             for group in range(file.num_row_groups):

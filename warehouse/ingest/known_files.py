@@ -25,7 +25,7 @@ from warehouse.ingest.inputs import Input
 from warehouse.ingest.records import IngestOptions, StrictError
 from warehouse.lake.lake import Lake
 
-_QUERY = "select path, bytes, modified_ns, checksum, file_id, source, rejected from raw.files"
+_QUERY = "select path, bytes, modified_ns, checksum, file_id, source, rejected, format from raw.files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class _Row:
     file_id: str
     source: str
     rejected: int
+    format: str
 
 
 class KnownFiles:
@@ -73,9 +74,8 @@ class KnownFiles:
         Raises StrictError under --strict if records of it were rejected then.
         """
         for row in self._paths.get(entry.place, ()):
-            if (row.bytes, row.modified_ns) == (stamp.bytes, stamp.modified_ns) and row.file_id == file_id(
-                row.path, row.checksum, self._options
-            ):
+            same_reading = row.file_id == file_id(row.path, row.checksum, self._options, row.format)
+            if (row.bytes, row.modified_ns) == (stamp.bytes, stamp.modified_ns) and same_reading:
                 self._check(row)
                 return True
         return False
@@ -101,14 +101,16 @@ class KnownFiles:
         rows = self._rows(f"{_QUERY} where checksum in (select unnest(?))", [checksum])
         rows += [self._fresh[checksum]] if checksum in self._fresh else []
         for row in rows:
-            same_reading = row.file_id == file_id(row.path, row.checksum, self._options)
+            same_reading = row.file_id == file_id(row.path, row.checksum, self._options, row.format)
             if same_reading and (self._options.source is None or row.source == self._options.source):
                 return row.path
         return None
 
-    def remember(self, path: str, checksum: str, file: str, source: str) -> None:
+    def remember(self, path: str, checksum: str, file: str, source: str, format: str) -> None:
         """Remember a file of this run, which may not be committed yet."""
-        self._fresh[checksum] = _Row(path, 0, 0, checksum, file, source=source, rejected=0)
+        self._fresh[checksum] = _Row(
+            path=path, bytes=0, modified_ns=0, checksum=checksum, file_id=file, source=source, rejected=0, format=format
+        )
 
 
 def content_files(entry: Input) -> list[Path]:
@@ -130,7 +132,8 @@ def checksum(entry: Input) -> str:
     return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sums).encode()).hexdigest()
 
 
-def file_id(path: str, checksum: str, options: IngestOptions) -> str:
+def file_id(path: str, checksum: str, options: IngestOptions, format: str = "") -> str:
     """Compute a file's id: the first 32 hex digits of the SHA-256 of its path, its checksum and the fields to read."""
-    parts = (path, checksum, options.fields) if options.fields else (path, checksum)
+    fields = options.fields_of(format)
+    parts = (path, checksum, fields) if fields else (path, checksum)
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -6,7 +6,10 @@ Functions are called only for unusual fields: calls for every field took a tenth
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,29 +18,45 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from warehouse.ingest import records
+from warehouse.ingest import exact_json
 from warehouse.ingest.records import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    DOCUMENTS,
     LICENCE_FIELDS,
+    OCCURRENCES,
     PUBLISHED_FIELDS,
     DocumentBatch,
     IngestOptions,
     Raw,
     RejectCollector,
+    field_list,
+    hex_ids,
 )
+from warehouse.ingest.times import is_iso, timestamp, unread_note
 
 _DATED = frozenset(PUBLISHED_FIELDS)
 _LICENSED = frozenset(LICENCE_FIELDS)
 
 
+class InexactError(Exception):
+    """A record's numbers may have lost digits when it was decoded: decode it by ``exact_json``."""
+
+
 class RecordBuilder:
-    """Collects documents of one file that come one by one."""
+    """Collects documents of one file that come one by one.
+
+    ``add`` and ``add_text`` raise InexactError for a record whose numbers may have lost digits, but not ``exactly``.
+    """
 
     def __init__(self, path: Path, source: str, options: IngestOptions) -> None:
         self.options = options
         self.rejects = RejectCollector(path, options.strict)
+        self.notes: Counter[str] = Counter()
+        self._exact = False
         self._source = options.source or source
         self._forced = options.source is not None
-        self._sources: dict[str, str | None] = {}
+        self._passed_over: Counter[str] = Counter()
         self._clear()
 
     def _clear(self) -> None:
@@ -50,10 +69,19 @@ class RecordBuilder:
     def full(self) -> bool:
         """Whether it is time to take a batch."""
         return (
-            self._bytes + self.rejects.bytes >= records.BATCH_BYTES
-            or len(self._digests) >= records.BATCH_ROWS
-            or len(self.rejects.rows) >= records.BATCH_ROWS
+            self._bytes + self.rejects.bytes >= BATCH_BYTES
+            or len(self._digests) >= BATCH_ROWS
+            or len(self.rejects.rows) >= BATCH_ROWS
         )
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Take the records that are added inside as they are: none of their digits is lost."""
+        self._exact = True
+        try:
+            yield
+        finally:
+            self._exact = False
 
     def add(self, record: object, position: int, raw: Raw) -> None:
         """Add the document that a decoded JSON value holds, or reject it. The record is consumed."""
@@ -61,6 +89,8 @@ class RecordBuilder:
             return self.rejects.add(position, f"not a JSON object but {_kind(record)}", raw)
         text = take_field(record, self.options.text_field)
         if type(text) is not str or not text:
+            if self.options.sparse and text in (MISSING, None, ""):
+                return None
             return self.rejects.add(position, self._no_text(record, text), raw)
         try:
             data = text.encode()
@@ -72,11 +102,11 @@ class RecordBuilder:
         self, data: bytes | bytearray, n_chars: int, position: int, record: dict[str, Any], raw: Raw = None
     ) -> None:
         """Add a document whose text is ready; ``record`` holds its other fields and is consumed."""
-        source: str | None = self._source
+        for name, value in self.options.columns:
+            record.setdefault(name, value)
+        source = self._source
         if "source" in record and not self._forced:
             source = self._own_source(record)
-            if source is None:
-                return self.rejects.add(position, "its source cannot be the name of a partition", raw)
         url = record.pop(self.options.url_field, MISSING)
         if type(url) is not str:
             url = _unusual_url(record, self.options.url_field, url)
@@ -86,10 +116,15 @@ class RecordBuilder:
         published = licence = metadata = None
         if record:
             if not _DATED.isdisjoint(record):
-                published = _take_published(record)
+                published = self._take_published(record)
             if not _LICENSED.isdisjoint(record):
                 licence = _take_licence(record)
-            metadata = metadata_json(record)
+            try:
+                metadata = metadata_json(record)
+            except orjson.JSONEncodeError:
+                return self.rejects.add(position, "a lone surrogate has no form in UTF-8", raw)
+            if metadata is not None and not self._exact and exact_json.may_have_lost_digits(metadata):
+                raise InexactError
         # One tuple a record: ten lists of columns took a tenth of the time of reading.
         self._rows.append((source, url, source_id, published, licence, metadata, position, len(data), n_chars))
         self._append(data)
@@ -106,39 +141,57 @@ class RecordBuilder:
             self._text = bytearray(self._text)
         self._text += data
 
+    def pass_over(self, reason: str) -> None:
+        """Count a record that is neither a document nor damaged; ``reason`` is one of PASSED_OVER."""
+        self._passed_over[reason] += 1
+
     def take(self) -> DocumentBatch:
         """Return the batch collected so far, and begin the next."""
         columns = list(zip(*self._rows, strict=True)) or [()] * 9
         *found, positions, lengths, chars = columns
-        doc_ids = records.hex_ids(self._digests)
+        doc_ids = hex_ids(self._digests)
         text = string_array(self._text, lengths)
-        documents = pa.table([doc_ids, text, pa.array(chars, pa.int64())], schema=records.DOCUMENTS)
-        middle = [_column(values, records.OCCURRENCES.field(1 + index).type) for index, values in enumerate(found)]
-        occurrences = pa.table([doc_ids, *middle, pa.array(positions, pa.int64())], schema=records.OCCURRENCES)
-        batch = DocumentBatch(documents, occurrences, self._digests, self.rejects.take())
+        documents = pa.table([doc_ids, text, pa.array(chars, pa.int64())], schema=DOCUMENTS)
+        middle = [_column(values, OCCURRENCES.field(1 + index).type) for index, values in enumerate(found)]
+        occurrences = pa.table([doc_ids, *middle, pa.array(positions, pa.int64())], schema=OCCURRENCES)
+        passed, self._passed_over = self._passed_over, Counter()
+        notes, self.notes = self.notes, Counter()
+        rejects = self.rejects.take()
+        batch = DocumentBatch(documents, occurrences, self._digests, rejects, passed_over=passed, notes=notes)
         self._clear()
         return batch
 
     def _no_text(self, record: Mapping[str, object], text: object) -> str:
         name = self.options.text_field
         if text is MISSING:
-            return f"no field {name!r}; {records.field_list(record)}"
+            return f"no field {name!r}; {field_list(record)}"
         return f"{name} is empty" if text == "" else f"{name} is {_kind(text)}, not a string"
 
-    def _own_source(self, record: dict[str, Any]) -> str | None:
-        """Return the record's own source, the file's if it has none, None if it cannot be part of a path."""
+    def _take_published(self, record: dict[str, Any]) -> datetime | None:
+        """Return the time of publication. What is not ISO 8601 stays in the metadata as it was written."""
+        unread = None
+        for name in PUBLISHED_FIELDS:
+            value = record.get(name)
+            if (moment := timestamp(value)) is not None:
+                if is_iso(value):
+                    del record[name]
+                return moment
+            if unread is None and value is not None and value != "":
+                unread = name
+        if unread is not None:
+            self.notes[unread_note(unread)] += 1
+        return None
+
+    def _own_source(self, record: dict[str, Any]) -> str:
+        """Return the record's own source, the file's if it has none."""
         value = record["source"]
         if value is None or value == "":
             del record["source"]
             return self._source
         if type(value) is not str:
             return self._source
-        if value not in self._sources:
-            if len(self._sources) > 10_000:
-                self._sources.clear()
-            self._sources[value] = records.source_name(value)
         del record["source"]
-        return self._sources[value]
+        return value
 
 
 #: The value of a field that is not there.
@@ -146,7 +199,10 @@ MISSING = object()
 
 
 def take_field(record: dict[str, Any], name: str) -> Any:
-    """Remove and return a field; ``a.b`` reaches into objects unless a field is spelled so. MISSING if absent."""
+    """Remove and return a field; ``a.b`` reaches into objects unless a field is spelled so. MISSING if absent.
+
+    ``a.0`` is an element of a list, which stays whole.
+    """
     value = record.pop(name, MISSING)
     return _take_nested(record, name) if value is MISSING and "." in name else value
 
@@ -154,6 +210,9 @@ def take_field(record: dict[str, Any], name: str) -> Any:
 def _take_nested(record: dict[str, Any], name: str) -> Any:
     first, _, rest = name.partition(".")
     inner = record.get(first)
+    if isinstance(inner, list):
+        # The list stays: its other elements are part of what is known of this one.
+        return inner[int(rest)] if rest.isdecimal() and int(rest) < len(inner) else MISSING
     return take_field(inner, rest) if isinstance(inner, dict) else MISSING
 
 
@@ -173,7 +232,7 @@ def metadata_json(record: dict[str, Any]) -> bytes | None:
         record = {**inner, **record} if record else inner
         if kept:
             record["metadata"] = kept
-    return orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS) if record else None
+    return exact_json.dumps(record) if record else None
 
 
 def string_array(data: bytes | bytearray, lengths: Sequence[int]) -> pa.Array:
@@ -216,18 +275,10 @@ def _unusual_id(record: dict[str, Any], name: str, value: Any) -> str | None:
         value = _take_nested(record, name)
         if type(value) is str:
             return value
-    if type(value) is int:
-        return str(value)
+    if (digits := exact_json.digits(value)) is not None:
+        return digits
     if value is not MISSING and value is not None:
         record[name] = value
-    return None
-
-
-def _take_published(record: dict[str, Any]) -> datetime | None:
-    for name in PUBLISHED_FIELDS:
-        if name in record and (moment := records.timestamp(record[name])) is not None:
-            del record[name]
-            return moment
     return None
 
 
@@ -242,4 +293,6 @@ def _take_licence(record: dict[str, Any]) -> str | None:
 
 def _kind(value: object) -> str:
     names: dict[type, str] = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
+    if type(value) is float and not math.isfinite(value):
+        return "NaN or Infinity"
     return "null" if value is None else names.get(type(value), "a number")

@@ -9,9 +9,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +49,17 @@ OCCURRENCES = pa.schema(
 PUBLISHED_FIELDS = ("created", "published_at", "published", "date")
 LICENCE_FIELDS = ("license", "licence")
 
+#: Why a web archive's record is no document, though nothing is wrong with it. These are columns of raw.files.
+PASSED_OVER = {
+    "not_pages": "no page: a request, metadata, a revisit",
+    "other_status": "a page answered with another status than 200",
+    "not_html": "neither HTML nor plain text",
+    "empty": "a page without any text",
+}
+
+#: Formats whose HTML becomes text by the extractor.
+EXTRACTED = frozenset(("warc", "arc", "html"))
+
 #: A record's bytes, or a view of them.
 Raw = bytes | memoryview | None
 
@@ -63,7 +72,10 @@ class StrictError(LakeError):
 class IngestOptions:
     """The options for reading records. A field name may reach into nested objects: ``payload.body``.
 
-    ``tokenizer`` is the tokenizer.json that turns token ids into text, where samples have no text.
+    The text may be an element of a list: ``choices.0``. Under ``sparse``, a record without the text is left out and
+    not rejected. ``extractor`` makes text of HTML. ``tokenizer`` is the tokenizer.json that turns token ids into text,
+    where samples have no text. ``delimiter`` is that of tables, ``scratch`` a folder for files that are needed while
+    one is read. ``columns`` are fields of all records of a file that have none of that name: those of its Hive folders.
     """
 
     source: str | None = None
@@ -72,13 +84,24 @@ class IngestOptions:
     url_field: str = "url"
     strict: bool = False
     tokenizer: Path | None = None
+    sparse: bool = False
+    delimiter: str | None = None
+    scratch: Path | None = None
+    extractor: str = "resiliparse"
+    columns: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def fields(self) -> str:
-        """Text that differs if other options give other documents of the same bytes; empty for the defaults."""
+        """Text that differs if other options give other documents of any bytes; empty for the defaults."""
         names = (self.text_field, self.id_field, self.url_field)
         own = () if names == ("text", "id", "url") else names
+        own = own if self.delimiter is None else (*own, self.delimiter)
         return "\0".join(own if self.tokenizer is None else (*own, file_digest(self.tokenizer)))
+
+    def fields_of(self, format: str) -> str:
+        """Text that differs if other options give other documents of a file of this format."""
+        named = format in EXTRACTED and self.extractor != "resiliparse"
+        return f"{self.fields}\0extractor {self.extractor}" if named else self.fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +115,19 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class DocumentBatch:
-    """Documents of one file. ``documents`` and ``occurrences`` have the same rows in the same order."""
+    """Documents of one file. ``documents`` and ``occurrences`` have the same rows in the same order.
+
+    ``notes`` counts what was not kept as it was found, though its document stays. ``passed_over`` counts records that
+    are neither documents nor rejects, by a reason of PASSED_OVER.
+    """
 
     documents: pa.Table
     occurrences: pa.Table
     digests: Sequence[bytes]
     rejects: Sequence[Reject] = ()
     labels: pa.Table | None = None
+    notes: Mapping[str, int] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -139,15 +168,6 @@ class RejectCollector:
         return DocumentBatch(DOCUMENTS.empty_table(), OCCURRENCES.empty_table(), [], self.take())
 
 
-def source_name(value: str) -> str | None:
-    """Return ``value`` if it can name a partition folder, else None.
-
-    A folder's name has at most 255 bytes, and DuckDB reads a partition called NULL as no value.
-    """
-    reserved = value.lower() == "null" or value == "__HIVE_DEFAULT_PARTITION__"
-    return None if not value or reserved or len(quote(value, safe="")) > 240 else value
-
-
 def field_list(names: Mapping[str, object] | Sequence[str]) -> str:
     """Say which fields there are instead of a text, and what to do."""
     listed = list(names)
@@ -184,14 +204,3 @@ def hex_ids(digests: Sequence[bytes]) -> pa.Array:
     return pa.Array.from_buffers(
         pa.string(), n, [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(digests).hex().encode())]
     )
-
-
-def timestamp(value: object) -> datetime | None:
-    """Read a time from ISO 8601 text, in UTC; without a zone it is taken as UTC. None if it is anything else."""
-    if type(value) is not str or not 8 <= len(value) <= 40:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None

@@ -10,26 +10,31 @@ from __future__ import annotations
 import gc
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from udfs.errors import CuveeError
 from warehouse.ingest import known_files
 from warehouse.ingest.commit import bounded_memory, commit_unit
+from warehouse.ingest.formats.archives import IN_FILE, read_members
+from warehouse.ingest.formats.arrow_files import read_arrow, read_orc
+from warehouse.ingest.formats.delimited import read_delimited
 from warehouse.ingest.formats.detection import DetectedFormat, detect
 from warehouse.ingest.formats.environment import read_package_file
 from warehouse.ingest.formats.jsonl import read_json, read_jsonl
 from warehouse.ingest.formats.mds import read_mds
 from warehouse.ingest.formats.parquet import read_parquet
 from warehouse.ingest.formats.text import read_text
-from warehouse.ingest.formats.warc import read_arc, read_warc
 from warehouse.ingest.inputs import Input
 from warehouse.ingest.known_files import FileStamp, KnownFiles
 from warehouse.ingest.records import DocumentBatch, IngestOptions, RejectCollector
 from warehouse.ingest.unit import CommitUnit, FileEntry
+from warehouse.ingest.web.pages import read_arc, read_html, read_warc
 from warehouse.lake.commit import Staging
 from warehouse.lake.lake import Lake
 
@@ -47,7 +52,7 @@ _HEAD = 4 << 10
 AUTHOR = "cuvee ingest"
 
 #: Formats of files that are one document or none.
-WHOLE = ("text", "empty", "unknown")
+WHOLE = ("text", "html", "empty", "unknown")
 
 _READERS = {
     "jsonl": read_jsonl,
@@ -56,6 +61,10 @@ _READERS = {
     "warc": read_warc,
     "arc": read_arc,
     "mds": read_mds,
+    "csv": read_delimited,
+    "arrow": read_arrow,
+    "arrow_stream": read_arrow,
+    "orc": read_orc,
 }
 
 
@@ -64,7 +73,8 @@ class FileReport:
     """The result of one input.
 
     ``outcome`` is ingested, unchanged, touched, copy (of ``note``), elsewhere (another process ingested it meanwhile),
-    or unreadable (for the reason in ``note``; it is not in the lake, and the next run tries again).
+    left out (it is no document), or unreadable (for the reason in ``note``; it is not in the lake, and the next run
+    tries again).
     """
 
     path: str
@@ -75,14 +85,19 @@ class FileReport:
     rejected: int = 0
     note: str | None = None
     forgotten: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class IngestReport:
-    """The results of all inputs, in the order in which they were done."""
+    """The results of all inputs, in the order in which they were done.
+
+    ``reasons`` counts what was rejected, ``notes`` what was not kept as it was found next to a text that was.
+    """
 
     files: list[FileReport] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def count(self, *outcomes: str) -> int:
         """Count the files with one of these outcomes."""
@@ -104,6 +119,11 @@ class IngestReport:
         return sum(file.rejected for file in self.files)
 
     @property
+    def passed_over(self) -> Counter[str]:
+        """The number of records that are no documents, though nothing is wrong with them, by reason."""
+        return sum((Counter(file.passed_over) for file in self.files), Counter())
+
+    @property
     def forgotten(self) -> int:
         """The number of records left out because their text was forgotten."""
         return sum(file.forgotten for file in self.files)
@@ -120,7 +140,9 @@ def ingest(
     with ExitStack() as stack:
         stack.enter_context(bounded_memory(lake))
         stack.enter_context(_without_cycles())
-        run = _Run(lake, stack.enter_context(lake.staging()), options, KnownFiles(lake, inputs, options))
+        staging = stack.enter_context(lake.staging())
+        options = replace(options, scratch=staging.folder)
+        run = _Run(lake, staging, options, KnownFiles(lake, inputs, options))
         try:
             for entry in inputs:
                 size = run.take(entry)
@@ -153,6 +175,10 @@ class _Run:
     def take(self, entry: Input) -> int:
         """Ingest one input unless it is known; return its size in bytes."""
         path = entry.place
+        if entry.refused or entry.left_out:
+            outcome = "unreadable" if entry.refused else "left out"
+            self.report.files.append(FileReport(path, outcome, note=entry.refused or entry.left_out))
+            return 0
         try:
             stamp = FileStamp.of(entry)
             if self._known.unchanged(entry, stamp):
@@ -160,11 +186,11 @@ class _Run:
                 return stamp.bytes
             # The checksum decides whether the file is new; its beginning is read meanwhile, as if it were.
             waiting = self._pool.submit(known_files.checksum, entry)
-            kind = _detect(entry)
+            kind = _detect(entry, self._options)
             source = self._options.source or (entry.folder_source if kind.format in WHOLE else entry.source)
-            start = _Start(_open(entry, kind, source, self._options))
+            start = _Start(_open(entry, kind, source, replace(self._options, columns=entry.columns)))
             checksum = waiting.result()
-            file_id = known_files.file_id(path, checksum, self._options)
+            file_id = known_files.file_id(path, checksum, self._options, kind.format)
             if (known := self._is_known(path, kind, stamp, checksum=checksum, file_id=file_id)) is not None:
                 self.report.files.append(known)
                 return stamp.bytes
@@ -176,7 +202,7 @@ class _Run:
         except OSError as error:
             self.report.files.append(FileReport(path, "unreadable", note=error.strerror or str(error)))
             return 0
-        self._known.remember(path, checksum, file_id, source)
+        self._known.remember(path, checksum, file_id, source, kind.format)
         return stamp.bytes
 
     def _is_known(
@@ -235,6 +261,7 @@ class _Run:
 
     def _note(self, batch: DocumentBatch) -> None:
         self.report.reasons.update(_general(reject.reason) for reject in batch.rejects)
+        self.report.notes.update(batch.notes)
 
     @staticmethod
     def _check(entry: Input, stamp: FileStamp) -> None:
@@ -254,7 +281,8 @@ class _Run:
             report = FileReport(entry.path, "elsewhere", entry.format)
             if entry.file_id not in elsewhere:
                 counts = (entry.rows, entry.duplicates, entry.rejected)
-                report = FileReport(entry.path, "ingested", entry.format, *counts, forgotten=entry.forgotten)
+                left_out: dict[str, Any] = {"forgotten": entry.forgotten, "passed_over": +entry.passed_over}
+                report = FileReport(entry.path, "ingested", entry.format, *counts, **left_out)
             self.report.files.append(report)
 
 
@@ -283,26 +311,38 @@ class _Start:
             yield self.batches.pop(0)
 
 
-def _detect(entry: Input) -> DetectedFormat:
+def _detect(entry: Input, options: IngestOptions) -> DetectedFormat:
     if entry.is_mds:
         return DetectedFormat("mds")
-    return DetectedFormat("text") if entry.package is not None else detect(entry.path)
+    if entry.package is not None:
+        return DetectedFormat("text")
+    return detect(entry.path, text_field=options.text_field, delimiter=options.delimiter)
 
 
 def _open(entry: Input, kind: DetectedFormat, source: str, options: IngestOptions) -> Iterator[DocumentBatch]:
     if entry.package is not None:
         return read_package_file(entry.package, options)
+    return _read_file(entry.path, entry.name, kind, source, options)
+
+
+def _read_file(
+    path: Path, name: str, kind: DetectedFormat, source: str, options: IngestOptions
+) -> Iterator[DocumentBatch]:
     if kind.format == "text":
-        return read_text(entry.path, source, options, name=entry.name)
+        return read_text(path, source, options, name=name)
+    if kind.format == "html":
+        return read_html(path, source, options, name=name)
+    if kind.format in ("zip", "tar"):
+        return read_members(path, source, options, _read_file)
     if kind.format in _READERS:
-        return _READERS[kind.format](entry.path, source, options)
-    rejects = RejectCollector(entry.path, options.strict)
+        return _READERS[kind.format](path, source, options)
+    rejects = RejectCollector(path, options.strict)
     if kind.reason:
-        with entry.path.open("rb") as handle:
+        with path.open("rb") as handle:
             rejects.add(0, kind.reason, handle.read(_HEAD))
     return iter([rejects.batch()])
 
 
 def _general(reason: str) -> str:
     """Remove from a reason what differs from record to record, for counting."""
-    return reason.split(" at offset ")[0].split(" (the first ")[0].split(": byte 0x")[0]
+    return reason.split(IN_FILE)[0].split(" at offset ")[0].split(" (the first ")[0].split(": byte 0x")[0]

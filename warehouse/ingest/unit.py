@@ -6,7 +6,7 @@ once, as long as it has seen less than a million; ``commit`` finds the others, a
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ from pathlib import Path
 from time import monotonic
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from udfs.errors import CuveeError
@@ -29,17 +28,13 @@ ROW_GROUP = 32 << 20
 #: A Parquet file of raw.documents is closed when it has this much text.
 FILE_BYTES = 1 << 30
 
-#: Occurrences are partitioned by source; at most this many partitions are open at once.
-OPEN_PARTITIONS = 64
-
 #: 16-byte digests in a Python set take about 100 bytes each.
 SEEN = 1_000_000
 
 (_FILE_ID,) = required(pa.string(), "file_id")
 DOCUMENT_FILE = DOCUMENTS.append(*required(pa.string(), "first_file_id"))
 OCCURRENCE_FILE = pa.schema(
-    [column for column in OCCURRENCES if column.name not in ("source", "position")]
-    + [_FILE_ID, OCCURRENCES.field("position")]
+    [column for column in OCCURRENCES if column.name != "position"] + [_FILE_ID, OCCURRENCES.field("position")]
 )
 REJECT_FILE = pa.schema(
     [_FILE_ID, *required(pa.int64(), "position"), *required(pa.string(), "reason"), ("raw", pa.binary())]
@@ -50,7 +45,8 @@ REJECT_FILE = pa.schema(
 class FileEntry:
     """The row of a file in raw.files. ``rows`` and ``duplicates`` are final only after the commit.
 
-    ``forgotten`` records had texts that are kept out; they do not count as rows.
+    ``forgotten`` records had texts that are kept out; they do not count as rows. ``passed_over`` counts, by reason,
+    records of web archives that are no documents.
     """
 
     file_id: str
@@ -64,13 +60,14 @@ class FileEntry:
     duplicates: int = 0
     rejected: int = 0
     forgotten: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 class TableWriter:
     """Writes the Parquet files of one table, row group by row group."""
 
-    def __init__(self, staging: Staging, table: str, schema: pa.Schema, **partition: str) -> None:
-        self._staging, self._table, self._schema, self._partition = staging, table, schema, partition
+    def __init__(self, staging: Staging, table: str, schema: pa.Schema) -> None:
+        self._staging, self._table, self._schema = staging, table, schema
         self._writer: pq.ParquetWriter | None = None
         self._written = 0
         self._waiting: list[pa.Table] = []
@@ -92,7 +89,7 @@ class TableWriter:
     def write(self, rows: pa.Table) -> None:
         """Write one row group."""
         if self._writer is None:
-            path = self._staging.file(self._table, **self._partition)
+            path = self._staging.file(self._table)
             self.files.append(path)
             self._writer = open_writer(path, self._schema)
         self._writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
@@ -131,16 +128,16 @@ class CommitUnit:
     started: float = field(default_factory=monotonic)
     size: int = 0
     documents: TableWriter = field(init=False)
-    occurrences: OrderedDict[str, TableWriter] = field(default_factory=OrderedDict)
+    occurrences: TableWriter = field(init=False)
     rejects: TableWriter = field(init=False)
     labels: TableWriter = field(init=False)
-    finished: list[tuple[str, Path]] = field(default_factory=list)
     _seen: set[bytes] = field(default_factory=set)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _pending: list[Future[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.documents = TableWriter(self.staging, "raw.documents", DOCUMENT_FILE)
+        self.occurrences = TableWriter(self.staging, "raw.occurrences", OCCURRENCE_FILE)
         self.rejects = TableWriter(self.staging, "raw.rejects", REJECT_FILE)
         self.labels = TableWriter(self.staging, essential_web.STORE, store_schema(essential_web.ANSWERS))
 
@@ -148,6 +145,7 @@ class CommitUnit:
         """Add a batch of the file ``entry``."""
         entry.rows += len(batch.digests)
         entry.rejected += len(batch.rejects)
+        entry.passed_over.update(batch.passed_over)
         self.size += batch.size
         if batch.rejects:
             size = sum(len(each.raw or b"") for each in batch.rejects)
@@ -158,19 +156,20 @@ class CommitUnit:
         if documents.num_rows:
             first = pa.repeat(entry.file_id, documents.num_rows)
             self._put(self.documents, documents.append_column(DOCUMENT_FILE.field(3), first), documents.nbytes)
-        self._put_occurrences(entry, batch.occurrences)
+        file_id = pa.repeat(entry.file_id, batch.occurrences.num_rows)
+        occurrences = batch.occurrences.append_column(_FILE_ID, file_id).select(OCCURRENCE_FILE.names)
+        self._put(self.occurrences, occurrences, occurrences.nbytes)
         if batch.labels is not None:
             self._put(self.labels, batch.labels, batch.labels.nbytes)
 
     def close(self) -> None:
         """Write what waits and finish all files."""
-        for table in (self.documents, self.rejects, self.labels):
+        tables = (self.documents, self.occurrences, self.rejects, self.labels)
+        for table in tables:
             self._write(table, table.take())
-        for source in list(self.occurrences):
-            self._finish_partition(source)
         self._drain(0)
         self._pool.shutdown()
-        for table in (self.documents, self.rejects, self.labels):
+        for table in tables:
             table.close()
 
     def discard(self) -> None:
@@ -188,32 +187,6 @@ class CommitUnit:
             seen.clear()
         entry.duplicates += len(batch.digests) - len(fresh)
         return batch.documents.take(pa.array(fresh, pa.int64())) if len(fresh) < len(batch.digests) else batch.documents
-
-    def _put_occurrences(self, entry: FileEntry, rows: pa.Table) -> None:
-        file_id = pa.repeat(entry.file_id, rows.num_rows)
-        source = rows["source"]
-        rows = rows.append_column(_FILE_ID, file_id).select(OCCURRENCE_FILE.names)
-        sources = pc.unique(source).to_pylist()
-        for value in sources:
-            part = rows if len(sources) == 1 else rows.filter(pc.equal(source, value))
-            table = self.occurrences.get(value)
-            if table is None:
-                if len(self.occurrences) >= OPEN_PARTITIONS:
-                    self._finish_partition(next(iter(self.occurrences)))
-                table = TableWriter(self.staging, "raw.occurrences", OCCURRENCE_FILE, source=value)
-            self.occurrences[value] = table
-            self.occurrences.move_to_end(value)
-            self._put(table, part, part.nbytes)
-        if sum(table.bytes for table in self.occurrences.values()) > 2 * ROW_GROUP:
-            largest = max(self.occurrences.values(), key=lambda table: table.bytes)
-            self._write(largest, largest.take())
-
-    def _finish_partition(self, source: str) -> None:
-        table = self.occurrences.pop(source)
-        self._write(table, table.take())
-        self._drain(0)
-        table.close()
-        self.finished += [(source, path) for path in table.files]
 
     def _put(self, table: TableWriter, rows: pa.Table, size: int) -> None:
         self._write(table, table.add(rows, size))

@@ -1,6 +1,6 @@
 """The benchmarks of a lake: documents whose source is ``benchmarks/NAME`` (or ``benchmarks``, then that is the name).
 
-They are ingested like any others: ``cuvee ingest test.jsonl --source benchmarks/gsm8k --text-field question``.
+They are ingested like any others: ``cuvee ingest test.jsonl --benchmark gsm8k``.
 ``sql/models/contamination/benchmark_items.sql`` is the same in SQL.
 """
 
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 _OCCURRENCES = "raw.occurrences"
 
-_ITEMS = """
+#: Whether a row of raw.occurrences is of a benchmark.
+IS_BENCHMARK = "(source = 'benchmarks' or starts_with(source, 'benchmarks/'))"
+
+_ITEMS = f"""
 select distinct case when source = 'benchmarks' then source else substr(source, 12) end as benchmark, doc_id
-from lake.raw.occurrences where source = 'benchmarks' or starts_with(source, 'benchmarks/')
+from lake.raw.occurrences where {IS_BENCHMARK}
 order by all
 """
 

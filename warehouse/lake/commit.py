@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote as url_quote
 
 from udfs.errors import CuveeError
+from warehouse.lake.names import split_name, staging_folder, table_folder
+from warehouse.lake.parquet import rows_of
 from warehouse.lake.quoting import quote
 
 if TYPE_CHECKING:
@@ -23,14 +23,9 @@ class Staging:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def file(self, table: str, **partition: str) -> Path:
-        """Return a new path for a Parquet file that will belong to ``table`` (``schema.name``).
-
-        ``partition`` gives the values of the columns by which the table is partitioned; such a file may leave
-        them out.
-        """
-        keys = [f"{column}={url_quote(value, safe='')}" for column, value in partition.items()]
-        path = self.folder.joinpath(table, *keys, f"{uuid.uuid4().hex}.parquet")
+    def file(self, table: str) -> Path:
+        """Return a new path for a Parquet file that will belong to ``table`` (``schema.name``)."""
+        path = self.folder / staging_folder(table) / f"{uuid.uuid4().hex}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -50,25 +45,31 @@ class Commit:
     def add(self, table: str, files: Sequence[Path]) -> None:
         """Append staged Parquet files to ``table`` (``schema.name``). The files move; nothing is copied.
 
+        A table whose name is no name for a folder has one that only DuckLake knows: it gets copies.
         Raises CuveeError if their columns do not fit the table.
         """
         import duckdb
 
-        schema, name = table.split(".")
-        placed = [self._place(schema, name, file) for file in files]
-        if not placed:
+        if not files:
             return
+        schema, name = split_name(table)
+        folder = table_folder(schema, name)
         try:
+            if folder is None:
+                rows = rows_of(*files, union=True)
+                self._cursor.execute(f"insert into lake.{quote(schema)}.{quote(name)} by name select * from {rows}")
+                return
+            placed = [str(self._place(folder, file)) for file in files]
             self._cursor.execute(
-                "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => ?)",
-                [name, [str(path) for path in placed], schema, bool(_partition(placed[0]))],
+                "call ducklake_add_data_files('lake', ?, ?, schema => ?, hive_partitioning => false)",
+                [name, placed, schema],
             )
         except duckdb.Error as error:
             raise CuveeError(f"cannot add files to {table}: {error}") from error
 
     def replace(self, table: str, columns: str, files: Sequence[Path]) -> None:
         """Make ``table`` hold exactly ``files``. ``columns`` is a query that gives the table's columns and types."""
-        name = ".".join(map(quote, table.split(".")))
+        name = ".".join(map(quote, split_name(table)))
         self._cursor.execute(f"create or replace table {name} as select * from ({columns}) where false")
         self.add(table, files)
 
@@ -81,18 +82,12 @@ class Commit:
         for staged, placed in self._moved:
             placed.rename(staged)
 
-    def _place(self, schema: str, name: str, file: Path) -> Path:
+    def _place(self, folder: Path, file: Path) -> Path:
         """Move a staged file to the table's folder, durably: what a commit names must survive a power cut."""
-        target = self._data.joinpath(schema, name, *_partition(file), file.name)
+        target = self._data / folder / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
         file.rename(target)
         self._moved.append((file, target))
         return target
-
-
-def _partition(file: Path) -> list[str]:
-    """Return the ``column=value`` folders right above a file."""
-    folders = list(itertools.takewhile(lambda name: "=" in name, (parent.name for parent in file.parents)))
-    return folders[::-1]

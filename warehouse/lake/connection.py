@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from udfs.errors import CuveeError, UsageError, did_you_mean
 from warehouse.lake.quoting import literal
+from warehouse.lake.statements import check_query
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,6 +44,8 @@ def reading(reader: duckdb.DuckDBPyConnection, source: str, purpose: str) -> Ite
     import duckdb
 
     try:
+        if not _RELATION.fullmatch(source):
+            check_query(reader, source)
         yield
     except duckdb.CatalogException as error:
         tables = reader.execute(

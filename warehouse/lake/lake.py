@@ -17,20 +17,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sqlite3
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udfs.errors import LakeError, UsageError
+from warehouse.lake.bounds import guard, is_guarded
 from warehouse.lake.commit import Commit, Staging
 from warehouse.lake.connection import load_extensions
-from warehouse.lake.quoting import literal
+from warehouse.lake.layout import update_tables
+from warehouse.lake.memory import memory_limit
+from warehouse.lake.quoting import literal, quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,6 +68,7 @@ class Snapshot:
 #: file, the process loses the locks that DuckDB's copy of SQLite has on it, and another process, thinking that it is
 #: alone, takes the log away ("disk I/O error").
 _ATTACHED: set[Path] = set()
+_OPENING = threading.Lock()
 
 
 class Lake:
@@ -75,11 +78,15 @@ class Lake:
         self.root = root.resolve()
         self.catalog = self.root / CATALOG
         self.data = self.root / "data"
+        self._settings = ""
+        self.memory = ""  # DuckDB's limit, where nothing narrows it for a while
+        self._is_current = False
 
     @classmethod
     def create(cls, root: Path) -> Lake:
         """Create a lake in ``root``, or open the one that is there already; nothing in it is ever replaced."""
         lake = cls(root)
+        lake._refuse_lost_catalog()
         try:
             for folder in (lake.root, lake.data, lake.root / "staging", lake.root / "tokenizers"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -90,10 +97,8 @@ class Lake:
                     catalog.execute("pragma journal_mode = wal")
         except (OSError, sqlite3.Error) as error:
             raise LakeError(f"cannot create a lake in {root}: {error}") from error
-        with lake.commit("create the lake", author="cuvee init") as commit:
-            for statement in _statements((resources.files("warehouse.lake") / "tables.sql").read_text()):
-                if not (statement.startswith("alter") and _has_tables(commit)):
-                    commit.sql(statement)
+        with lake.commit("create the lake", author="cuvee init"):
+            pass
         return lake
 
     @classmethod
@@ -113,8 +118,17 @@ class Lake:
                     hint = f"it must be writable, even to read; a copy that is not: {lake.attach_statement}"
                     raise LakeError(f"cannot use the lake in {candidate}: {error}", hint=hint) from error
                 return lake
+            cls(candidate)._refuse_lost_catalog()
         where = f"in {named}" if named else f"in {Path.cwd()} or any folder above it"
         raise LakeNotFoundError(f"no lake {where}", hint="create one with: cuvee init")
+
+    def _refuse_lost_catalog(self) -> None:
+        """Raise LakeError if there are data files and no catalog: a new one would know none of them."""
+        if not self.catalog.exists() and next(self.data.rglob("*.parquet"), None) is not None:
+            raise LakeError(
+                f"the catalog of the lake in {self.root} is lost: {CATALOG} is not there, data files are",
+                hint="put a copy of it back; for a new lake, move the folder away first",
+            )
 
     @property
     def attach_statement(self) -> str:
@@ -129,12 +143,30 @@ class Lake:
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Open a connection in which the lake is attached as ``lake`` and its schemas need no prefix."""
         cursor = self._database.cursor()
-        cursor.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false")
+        cursor.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false" + self._settings)
         return cursor
+
+    def configure(self, settings: Mapping[str, Any], cursor: duckdb.DuckDBPyConnection) -> None:
+        """Set DuckDB's settings on an open connection, and on all connections to come. Raises UsageError."""
+        import duckdb
+
+        self._settings = ""
+        for name, value in settings.items():
+            statement = f"set {quote(name)} = {literal(value)}"
+            try:
+                cursor.execute(statement)
+            except duckdb.Error as error:
+                message = " ".join(str(error).split())
+                hint = "the settings of a target are DuckDB's: select name, description from duckdb_settings()"
+                raise UsageError(f"profiles.yml: settings: {name}: {message}", hint=hint) from error
+            self._settings += f"; {statement}"
+            if name.lower() == "memory_limit":
+                self.memory = str(value)
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Open a separate connection that can read the lake but change nothing in it."""
-        connection = self._connect(read_only=True)
+        # A cursor, because in Jupyter without ipywidgets a database's first connection refuses to set the progress bar.
+        connection = self._connect(read_only=True).cursor()
         connection.execute("use lake; set TimeZone = 'UTC'; set enable_progress_bar = false")
         return connection
 
@@ -150,22 +182,50 @@ class Lake:
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         import duckdb
 
+        self.memory = self.memory or f"{memory_limit()}B"
         database = duckdb.connect(
             config={
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,  # a Python variable must never replace a missing table
                 "temp_directory": str(self.root / "staging" / "spill"),
+                "memory_limit": self.memory,
             }
         )
         load_extensions(database)
-        _ATTACHED.add(self.catalog)
+        with _OPENING:
+            if not self.is_attached:
+                try:
+                    self._guard(database)
+                except (sqlite3.Error, duckdb.Error) as error:
+                    raise self._damaged(error) from error
+            _ATTACHED.add(self.catalog)
+            try:
+                database.execute(self._attach(read_only=read_only))
+            except duckdb.Error as error:
+                raise self._damaged(error) from error
+        return database
+
+    def _damaged(self, error: Exception) -> LakeError:
+        first = str(error).partition("\n")[0]
+        return LakeError(f"cannot read the catalog {self.catalog}: {first}", hint="put a copy of it back")
+
+    def _attach(self, *, read_only: bool = False) -> str:
         # Inlined rows would live in the catalog, where engines that read the Parquet files cannot see them.
-        database.execute(
+        return (
             f"attach {literal(f'ducklake:sqlite:{self.catalog}')} as lake"
             f" (data_path {literal(self.data)}, data_inlining_row_limit 0{', read_only' if read_only else ''})"
         )
-        return database
+
+    def _guard(self, database: duckdb.DuckDBPyConnection) -> None:
+        """Give the catalog the triggers that keep bounds true, if it has none: it is new, or older than they are."""
+        if is_guarded(self.catalog):
+            return
+        with self.lock():
+            if is_guarded(self.catalog) is None:
+                database.execute(self._attach())  # DuckLake makes its tables
+                database.execute("detach lake")
+            guard(self.catalog)
 
     def _follow_move(self) -> None:
         """Tell the catalog where its data is now, if the lake was moved or copied. File paths are relative to it."""
@@ -184,6 +244,8 @@ class Lake:
 
         The folder of a process that was killed is removed by the next one that stages anything.
         """
+        import shutil  # with bz2 and lzma, 6 ms
+
         from filelock import FileLock, Timeout
 
         parent = self.root / "staging"
@@ -202,6 +264,22 @@ class Lake:
                 shutil.rmtree(folder, ignore_errors=True)
                 Path(f"{folder}.lock").unlink(missing_ok=True)
 
+    def _complete(self, commit: Commit, cursor: duckdb.DuckDBPyConnection, author: str, message: str) -> None:
+        """Give the lake the tables that it lacks, in a transaction of their own. The lock must be held.
+
+        DuckLake does not see in one transaction that a table is no longer partitioned, and refuses the files.
+        """
+        cursor.execute("begin transaction")
+        try:
+            if update_tables(commit):
+                cursor.execute("call lake.set_commit_message(?, ?)", [author, message])
+            cursor.execute("commit")
+        except BaseException:
+            with contextlib.suppress(Exception):
+                cursor.execute("rollback")
+            raise
+        self._is_current = True
+
     @contextlib.contextmanager
     def commit(
         self, message: str, *, author: str = "cuvee", extra: Mapping[str, Any] | None = None
@@ -210,9 +288,11 @@ class Lake:
 
         Waits for the process that is committing now. Keep the body short: compute before, register here.
         """
+        cursor = self._committer
         with self.lock():
-            cursor = self._committer
             commit = Commit(self.data, cursor)
+            if not self._is_current:
+                self._complete(commit, cursor, author, message)
             cursor.execute("begin transaction")
             try:
                 yield commit
@@ -266,14 +346,3 @@ class Lake:
             """
         ).fetchall()
         return [TableSize(*row) for row in rows]
-
-
-def _has_tables(commit: Commit) -> bool:
-    """Whether the lake's tables existed before this commit: partitioning is declared once, when a table is new."""
-    row = commit.sql("select count(*) from __ducklake_metadata_lake.ducklake_partition_info").fetchone()
-    return bool(row and row[0])
-
-
-def _statements(script: str) -> list[str]:
-    lines = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
-    return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from udfs.errors import LakeError, UsageError
 from warehouse.lake.catalog import data_files
+from warehouse.lake.contents import wrong_bounds, wrong_contents
 from warehouse.lake.lake import Lake
 
 #: A file that no snapshot needs stays this long, because a reader in another process may be in the middle of it.
@@ -54,8 +55,11 @@ class Compaction:
     removed: int
 
 
-def check(lake: Lake) -> LakeCheck:
+def check(lake: Lake, *, contents: bool = False) -> LakeCheck:
     """Verify that every data file in the catalog exists, is readable Parquet and has the catalog's row count.
+
+    The catalog's bounds of a table's columns must hold the bounds that it has of each file: by them files are left
+    out of a search. With ``contents`` every page is read, and each text must have its doc_id.
 
     Also lists orphans: files under ``data/`` that no snapshot names. They are harmless (a killed process left them)
     and ``compact`` removes them.
@@ -77,6 +81,9 @@ def check(lake: Lake) -> LakeCheck:
             rows += found
             if found != file.rows:
                 faults.append(FileFault(file.table, str(file.path), f"{found} rows, the catalog says {file.rows}"))
+            if contents and (problem := wrong_contents(file)):
+                faults.append(FileFault(file.table, str(file.path), problem))
+    faults += [FileFault(table, path, problem) for table, path, problem in wrong_bounds(lake)]
     known = {file.path for file in files} | set(_scheduled(lake))
     orphans = sorted(str(path) for path in lake.data.rglob("*.parquet") if path not in known)
     return LakeCheck(len(files), rows, tuple(faults), tuple(orphans))

@@ -27,9 +27,9 @@ create table if not exists raw.occurrences (
     file_id varchar not null,
     position bigint not null
 );
-alter table raw.occurrences set partitioned by (source);
 
--- An ingested file. rows = occurrences it gave, of which `duplicates` were texts already known.
+-- An ingested file. rows = occurrences it gave, of which `duplicates` were texts already known. Of a web archive's
+-- other records: not_pages (requests, metadata), other_status than 200, not_html (nor text), empty (without text).
 create table if not exists raw.files (
     file_id varchar not null,
     path varchar not null,
@@ -41,7 +41,11 @@ create table if not exists raw.files (
     duplicates bigint not null,
     rejected bigint not null,
     modified_ns bigint not null,
-    ingested_at timestamptz not null
+    ingested_at timestamptz not null,
+    not_pages bigint,
+    other_status bigint,
+    not_html bigint,
+    empty bigint
 );
 
 -- A record that could not be read, kept as it was found.

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -36,11 +37,15 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class ComponentSize:
-    """What a component has in the mixture. ``copies`` and ``tokens`` count repeats."""
+    """What a component has in the mixture. ``copies`` and ``tokens`` count repeats.
+
+    ``max_epochs`` is how often its documents may be seen, None where the mixture's query does not say it.
+    """
 
     documents: int
     copies: int
     tokens: int
+    max_epochs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +97,41 @@ def freeze(cursor: duckdb.DuckDBPyConnection, name: str, seed: int, labels: tupl
     except duckdb.Error as error:
         raise MixtureError(f"cannot read {name}: {error}") from error
     _check(cursor, name, labels)
-    components, levels = _components(cursor), _levels(cursor)
+    components, levels = _components(cursor, _max_epochs(cursor, sql)), _levels(cursor)
     if not components:
         raise MixtureError(f"{name} has no documents")
-    mark = fingerprint(cursor, "temp.mixture_documents")
-    encodings = tuple((label, encoding) for label, (_, encoding) in chosen.items())
-    return Mixture(name, sql, current_snapshot(cursor), mark, components, levels=levels, labels=encodings)
+    return Mixture(
+        name=name,
+        sql=sql,
+        snapshot_id=current_snapshot(cursor),
+        fingerprint=fingerprint(cursor, "temp.mixture_documents"),
+        components=components,
+        levels=levels,
+        labels=tuple((label, encoding) for label, (_, encoding) in chosen.items()),
+    )
+
+
+def ask_cte(cursor: duckdb.DuckDBPyConnection, sql: str | None, cte: str, columns: str) -> list[tuple[Any, ...]]:
+    """Select columns of a CTE that the macro ``mixture`` writes into its query; no rows if the query has none."""
+    if sql is None or cte not in sql:
+        return []
+    import sqlglot
+
+    query = sqlglot.parse_one(re.sub(r"^\s*create\s+.*?\bas\b", "", sql, count=1, flags=re.I | re.S), dialect="duckdb")
+    ctes = query.args.get("with_") or query.args.get("with")
+    if ctes is None or cte not in {each.alias for each in ctes.expressions}:
+        return []
+    question = sqlglot.parse_one(f"select {columns} from {cte}", dialect="duckdb")
+    question.set("with_", ctes)
+    return cursor.execute(question.sql(dialect="duckdb")).fetchall()
+
+
+def _max_epochs(cursor: duckdb.DuckDBPyConnection, sql: str | None) -> dict[str, float]:
+    """Return how often each component's documents may be seen, where the mixture's query says so."""
+    try:
+        return dict(ask_cte(cursor, sql, "mixture_asked", "component, epochs / 1000000.0"))
+    except duckdb.Error:  # its shares are a relation that is gone
+        return {}
 
 
 def current_snapshot(cursor: duckdb.DuckDBPyConnection) -> int:
@@ -237,7 +271,7 @@ def _check(cursor: duckdb.DuckDBPyConnection, name: str, labels: tuple[str, ...]
         )
 
 
-def _components(cursor: duckdb.DuckDBPyConnection) -> dict[str, ComponentSize]:
+def _components(cursor: duckdb.DuckDBPyConnection, max_epochs: Mapping[str, float]) -> dict[str, ComponentSize]:
     """Count documents, copies and tokens by component."""
     rows = cursor.execute(
         """
@@ -245,7 +279,10 @@ def _components(cursor: duckdb.DuckDBPyConnection) -> dict[str, ComponentSize]:
         from temp.mixture_documents group by component order by component
         """
     ).fetchall()
-    return {row[0]: ComponentSize(*row[1:]) for row in rows}
+    return {
+        name: ComponentSize(documents=documents, copies=copies, tokens=tokens, max_epochs=max_epochs.get(name))
+        for name, documents, copies, tokens in rows
+    }
 
 
 def _levels(cursor: duckdb.DuckDBPyConnection) -> tuple[Level, ...]:

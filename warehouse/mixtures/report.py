@@ -6,20 +6,16 @@ targets in a CTE, which can be asked by itself.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import duckdb
-import sqlglot
 
-from warehouse.mixtures.mixture import current_snapshot, fingerprint, read_mixture
+from warehouse.lake.quoting import quote
+from warehouse.mixtures.mixture import ask_cte, current_snapshot, fingerprint, read_mixture
 
 #: A document that is more than this part of its component's tokens makes the component's share a matter of chance.
 LARGE = 0.01
-
-#: The CTE of the macro that has a component's target.
-_TARGETS = "mixture_target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +73,8 @@ class MixtureReport:
     tokens: int
     components: tuple[MixtureComponent, ...]
     problem: str | None
+    unused: Mapping[str, int] = field(default_factory=dict)  # component of the model train_pool → its tokens
+    estimated: bool = False  # whether the model document_tokens has estimates
 
     def warnings(self) -> list[str]:
         """Return a line for each component in which single documents weigh more than 1% of its target."""
@@ -138,6 +136,8 @@ def show(cursor: duckdb.DuckDBPyConnection, name: str) -> MixtureReport:
         copies=sum(each.copies for each in components),
         tokens=total,
         components=tuple(components),
+        unused=unused(cursor, {each.component for each in components}, "train_pool"),
+        estimated=_estimated(cursor),
         problem=problem,
     )
 
@@ -167,26 +167,15 @@ def _amounts(
 
 def _targets(cursor: duckdb.DuckDBPyConnection, sql: str | None) -> dict[str, MixtureTarget]:
     """Return the targets in a mixture's query by component; none if the macro did not write it."""
-    if sql is None or _TARGETS not in sql:
-        return {}
-    query = sqlglot.parse_one(re.sub(r"^\s*create\s+.*?\bas\b", "", sql, count=1, flags=re.I | re.S), dialect="duckdb")
-    if _TARGETS not in {each.alias for each in getattr(query, "ctes", [])}:
-        return {}
-    question = sqlglot.parse_one(
-        f"""
-        select component, cast(weight as double) / sum(weight) over (), cast(asked // total_weight as bigint),
-            cast(available as bigint), documents, cast(cap // 1000000 as bigint), short, epochs / 1000000.0
-        from {_TARGETS}
-        """,
-        dialect="duckdb",
+    rows = ask_cte(
+        cursor,
+        sql,
+        "mixture_target",
+        "component, cast(weight as double) / sum(weight) over (), cast(asked // total_weight as bigint),"
+        " cast(available as bigint), documents, cast(cap // 1000000 as bigint), short, epochs / 1000000.0",
     )
-    question.set("with_", query.args.get("with_") or query.args.get("with"))
-    if not question.args.get("with_"):
-        return {}
     found = {}
-    for component, share, asked, available, documents, cap, short, epochs in cursor.execute(
-        question.sql(dialect="duckdb")
-    ).fetchall():
+    for component, share, asked, available, documents, cap, short, epochs in rows:
         cause = None
         if short:
             cause = f"max_epochs {epochs:g}" if available else "the pool has no documents of this component"
@@ -200,3 +189,22 @@ def _targets(cursor: duckdb.DuckDBPyConnection, sql: str | None) -> dict[str, Mi
             target=min(asked, cap),
         )
     return found
+
+
+def unused(cursor: duckdb.DuckDBPyConnection, used: Collection[str], pool: str) -> dict[str, int]:
+    """Return the tokens of the pool's components that are not in ``used``; nothing if there is no such pool."""
+    try:
+        query = f"select component, sum(n_tokens) from {quote(pool)} group by component order by 2 desc"
+        rows = cursor.execute(query).fetchall()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return {}
+    return {component: int(tokens) for component, tokens in rows if component not in used}
+
+
+def _estimated(cursor: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether the model document_tokens has estimates."""
+    try:
+        row = cursor.execute("select coalesce(bool_or(estimated), false) from document_tokens").fetchone()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return False
+    return bool(row and row[0])

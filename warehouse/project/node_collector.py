@@ -91,7 +91,12 @@ class NodeCollector:
         self.nodes: dict[str, Node] = {}
         self.groups: dict[str, Mapping[str, Any]] = {}
         self.patches: dict[tuple[str, str, str], Patch] = {}
+        self.stated: list[tuple[str, Mapping[str, Any]]] = []  # the project's own schema.yml files
         self._packages: list[PackageFolder] = []
+
+    def is_root(self, package: str) -> bool:
+        """Return whether a package is the project itself."""
+        return package == self._packages[0].name
 
     def described(self, kind: str, name: str, path: str, package: str, fqn: Sequence[str], text: str) -> None:
         """Add a node that has a text, with its entry in a schema.yml."""

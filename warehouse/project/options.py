@@ -26,6 +26,7 @@ class Options:
     sample: str | None = None  # models read up to this many rows, or those of a time
     event_time_start: str | None = None  # microbatch models build the batches from here
     event_time_end: str | None = None  # to before here
+    strict: bool = False  # printing what is undefined is an error
     target_path: Path | None = None  # where artifacts go; by default the project's target/
 
     def recorded(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Made by ``project_files.load``.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from udfs.errors import CuveeError, Location, ProjectError, UsageError, did_you_mean
+from warehouse.project.package import NAME, package_folder
 from warehouse.project.properties import ColumnProperties, Exposure, Test
 from warehouse.project.relation import LAKE
 from warehouse.project.unit_properties import UnitTest
 
 #: Nodes that are built at once, where profiles.yml does not say. A large query uses all cores by itself.
 _THREADS = 2
+
+
+#: Says whether a node is enabled, by its final config.
+Enabled = Callable[["Node"], bool]
 
 
 class ProjectErrors(ProjectError):
@@ -98,12 +103,13 @@ class DocsBlock:
 
 @dataclass(frozen=True)
 class Project:
-    """All files of a project and of the packages under ``dbt_packages/``."""
+    """All files of a project, of the packages under ``dbt_packages/``, and of Cuvée's own where it is used."""
 
     root: Path
     name: str
     profile: str | None
     vars: Mapping[str, Any]
+    package_vars: Mapping[str, Mapping[str, Any]]  # what each package says of its own
     nodes: Mapping[str, Node]
     macros: tuple[MacroFile, ...]
     packages: tuple[str, ...]  # the project's own name first
@@ -114,27 +120,45 @@ class Project:
     flags: Mapping[str, Any] = field(default_factory=dict)
     docs: Mapping[tuple[str, str], DocsBlock] = field(default_factory=dict)  # by package and name
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # entries of schema.yml by name
+    warnings: tuple[str, ...] = ()
+
+    def file(self, path: str) -> Path:
+        """Return the file of a node's path."""
+        shipped = f"dbt_packages/{NAME}/"
+        if NAME in self.packages[1:] and path.startswith(shipped):
+            return package_folder() / path.removeprefix(shipped)
+        return self.root / path
 
     def of_kind(self, *kinds: str) -> Iterator[Node]:
         return (node for node in self.nodes.values() if node.kind in kinds)
 
-    def find(self, name: str, package: str | None, local: str, version: Any = None) -> Node | None:
-        """Find the model, seed or snapshot that a ref names, in the node's own package ``local`` first.
+    def find(
+        self, name: str, package: str | None, local: str, version: Any = None, enabled: Enabled = lambda node: True
+    ) -> Node | None:
+        """Find the model, seed or snapshot that a ref in the package ``local`` names. No version means the latest one.
 
-        Without a version it is the latest one.
+        As in dbt: in the project first, then in ``local`` (the other way round if the project's flag says so), then in
+        any other. One that is disabled is passed over, and returned only if there is no other.
         """
+        places = [self.name, local]
+        if self.flags.get("require_ref_searches_node_package_before_root"):
+            places.reverse()
         keys: list[str] = []
-        for place in [package] if package else [local, *self.packages]:
+        for place in [package] if package else dict.fromkeys([*places, *self.packages]):
             keys += [f"{kind}.{place}.{name}" for kind in ("model", "seed", "snapshot") if version is None]
             keys.append(f"model.{place}.{name}.v{self._latest.get((place, name)) if version is None else version}")
-        return next((self.nodes[key] for key in keys if key in self.nodes), None)
+        return self._first(keys, enabled)
 
-    def source(self, name: str, local: str) -> Node | None:
-        """Find the source ``schema.table``, in the node's own package ``local`` first."""
-        keys = (f"source.{place}.{name}" for place in [local, *self.packages])
-        return next((self.nodes[key] for key in keys if key in self.nodes), None)
+    def source(self, name: str, local: str, enabled: Enabled = lambda node: True) -> Node | None:
+        """Find the source ``schema.table`` that ``local`` names, in the order of ``find``."""
+        places = dict.fromkeys([self.name, local, *self.packages])
+        return self._first([f"source.{place}.{name}" for place in places], enabled)
 
-    def named(self, text: str, local: str, what: str, where: Location) -> Node:
+    def _first(self, keys: Sequence[str], enabled: Enabled) -> Node | None:
+        found = [self.nodes[key] for key in keys if key in self.nodes]
+        return next((node for node in found if len(found) == 1 or enabled(node)), found[0] if found else None)
+
+    def named(self, text: str, local: str, what: str, where: Location, enabled: Enabled = lambda node: True) -> Node:
         """Find the node that ``ref('orders')`` or ``source('raw', 'documents')`` names where YAML has it as text.
 
         ``what`` begins the message of an error. Raises ProjectError, located, if the text is not a reference or the
@@ -154,7 +178,10 @@ class Project:
         wanted = ".".join(names)
         package = names[0] if len(names) == 2 else None
         version = options.get("v", options.get("version"))
-        found = self.source(wanted, local) if source else self.find(names[-1], package, local, version)
+        if source:
+            found = self.source(wanted, local, enabled)
+        else:
+            found = self.find(names[-1], package, local, version, enabled)
         if found is None:
             kinds = ("source",) if source else ("model", "seed", "snapshot")
             known = [f"{each.source_name}.{each.name}" if source else each.name for each in self.of_kind(*kinds)]
@@ -193,6 +220,7 @@ class Target:
     database: str = LAKE
     type: str = "duckdb"
     threads: int = _THREADS
+    settings: Mapping[str, Any] = field(default_factory=dict)  # DuckDB's, as dbt-duckdb sets them
 
     @property
     def profile_name(self) -> str:
@@ -216,9 +244,18 @@ def target_of(project: Project, name: str | None = None) -> Target:
     if chosen not in outputs:
         raise UsageError(f"profile {project.profile} has no target {chosen!r}", hint=did_you_mean(chosen, outputs))
     output = outputs[chosen]
+    if not isinstance(output, Mapping):
+        raise UsageError(f"profiles.yml: the target {chosen} is not a mapping", hint="write type: duckdb below it")
+    threads, settings = output.get("threads") or _THREADS, output.get("settings") or {}
+    if not str(threads).isdecimal():
+        raise UsageError(f"profiles.yml: threads of {chosen} is {threads!r}", hint="a whole number, at least 1")
+    if not isinstance(settings, Mapping):
+        hint = "write, for example, settings: {memory_limit: 8GB}"
+        raise UsageError(f"profiles.yml: settings of {chosen} is {settings!r}, not a mapping", hint=hint)
     return Target(
         name=chosen,
         schema=str(output.get("schema", "main")),
         profile=str(project.profile),
-        threads=int(output.get("threads") or _THREADS),
+        threads=max(int(threads), 1),
+        settings=settings,
     )

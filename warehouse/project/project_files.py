@@ -19,7 +19,9 @@ from typing import Any
 from udfs import yamlfile
 from udfs.errors import CuveeError, Location, ProjectError, UsageError, did_you_mean
 from warehouse.project import snapshot_settings
+from warehouse.project.known_settings import Judge, Templates, WrittenText
 from warehouse.project.node_collector import NodeCollector, PackageFolder
+from warehouse.project.package import COPY, NAME, is_used, package_folder
 from warehouse.project.project import DocsBlock, MacroFile, Project, ProjectErrors, collected
 from warehouse.project.properties import listed
 from warehouse.project.schemas import Schemas
@@ -31,12 +33,17 @@ _OPENING = re.compile(r"\{%-?\s*docs\s+(\w+)\s*-?%\}")
 _CLOSING = re.compile(r"\{%-?\s*enddocs\s*-?%\}")
 
 
-def load(root: Path) -> Project:
-    """Read the project in ``root``. Raises UsageError, or ProjectErrors with all that is wrong."""
+def load(root: Path, given: Mapping[str, Any] | None = None) -> Project:
+    """Read the project in ``root``. Raises UsageError, or ProjectErrors with all that is wrong.
+
+    ``given`` are the vars of the command line, which are judged like those of the project.
+    """
     if not (root / "dbt_project.yml").is_file():
-        raise UsageError(f"no dbt_project.yml in {root}", hint="name the project's folder with --project-dir DIR")
+        hint = "write a project here: cuvee init; or name the folder of one: --project-dir DIR"
+        raise UsageError(f"no dbt_project.yml in {root.resolve()}", hint=hint)
     reader = ProjectReader(root)
     reader.package(root, own=True)
+    reader.judge_settings(given or {})
     if reader.errors:
         raise ProjectErrors(reader.errors)
     return reader.project()
@@ -50,7 +57,7 @@ class ProjectReader(NodeCollector):
         self.root = root
         self.macros: list[MacroFile] = []
         self.docs: dict[tuple[str, str], DocsBlock] = {}
-        self._vars: dict[str, Any] = {}
+        self.warnings: list[str] = []
 
     def project(self) -> Project:
         own = self._packages[0].settings
@@ -59,7 +66,8 @@ class ProjectReader(NodeCollector):
             root=self.root,
             name=self._packages[0].name,
             profile=own.get("profile"),
-            vars=self._vars,
+            vars=own.get("vars") or {},
+            package_vars={package.name: package.settings.get("vars") or {} for package in self._packages[1:]},
             nodes=self.nodes,
             macros=tuple(self.macros),
             packages=tuple(package.name for package in self._packages),
@@ -73,6 +81,7 @@ class ProjectReader(NodeCollector):
             flags=own.get("flags") or {},
             docs=self.docs,
             groups=self.groups,
+            warnings=tuple(self.warnings),
         )
 
     # --- packages -------------------------------------------------------------------------------------------
@@ -89,19 +98,21 @@ class ProjectReader(NodeCollector):
             self.errors.append(CuveeError("a project needs a name", where=Location(path, 1), hint="name: my_project"))
             return
         package = PackageFolder(str(settings["name"]), folder, settings)
+        if own and package.name == NAME and folder.resolve() != package_folder():
+            hint = "give it another name; Cuvée's own package is part of every project that uses it"
+            self.errors.append(
+                CuveeError(f"no other project can be named {NAME}", where=_key(settings, path), hint=hint)
+            )
+            return
         self._packages.append(package)
-        variables = dict(settings.get("vars") or {})
-        if own:
-            self._vars = {**variables, **self._vars}
-        else:
-            scoped = self._vars.get(package.name)
-            self._vars[package.name] = {**variables, **(scoped if isinstance(scoped, Mapping) else {})}
         for file in package.files("macro-paths", ".sql"):
             self._macros(file, package)
         if own:
             installed = folder / str(settings.get("packages-install-path", "dbt_packages"))
             for inner in sorted(installed.glob("*/dbt_project.yml")):
-                self.package(inner.parent, own=False)
+                if inner.parent.name != NAME:
+                    self.package(inner.parent, own=False)
+            self._shipped(package, installed)
         for key in ["docs-paths"] if settings.get("docs-paths") else _YAML_FOLDERS:
             for file in package.files(key, ".md"):
                 self._docs(file, package.name)
@@ -125,6 +136,44 @@ class ProjectReader(NodeCollector):
         for file in package.files("snapshot-paths", ".sql"):
             self._snapshots(file, package)
         self._judge(package.name)
+
+    def _shipped(self, project: PackageFolder, installed: Path) -> None:
+        """Read Cuvée's package, if the project uses it and is not it."""
+        if project.name == NAME:
+            return
+        texts = [file.read_text(encoding="utf-8", errors="replace") for file in _written(project)]
+        refs = {file.stem for key in ("model-paths", "seed-paths") for file in project.files(key, ".sql", ".csv")}
+        if not is_used(texts, refs | {node.name for node in self.nodes.values()}):
+            return
+        shipped = package_folder()
+        for copy in (self.root / COPY, installed / NAME):
+            stated = copy / "dbt_project.yml"
+            if stated.is_file() and stated.read_bytes() != (shipped / "dbt_project.yml").read_bytes():
+                self.warnings.append(
+                    f"{copy} is a copy of another version of Cuvée's package; write it again: cuvee deps"
+                )
+        self.package(shipped, own=False)
+
+    def judge_settings(self, given: Mapping[str, Any]) -> None:
+        """Find what nothing reads among the settings of the project's own files and the vars that are ``given``."""
+        if not self._packages or self._packages[0].name == NAME:
+            return
+        own, *others = self._packages
+        written = [WrittenText(self.relative(file), file.read_text("utf-8", "replace")) for file in _written(own)]
+        if (profiles := self.root / "profiles.yml").is_file():
+            written.append(WrittenText(profiles.name, profiles.read_text("utf-8", "replace")))
+        folders = {package.name: package.folder for package in others} | {NAME: package_folder()}
+        declared = frozenset(name for package in others for name in package.settings.get("vars") or ())
+        judge = Judge(Templates(written, tuple(folders.values()), declared))
+        judge.project(own.settings, "dbt_project.yml", {own.name, *folders})
+        judge.variables(dict(given), "--vars")
+        for path, content in self.stated:
+            judge.schema(content, path)
+        for text in written:
+            if text.path.endswith(".sql"):
+                judge.calls(text)
+        self.errors += judge.errors
+        self.warnings += judge.warnings
 
     def _judge(self, package: str) -> None:
         """Find nodes that a package describes or tests but that do not exist."""
@@ -155,7 +204,9 @@ class ProjectReader(NodeCollector):
             return ""
 
     def relative(self, file: Path) -> str:
-        return file.relative_to(self.root).as_posix()
+        if file.is_relative_to(self.root):
+            return file.relative_to(self.root).as_posix()
+        return f"dbt_packages/{NAME}/{file.relative_to(package_folder()).as_posix()}"
 
     # --- files ----------------------------------------------------------------------------------------------
 
@@ -192,6 +243,19 @@ class ProjectReader(NodeCollector):
                         self.clash("fixtures", file.stem, Location(path), Location(found[file.stem][0]))
                     found[file.stem] = path, self.text(file)
         return found
+
+
+def _key(settings: Mapping[str, Any], path: str) -> Location:
+    return Location(path, yamlfile.line_of(settings))
+
+
+def _written(project: PackageFolder) -> Iterator[Path]:
+    """Yield the files of a project in which it can name something of a package."""
+    yield from (
+        project.folder / name for name in ("dbt_project.yml", "packages.yml") if (project.folder / name).is_file()
+    )
+    for key in _YAML_FOLDERS:
+        yield from project.files(key, ".sql", ".yml", ".yaml")
 
 
 def _seed_text(file: Path) -> str:

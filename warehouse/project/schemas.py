@@ -49,6 +49,8 @@ class Schemas:
         if not isinstance(content, Mapping):
             self._wrong("a properties file is a mapping", Location(path, 1), "version: 2")
             return
+        if self._reader.is_root(self._package):
+            self._reader.stated.append((path, content))
         for section, kind in (("models", "model"), ("seeds", "seed"), ("snapshots", "snapshot")):
             for entry in self._entries(content, section):
                 if kind == "model" and "versions" in entry:
@@ -60,8 +62,8 @@ class Schemas:
         for source in self._entries(content, "sources"):
             for table in self._entries(source, "tables"):
                 self._source(source, table)
-        for entry in self._entries(content, "unit_tests"):
-            self._unit_test(entry)
+        for entry in self._entries(content, "unit_tests") if self._reader.is_root(self._package) else ():
+            self._unit_test(entry)  # as in dbt, of the project's own models only
         for entry in self._entries(content, "exposures"):
             self._exposure(entry)
 

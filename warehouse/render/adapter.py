@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,6 @@ _INTEGERS = (
     "tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint",
     "int1", "int2", "int4", "int8", "short", "int", "signed", "long",
 )  # fmt: skip
-_STRUCT = re.compile(r"struct\s*\((.*)\)\Z", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +93,20 @@ class LakeColumn:
         return self.is_integer() or self.is_numeric() or self.is_float()
 
     def is_struct(self) -> bool:
-        return self.dtype.lower().startswith("struct")
+        return self.dtype.lower().startswith("struct") and not self.dtype.endswith("]")
 
     @property
     def fields(self) -> list[LakeColumn]:
         """Return the members of a struct."""
-        found = _STRUCT.match(self.dtype)
-        parts = (part.partition(" ") for part in _parts(found[1])) if found else ()
-        return [LakeColumn(name, kind) for name, _, kind in parts]
+        if not self.is_struct():
+            return []
+        import duckdb
+
+        try:
+            members = duckdb.sqltype(self.dtype).children
+        except duckdb.Error as error:
+            raise CuveeError(f"column {self.name}: {self.dtype} is not a type of DuckDB") from error
+        return [LakeColumn(name, str(kind)) for name, kind in members]
 
     def flatten(self) -> list[LakeColumn]:
         """Return the column, or the innermost members of a struct under dotted names."""
@@ -110,17 +114,6 @@ class LakeColumn:
             return [self]
         inner = [each for member in self.fields for each in member.flatten()]
         return [LakeColumn(f"{self.name}.{each.name}", each.dtype) for each in inner]
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Split a type's members at the commas that are not in brackets."""
-    depth, start = 0, 0
-    for index, char in enumerate(text):
-        depth += (char == "(") - (char == ")")
-        if char == "," and not depth:
-            yield text[start:index].strip()
-            start = index + 1
-    yield text[start:].strip()
 
 
 class Api:

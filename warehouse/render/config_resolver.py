@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from udfs.errors import CuveeError, Location, ProjectError, did_you_mean
+from warehouse.lake.names import unfit
 from warehouse.project.options import DEFAULTS, Options
-from warehouse.project.project import Node, Project, target_of
+from warehouse.project.package import NAME, project_folders
+from warehouse.project.project import Node, Project, ProjectErrors, target_of
 from warehouse.project.properties import merge
 from warehouse.project.relation import EPHEMERAL, Relation
 from warehouse.render.context import Context
@@ -22,6 +24,7 @@ from warehouse.render.input_sample import sample_of
 from warehouse.render.jinja_globals import BUILTIN
 from warehouse.render.node_view import describe, versioned
 from warehouse.render.rendering import Database, NoDatabase, RenderContext, Rendered
+from warehouse.render.sandbox import PrintedUndefined, RenderPass, Undefined
 from warehouse.render.templates import Library, Macro, Session, TemplateError, builtin_macros, raise_located, render
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ class ConfigResolver(ABC):
         self.given = dict(options.variables)
         self.database = database or NoDatabase()
         self.full_refresh, self.store_failures = options.full_refresh, options.store_failures
+        self.strict = options.strict
         self.say = say
         self.env_vars: dict[str, str | None] = {}
         self.metadata = {
@@ -76,7 +80,7 @@ class ConfigResolver(ABC):
         """The taxonomies that ``label_is`` and ``taxonomy_labels`` look up."""
         from warehouse.render.label_names import LabelNames
 
-        return LabelNames(self.project.root)
+        return LabelNames(project_folders(self.project.root))
 
     @abstractmethod
     def render(self, node: Node) -> Rendered:
@@ -85,6 +89,10 @@ class ConfigResolver(ABC):
     def rendered(self, node: Node) -> Rendered | None:
         """Return a node as far as it was rendered already."""
         return self._rendered.get(node.id)
+
+    def is_enabled(self, node: Node) -> bool:
+        """Return whether a node is enabled by its final config."""
+        return self.enabled(replace(node, config=self.final_config(node)))
 
     def enabled(self, node: Node) -> bool:
         value = node.config.get("enabled", True)
@@ -150,6 +158,9 @@ class ConfigResolver(ABC):
         kind = config.get("materialized", "view") if node.kind == "model" else "table"
         if kind == "ephemeral":
             return Relation(schema, f"{EPHEMERAL}{versioned(node)}", type="cte")
+        if why := unfit(schema, identifier):
+            hint = "name it with alias and schema in its config"
+            raise ProjectError(f"{node.name}: {why}", where=node.described_at or node.where, hint=hint)
         return Relation(schema, identifier, type="view" if kind == "view" else "table")
 
     def found_at(self, node: Node) -> Relation:
@@ -177,7 +188,7 @@ class ConfigResolver(ABC):
 
     def session(self, now: RenderContext, more: Mapping[str, Any] | None = None, *, named: bool = False) -> Session:
         """Begin a rendering with the names of its context and ``more``. ``named``: of a macro that names a relation."""
-        session = Session(self.library, {}, results=now.overrides.macros if now.overrides else {})
+        session = Session(self.library, {}, now.node.package, results=now.overrides.macros if now.overrides else {})
         session.names = {**Context(self, now, session).names(named=named), **(more or {})}
         return session
 
@@ -221,15 +232,41 @@ class ConfigResolver(ABC):
     def template_value(self, value: str, session: Session, where: Location) -> Any:
         """Render a template of a YAML file. Raises TemplateError, located."""
         inner = value.strip()
+        env = self.library.env
+        before, env.now = env.now, RenderPass()
         try:
             if inner.startswith("{{") and inner.endswith("}}") and inner.count("{{") == 1:
-                compiled = self.library.env.compile_expression(inner[2:-2], undefined_to_none=False)
-                return compiled(_Flat(session.scope(self.project.name)))
-            return render(session, value, where.path, self.project.name).sql
+                compiled = env.compile_expression(inner[2:-2], undefined_to_none=False)
+                found = compiled(_Flat(session.scope(self.project.name)))
+                if isinstance(found, Undefined):
+                    found._fail_with_undefined_error()
+            else:
+                found = render(session, value, where.path, self.project.name).sql
+            self.judge(self._yaml(where), env.now.printed)
+            return found
         except CuveeError as error:
             raise TemplateError(error.message, where=where, hint=error.hint) from error
         except Exception as error:
             raise TemplateError(f"{value}: {error}", where=where) from error
+        finally:
+            env.now = before
+
+    def judge(self, node: Node, printed: list[PrintedUndefined]) -> None:
+        """Warn of undefined names that the project's own templates printed. Raises ProjectErrors under --strict."""
+        judged = {self.project.name, NAME} if self.strict else {self.project.name}
+        found = [
+            each for each in dict.fromkeys(printed) if self.library.packages.get(each.path, node.package) in judged
+        ]
+        if self.strict and found:
+            raise ProjectErrors([self._undefined(node, each) for each in found])
+        for each in found:
+            self.say(f"warning: {self._undefined(node, each)}")
+
+    def _undefined(self, node: Node, printed: PrintedUndefined) -> TemplateError:
+        names = self.session(RenderContext(node, {}, execute=False, incremental=False)).scope(node.package)
+        where = Location(printed.path or node.path, printed.line)
+        hint = did_you_mean(printed.name, names) or "nothing is printed; give it a value, or default('')"
+        return TemplateError(printed.message, where=where, hint=hint)
 
     def described_nodes(self) -> Mapping[str, Node]:
         """Return all nodes with the templates in their descriptions rendered. Mistakes go to ``errors``."""

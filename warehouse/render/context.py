@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from udfs import yamlfile
@@ -122,18 +121,23 @@ class Context:
     def _ref(self, names: tuple[str, ...], options: Mapping[str, Any]) -> Relation:
         package, name = (names[0], names[1]) if len(names) == 2 else (None, names[0] if names else "")
         version = options.get("v", options.get("version"))
-        found = self._renderer.project.find(name, package, self._now.node.package, version)
+        renderer = self._renderer
+        found = renderer.project.find(name, package, self._now.node.package, version, renderer.is_enabled)
         if found is None:
             known = [node.name for node in self._renderer.project.of_kind("model", "seed", "snapshot")]
             which = "" if version is None else f", version {version}"
             raise CuveeError(f"no model or seed is named {name!r}{which}", hint=did_you_mean(str(name), known))
-        if not self._renderer.enabled(replace(found, config=self._renderer.final_config(found))):
+        if not renderer.is_enabled(found) and self._now.node.kind == "test":
+            self._now.config = {**self._now.config, "enabled": False}  # as in dbt, which leaves such a test out
+            renderer.say(f"warning: the test {self._now.node.name} is left out: {name} is disabled")
+        elif not renderer.is_enabled(found):
             raise CuveeError(f"{name} is disabled", hint=f"enable it in {found.path}, or do not refer to it")
         self._now.refs.append(found.id)
         return self._part(found)
 
     def _source(self, schema: str, table: str) -> Relation:
-        if node := self._renderer.project.source(f"{schema}.{table}", self._now.node.package):
+        renderer = self._renderer
+        if node := renderer.project.source(f"{schema}.{table}", self._now.node.package, renderer.is_enabled):
             self._now.refs.append(node.id)
             return self._part(node)
         known = [f"{node.source_name}.{node.name}" for node in self._renderer.project.of_kind("source")]

@@ -103,10 +103,14 @@ class QueryColumn:
         return len(self._values)
 
 
-class Var:
-    """``var('name', default)``: from the command line, then the package's own block, then the project's.
+#: What ``var`` is called with where no default is given: None is one.
+_NO_DEFAULT = object()
 
-    A value may be a template itself.
+
+class Var:
+    """``var('name', default)``: from the command line, then the project's block for the package, then the project's.
+
+    What the package of the calling model says itself comes last, as in dbt. A value may be a template.
     """
 
     def __init__(self, renderer: Resolver, now: RenderContext, render: Callable[[str], str]) -> None:
@@ -114,18 +118,19 @@ class Var:
         self._overrides = now.overrides.vars if now.overrides else {}
 
     def _all(self) -> Mapping[str, Any]:
-        variables = self._renderer.project.vars
-        scoped = variables.get(self._package)
-        scoped = scoped if isinstance(scoped, Mapping) else {}
-        return {**variables, **scoped, **self._renderer.given, **self._overrides}
+        project = self._renderer.project
+        own, variables = project.package_vars.get(self._package, {}), project.vars
+        blocks = [own, own.get(self._package), variables, variables.get(self._package)]
+        blocks += [self._renderer.given, self._overrides]
+        return {name: value for block in blocks if isinstance(block, Mapping) for name, value in block.items()}
 
     def has_var(self, name: str) -> bool:
         return name in self._all()
 
-    def __call__(self, name: str, default: Any = None) -> Any:
+    def __call__(self, name: str, default: Any = _NO_DEFAULT) -> Any:
         variables = self._all()
         if name not in variables:
-            if default is not None:
+            if default is not _NO_DEFAULT:
                 return default
             hint = did_you_mean(name, variables) or f"set it: --vars '{{{name}: …}}', or vars: in dbt_project.yml"
             raise CuveeError(f"no variable is named {name!r}", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypedDict
@@ -18,10 +19,10 @@ class Codes(TypedDict):
 
 
 class LabelNames:
-    """The taxonomies of the project in ``root``, each read once."""
+    """The taxonomies of a project's ``folders``, each read once."""
 
-    def __init__(self, root: Path) -> None:
-        self._taxonomies = Taxonomies(root / "seeds")
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._taxonomies = Taxonomies(folders)
         self._get = cache(self._taxonomies.get)
 
     def codes(self, category: str, label: str, taxonomy: str) -> Codes:

@@ -10,13 +10,16 @@ its fingerprint; then, if the template asked for something only the database kno
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from hashlib import sha256
 
 from udfs.errors import CuveeError, Location, ProjectError, did_you_mean
 from warehouse.project.batches import Batch, is_microbatch
 from warehouse.project.batches import check as check_batches
 from warehouse.project.contract import contract
+from warehouse.project.package import NAME
 from warehouse.project.project import Node, ProjectErrors
 from warehouse.project.relation import readable
 from warehouse.project.snapshot_settings import settings as snapshot_settings
@@ -24,7 +27,8 @@ from warehouse.render.config_resolver import ConfigResolver
 from warehouse.render.generic_tests import rendered_test
 from warehouse.render.jinja_globals import BUILTIN
 from warehouse.render.rendering import Overrides, RenderContext, Rendered
-from warehouse.render.templates import Text, render
+from warehouse.render.sandbox import RenderPass
+from warehouse.render.templates import RenderError, Text, render
 
 #: Names that depend on the database or on what else is built; ``asked`` means the adapter's methods that do.
 _LIVE = {
@@ -47,7 +51,28 @@ class Renderer(ConfigResolver):
                 self.errors.extend(errors.errors)
             except CuveeError as error:
                 self.errors.append(error)
+        self.errors.extend(self._clashes())
         return {key: value for key, value in self._rendered.items() if self.enabled(value.node)}
+
+    def _clashes(self) -> Iterator[ProjectError]:
+        """Yield an error for each enabled node of the project that has the name of one of Cuvée's package."""
+        for node in self.project.of_kind("model", "seed", "snapshot", "source"):
+            key = f"{node.source_name}.{node.name}" if node.source_name else node.name
+            for other in self._shipped.get(key, ()) if node.package != NAME else ():
+                kind = "source" if node.kind == "source" else "model"
+                if (other.kind == "source") == (kind == "source") and self.is_enabled(node) and self.is_enabled(other):
+                    setting = f"{kind}s: {': '.join(other.fqn)}: +enabled: false"
+                    message = f"{key} is also a {kind} of Cuvée's package"
+                    hint = f"give it another name, or disable that one in dbt_project.yml: {setting}"
+                    yield ProjectError(message, where=node.where, hint=hint)
+
+    @cached_property
+    def _shipped(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.project.of_kind("model", "seed", "snapshot", "source"):
+            if node.package == NAME and self.project.name != NAME:
+                found.setdefault(f"{node.source_name}.{node.name}" if node.source_name else node.name, []).append(node)
+        return found
 
     def render(self, node: Node) -> Rendered:
         """Render a node as far as is possible without the database."""
@@ -83,11 +108,18 @@ class Renderer(ConfigResolver):
         return self._render(RenderContext(node, {}, execute, incremental=False, overrides=overrides))
 
     def _render(self, now: RenderContext) -> Rendered:
-        before, self.library.env.asking = self.library.env.asking, now.execute
+        env = self.library.env
+        before, env.now = env.now, RenderPass(final=now.execute)
         try:
-            return self._rendered_node(now)
+            rendered = self._rendered_node(now)
+            if env.now.tolerated and not rendered.live:  # it is not rendered again: let it raise
+                env.now = RenderPass()
+                rendered = self._rendered_node(RenderContext(now.node, {}, now.execute, now.incremental, now.overrides))
+            if now.execute or not rendered.live:
+                self.judge(now.node, env.now.printed)
+            return rendered
         finally:
-            self.library.env.asking = before
+            env.now = before
 
     def _rendered_node(self, now: RenderContext) -> Rendered:
         node = now.node
@@ -103,10 +135,14 @@ class Renderer(ConfigResolver):
                 text = rendered_test(self, now, session)
             else:
                 text = render(session, node.text, node.path, node.package)
-        except CuveeError:
-            if self.enabled(replace(node, config=now.config)):
+        except CuveeError as error:
+            final = replace(node, config=now.config)
+            if not self.enabled(final):
+                return Rendered(final)  # it disables itself
+            if not isinstance(error, RenderError) or now.execute or now.overrides:
                 raise
-            return Rendered(replace(node, config=now.config))  # it disables itself
+            relation = None if node.kind == "test" else self.relation(node, now.config)
+            return Rendered(final, relation, refs=tuple(dict.fromkeys(now.refs)), problem=error)
         text = replace(text, sql=readable(text.sql))
         final = replace(node, config=now.config)
         self._check(final)

@@ -2,60 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, ClassVar
 
 import jinja2
-from jinja2 import nodes
-from jinja2.compiler import CodeGenerator, Frame
-from jinja2.idtracking import VAR_LOAD_PARAMETER, Symbols
 from jinja2.sandbox import SandboxedEnvironment
 
 
+@dataclass(frozen=True, slots=True)
+class PrintedUndefined:
+    """A place of a template that printed an undefined name or member."""
+
+    message: str
+    name: str
+    path: str
+    line: int | None
+
+
+@dataclass(slots=True)
+class RenderPass:
+    """One rendering, and what was undefined in it.
+
+    While templates are only read (``final`` is off), what a macro finds out from the database is None, and members and
+    calls of what is undefined give it again, as in dbt: it may be there when the node is built.
+    """
+
+    final: bool = True
+    tolerated: bool = False  # a member or a call of something undefined was let pass
+    printed: list[PrintedUndefined] = field(default_factory=list)
+
+
 class Undefined(jinja2.Undefined):
-    """An undefined name: false in a condition, an error as soon as it is used."""
+    """An undefined name or member, as in dbt: it prints nothing, is false, and is empty in a loop.
+
+    Its members, calls of it and arithmetic with it are errors.
+    """
+
+    environment: ClassVar[Environment]
+    __slots__ = ()
+
+    def _again(self) -> Undefined:
+        now = self.environment.now
+        if now.final or self._undefined_exception is not jinja2.UndefinedError:
+            self._fail_with_undefined_error()
+        now.tolerated = True
+        return self
 
     def __str__(self) -> str:
-        self._fail_with_undefined_error()
-
-    __iter__ = __len__ = __str__  # type: ignore[assignment]
-
-
-class Unset(jinja2.Undefined):
-    """A name that the template sets, but on another branch. It is empty, as in dbt: packages print such names."""
-
-    __slots__ = ()
+        if self._undefined_exception is not jinja2.UndefinedError:  # what the sandbox forbids
+            self._fail_with_undefined_error()
+        path, line = _template_line()
+        name = str(self._undefined_name)
+        self.environment.now.printed.append(PrintedUndefined(self._undefined_message, name, path, line))
+        return ""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self
+        return self._again()
 
     def __getitem__(self, name: Any) -> Any:
-        return self
+        return self._again()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self
+        return self._again()
 
 
-class _Generator(CodeGenerator):
-    """Distinguishes names that the template sets itself from those that it expects."""
-
-    def visit_Name(self, node: nodes.Name, frame: Frame) -> None:
-        given = self.filename not in self.environment.installed and not _sets(frame.symbols, node.name)  # type: ignore[attr-defined]
-        ref = None if node.ctx != "load" or given else frame.symbols.ref(node.name)
-        load = frame.symbols.find_load(ref) if ref else None
-        if ref and not (load and load[0] == VAR_LOAD_PARAMETER):
-            self.write(f"(environment.unset(name={node.name!r}) if {ref} is missing else {ref})")
-        else:
-            super().visit_Name(node, frame)
-
-
-def _sets(symbols: Symbols | None, name: str) -> bool:
-    while symbols is not None:
-        if name in symbols.stores:
-            return True
-        symbols = symbols.parent
-    return False
+def _template_line() -> tuple[str, int | None]:
+    """Return the file and line of the innermost template that runs now; an empty name if there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        template = frame.f_globals.get("__jinja_template__")
+        if template is not None:
+            return str(template.filename or ""), template.get_corresponding_lineno(frame.f_lineno)
+        frame = frame.f_back
+    return "", None
 
 
 class Package:
@@ -63,31 +86,12 @@ class Package:
 
 
 class Environment(SandboxedEnvironment):
-    """The sandbox in which all templates run.
-
-    While templates are only read (``asking`` is off), what a macro finds out from the database is None, and what is
-    printed of None is nothing.
-    """
-
-    code_generator_class = _Generator
-    unset = Unset
-    asking = False
+    """The sandbox in which all templates run. ``now`` is what it is rendering."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.installed: set[str] = set()  # files of packages, whose mistakes are not the user's to mend
-
-    def undefined_of(self, value: Any, name: str) -> jinja2.Undefined:
-        kind = Unset if value is None and not self.asking else self.undefined
-        return kind(obj=value, name=name)
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        found = super().getattr(obj, attribute)
-        return self.undefined_of(obj, attribute) if obj is None and isinstance(found, jinja2.Undefined) else found
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        found = super().getitem(obj, argument)
-        return self.undefined_of(obj, str(argument)) if obj is None and isinstance(found, jinja2.Undefined) else found
+        own = type("Undefined", (Undefined,), {"environment": self, "__slots__": ()})
+        super().__init__(*args, undefined=own, **kwargs)
+        self.now = RenderPass()
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, Package):

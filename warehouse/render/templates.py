@@ -20,7 +20,7 @@ from jinja2.parser import Parser
 
 from udfs.errors import CuveeError, Location, ProjectError, did_you_mean
 from warehouse.project.project import MacroFile
-from warehouse.render.sandbox import Environment, Package, Undefined
+from warehouse.render.sandbox import Environment, Package
 
 _UNKNOWN = re.compile(r"'(\w+)' is undefined")
 _OPENING = re.compile(r"^{%-? *(macro|test) +(\w+)", re.MULTILINE)
@@ -32,6 +32,10 @@ BUILTIN_NAMES = frozenset({"is_incremental", "run_query", "statement"})
 
 class TemplateError(ProjectError):
     """A template cannot be read or rendered."""
+
+
+class RenderError(TemplateError):
+    """A template failed while it was rendered: something undefined was called, or a computation went wrong."""
 
 
 class MacroReturn(BaseException):
@@ -65,7 +69,6 @@ class _Blocks(Extension):
 def environment() -> Environment:
     """Make the sandbox with the functions that dbt's templates may use."""
     env = Environment(
-        undefined=Undefined,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", _Blocks],
         keep_trailing_newline=False,
     )
@@ -101,10 +104,10 @@ class Library:
         self._trees: list[tuple[str, Callable[[], nodes.Template]]] = []
         self._templates: dict[int, jinja2.Template] = {}
         self.sources: dict[str, str] = {}
+        self.packages: dict[str, str] = {}  # of each file
         self.macros: dict[str, dict[str, Macro]] = {}
         for file in files:
-            if file.package not in (root_package, builtin):
-                self.env.installed.add(file.path)
+            self.packages[file.path] = file.package
             self._add(file) if file.package != builtin else self._cut(file)
 
     def _cut(self, file: MacroFile) -> None:
@@ -179,10 +182,15 @@ def builtin_macros(package: str) -> tuple[MacroFile, ...]:
 
 @dataclass(slots=True)
 class Session:
-    """One rendering: the names it offers and the macros bound to them."""
+    """One rendering: the names it offers and the macros bound to them.
+
+    Macros see the names that ``package`` sees, whatever package they are of: that of the model that calls them, as in
+    dbt.
+    """
 
     library: Library
     names: Mapping[str, Any]
+    package: str
     used: dict[str, Macro] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
     results: Mapping[str, Any] = field(default_factory=dict)  # what macros, by name, are said to give
@@ -203,7 +211,7 @@ class Session:
             context = self._contexts.get(macro.file)
             if context is None:
                 template = self.library.template(macro.file)
-                context = template.new_context(self.scope(macro.package), shared=True)
+                context = template.new_context(self.scope(self.package), shared=True)
                 for _ in template.root_render_func(context):
                     pass
                 self._contexts[macro.file] = context
@@ -234,6 +242,13 @@ class _Scope(dict[str, Any]):
             or session.library.find(str(name), self._package) is not None
             or name in session.library.macros
             or name in session.library.env.globals
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        library = self._session.library
+        places = (self._package, library.root_package, library.builtin)
+        return iter(
+            {*self._session.names, *library.macros, *(n for each in places for n in library.macros.get(each, ()))}
         )
 
     def __getitem__(self, name: str) -> Any:
@@ -349,7 +364,8 @@ def raise_located(error: Exception, sources: Mapping[str, str], path: str, names
         elif not isinstance(error, jinja2.TemplateError):
             message = f"{type(error).__name__}: {message}"
     hints = "\n  ".join(text for text in (shown, hint, called) if text)
-    raise TemplateError(message, where=Location(inner, line), hint=hints or None) from error
+    kind = TemplateError if isinstance(error, CuveeError) else RenderError
+    raise kind(message, where=Location(inner, line), hint=hints or None) from error
 
 
 def _template_lines(trace: TracebackType | None, sources: Mapping[str, str]) -> Iterator[tuple[str, int]]:

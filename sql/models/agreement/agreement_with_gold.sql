@@ -1,16 +1,16 @@
 -- How far every labeler agrees with those that are held for gold (var gold_labelers), by category: the mean of its kappas.
 with rated as (
     select doc_id, labeler as annotator, code.category, code."primary", code.secondary
-    from {{ ref('current_labels') }} as l,
+    from {{ ref('corpus_labels') }} as l,
         unnest([
-            {%- for facet in facets() %}
-            {'category': '{{ facet }}', 'primary': {{ code_of(facet, 'primary', 'l.') }}, 'secondary': {{ code_of(facet, 'secondary', 'l.') }}}
+            {%- for facet in cuvee.facets() %}
+            {'category': '{{ facet }}', 'primary': {{ cuvee.code_of(facet, 'primary', 'l.') }}, 'secondary': {{ cuvee.code_of(facet, 'secondary', 'l.') }}}
             {{- ',' if not loop.last }}
             {%- endfor %}
         ]) as codes(code)
     where l.doc_id in (
         select doc_id
-        from {{ ref('current_labels') }}
+        from {{ ref('corpus_labels') }}
         where labeler in ({% for labeler in var('gold_labelers') %}'{{ labeler }}', {% endfor %}null)
     )
 )
@@ -24,5 +24,5 @@ select
     kappa,
     std_error
 from (
-    {{ gold_kappa('rated', var('gold_labelers'), by=['category'], replicates=var('agreement_replicates')) }}
+    {{ cuvee.gold_kappa('rated', var('gold_labelers'), by=['category'], replicates=var('agreement_replicates')) }}
 ) as measured

@@ -9,13 +9,13 @@ with single_pairs as (
     where secondary_a is null and secondary_b is null and primary_a >= '0' and primary_b >= '0'
 ),
 kappas as (
-    {{ annotator_kappa(ref('label_pairs'), by, n='documents', replicates=var('agreement_replicates')) }}
+    {{ cuvee.annotator_kappa(ref('label_pairs'), by, n='documents', replicates=var('agreement_replicates')) }}
 ),
 weighted_kappas as (
-    {{ annotator_kappa(ref('label_pairs'), by, n='documents', weighted=true) }}
+    {{ cuvee.annotator_kappa(ref('label_pairs'), by, n='documents', weighted=true) }}
 ),
 shared_kappas as (
-    {{ annotator_kappa(ref('label_pairs'), by, n='documents', shared=true) }}
+    {{ cuvee.annotator_kappa(ref('label_pairs'), by, n='documents', shared=true) }}
 ),
 single_kappas as (
     {% set place -%}
@@ -25,7 +25,7 @@ single_kappas as (
         {%- endfor %}
     end
     {%- endset %}
-    {{ single_label_agreement(
+    {{ cuvee.single_label_agreement(
         'single_pairs', by, n='documents',
         position_a=place | replace('SIDE', 'primary_a'), position_b=place | replace('SIDE', 'primary_b'),
     ) }}

@@ -2,5 +2,5 @@
 {{ config(materialized='view') }}
 select *
 from (
-    {{ pointwise_nmi(ref('label_cooccurrence'), ['labeler', 'category_x', 'category_y']) }}
+    {{ cuvee.pointwise_nmi(ref('label_cooccurrence'), ['labeler', 'category_x', 'category_y']) }}
 ) as met

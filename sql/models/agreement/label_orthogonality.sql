@@ -4,22 +4,22 @@
 {% set labelled %}
 (
     select l.*, d.n_chars
-    from {{ ref('current_labels') }} as l
+    from {{ ref('corpus_labels') }} as l
     join {{ source('raw', 'documents') }} as d on d.doc_id = l.doc_id
 )
 {% endset %}
 with of_primaries as (
-    {{ nmi(ref('label_cooccurrence'), by) }}
+    {{ cuvee.nmi(ref('label_cooccurrence'), by) }}
 ),
 weighed as (
     -- In hundredths of a character, so that it stays a whole number.
     select *, case when rank_x = rank_y then 100 else 1 end * characters as hundredths
     from (
-        {{ category_cells(labelled, measures={'characters': 'cast(sum(n_chars) as bigint)'}, secondaries=true) }}
+        {{ cuvee.category_cells(labelled, measures={'characters': 'cast(sum(n_chars) as bigint)'}, secondaries=true) }}
     ) as met
 ),
 of_all as (
-    {{ nmi('weighed', by, weight='hundredths') }}
+    {{ cuvee.nmi('weighed', by, weight='hundredths') }}
 )
 select
     of_primaries.labeler,

@@ -1,4 +1,4 @@
--- The benchmarks that no training document may quote: what was ingested with --source benchmarks/NAME.
+-- The benchmarks that no training document may quote: what was ingested with --benchmark NAME.
 {{ config(materialized='view') }}
 select distinct
     case when o.source = 'benchmarks' then o.source else substr(o.source, 12) end as benchmark,
@@ -6,4 +6,4 @@ select distinct
     d.text
 from {{ source('raw', 'occurrences') }} as o
 join {{ source('raw', 'documents') }} as d on d.doc_id = o.doc_id
-where o.source = 'benchmarks' or starts_with(o.source, 'benchmarks/')
+where {{ cuvee.is_benchmark('o.source') }}

@@ -10,7 +10,8 @@ select
     d.documents,
     d.share,
     d.tokens,
-    d.token_share
+    d.token_share,
+    d.estimated
 from {{ ref('label_distribution') }} as d
 left join {{ ref('fdc') }} as c on c.code = d.code
 left join {{ ref('fdc') }} as p on p.code = c.parent

@@ -1,2 +1,2 @@
 -- Which labels of two categories go together, by primary labels.
-{{ category_cells(ref('current_labels')) }}
+{{ cuvee.category_cells(ref('corpus_labels')) }}

@@ -2,8 +2,11 @@
 {% set labelled %}
 (
     select l.*, t.n_tokens
-    from {{ ref('current_labels') }} as l
+    from {{ ref('corpus_labels') }} as l
     left join {{ ref('document_tokens') }} as t on t.doc_id = l.doc_id
 )
 {% endset %}
-{{ label_distribution(labelled) }}
+select *, (select coalesce(bool_or(estimated), false) from {{ ref('document_tokens') }}) as estimated
+from (
+    {{ cuvee.label_distribution(labelled) }}
+) as counted

@@ -2,9 +2,12 @@
 {% set labelled %}
 (
     select l.*, o.source, t.n_tokens
-    from {{ ref('current_labels') }} as l
+    from {{ ref('corpus_labels') }} as l
     join {{ source('raw', 'occurrences') }} as o on o.doc_id = l.doc_id
     left join {{ ref('document_tokens') }} as t on t.doc_id = l.doc_id
 )
 {% endset %}
-{{ label_distribution(labelled, by=['labeler', 'source'], counted='occurrences') }}
+select *, (select coalesce(bool_or(estimated), false) from {{ ref('document_tokens') }}) as estimated
+from (
+    {{ cuvee.label_distribution(labelled, by=['labeler', 'source'], counted='occurrences') }}
+) as counted

@@ -15,5 +15,5 @@ after as (
 )
 select *
 from (
-    {{ label_drift('before', 'after', by=['labeler_before', 'labeler_after']) }}
+    {{ cuvee.label_drift('before', 'after', by=['labeler_before', 'labeler_after']) }}
 ) as drift

@@ -10,9 +10,9 @@
 )
 {% endset %}
 with before as (
-    {{ label_distribution(labelled) }}
+    {{ cuvee.label_distribution(labelled) }}
 )
 select *
 from (
-    {{ label_drift('before', ref('label_distribution'), by=['labeler']) }}
+    {{ cuvee.label_drift('before', ref('label_distribution'), by=['labeler']) }}
 ) as drift

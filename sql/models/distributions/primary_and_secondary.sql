@@ -1,9 +1,9 @@
 -- Which secondary label goes with which primary one.
 with cells as materialized (
-    {{ label_cells(ref('current_labels')) }}
+    {{ cuvee.label_cells(ref('corpus_labels')) }}
 ),
 facets as (
-    {{ by_facet('cells') }}
+    {{ cuvee.by_facet('cells') }}
 ),
 counted as (
     select labeler, category, "primary", secondary, cast(sum(documents) as bigint) as documents
@@ -22,7 +22,7 @@ select
         partition by counted.labeler, counted.category, counted."primary"
     ) as share
 from counted
-left join {{ facet_labels() }} as first_label
+left join {{ cuvee.facet_labels() }} as first_label
     on first_label.category = counted.category and first_label.code = counted."primary"
-left join {{ facet_labels() }} as second_label
+left join {{ cuvee.facet_labels() }} as second_label
     on second_label.category = counted.category and second_label.code = counted.secondary

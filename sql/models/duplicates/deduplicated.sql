@@ -1,4 +1,6 @@
--- One document of each cluster of near duplicates: the longest, and of equally long ones that with the smallest id.
+-- The documents that are kept: in the order of length, each that is no near duplicate of one that is kept already. Of
+-- equally long ones that with the smallest id comes first.
+{{ config(materialized='view') }}
 select doc_id, cluster_id, cluster_size
 from {{ ref('duplicate_clusters') }}
-qualify row_number() over (partition by cluster_id order by n_chars desc, doc_id) = 1
+where kept_doc_id is null

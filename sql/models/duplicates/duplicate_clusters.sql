@@ -1,12 +1,11 @@
--- Which documents are near duplicates of one another. A document that has none is a cluster of its own.
-with connected as (
-    {{ connected_components(ref('duplicate_pairs'), 'doc_id', 'first_id') }}
-)
-
+-- Every document and its cluster: near duplicates, their near duplicates, and so on. A document that has none is a cluster
+-- of its own.
+{{ config(materialized='view') }}
 select
-    m.doc_id,
-    m.n_chars,
-    coalesce(c.component, m.doc_id) as cluster_id,
-    count(*) over (partition by coalesce(c.component, m.doc_id)) as cluster_size
-from {{ ref('document_minhash') }} as m
-left join connected as c on c.node = m.doc_id
+    d.doc_id,
+    d.n_chars,
+    coalesce(m.cluster_id, d.doc_id) as cluster_id,
+    coalesce(m.cluster_size, 1) as cluster_size,
+    m.kept_doc_id
+from {{ ref('document_bands') }} as d
+left join {{ ref('duplicate_members') }} as m on m.doc_id = d.doc_id

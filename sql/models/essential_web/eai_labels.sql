@@ -4,10 +4,10 @@
 select
     doc_id,
     labeler,
-    {% for category in eai_categories() -%}
+    {% for category in cuvee.eai_categories() -%}
     {{ category }}{{ ',' if not loop.last }}
     {% endfor %}
-from {{ ref('current_labels') }}
+from {{ ref('corpus_labels') }}
 where status in ('ok', 'partial')
 qualify row_number() over (
     partition by doc_id order by labeler = 'essential_web' desc, labelled_at desc, labeler

@@ -36,10 +36,10 @@ select
     } as line_start_n_end_idx,
     signals.quality_signals,
     {
-        {%- for category in eai_categories() %}
+        {%- for category in cuvee.eai_categories() %}
         '{{ category }}': {
-            'primary': {{ eai_label(category, 'primary') }},
-            'secondary': {{ eai_label(category, 'secondary') }}
+            'primary': {{ cuvee.eai_label(category, 'primary') }},
+            'secondary': {{ cuvee.eai_label(category, 'secondary') }}
         }{{ ',' if not loop.last }}
         {%- endfor %}
     } as eai_taxonomy,
@@ -49,4 +49,4 @@ from {{ ref('eai_labels') }} as labels
 join {{ source('raw', 'documents') }} as documents on documents.doc_id = labels.doc_id
 left join {{ ref('document_occurrences') }} as place on place.doc_id = labels.doc_id
 left join {{ ref('document_quality_signals') }} as signals on signals.doc_id = labels.doc_id
-{{- eai_label_names() }}
+{{- cuvee.eai_label_names() }}

@@ -4,7 +4,7 @@
 ({% for code in ('004', '005') %}starts_with({{ subject }}.primary, '{{ code }}') or coalesce(starts_with({{ subject }}.secondary, '{{ code }}'), false)
 {{- ' or ' if not loop.last }}{% endfor %})
 {% endset %}
-{{ domain_recall(ref('current_labels'), ref('golden_documents'), [
+{{ cuvee.domain_recall(ref('corpus_labels'), ref('golden_documents'), [
     {'domain': 'web_code', 'name': 'FDC 004 or 005', 'keeps': programming},
     {
         'domain': 'web_code',

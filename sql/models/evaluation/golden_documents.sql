@@ -1,2 +1,2 @@
 -- Documents that were found under a golden URL: known to be of their domain.
-{{ found_at(source('raw', 'occurrences'), ref('golden_urls')) }}
+{{ cuvee.found_at(source('raw', 'occurrences'), ref('golden_urls')) }}

@@ -2,7 +2,7 @@
 -- about labels start here. Answers made while a build reads may be committed after later ones: hence the hour.
 {{ config(materialized='incremental', unique_key=['labeler', 'doc_id']) }}
 {% set store = source('labels', 'eai') %}
-{% set columns = eai_categories() %}
+{% set columns = cuvee.eai_categories() %}
 -- depends_on: {{ ref('document_labels') }}
 {% if adapter.get_relation(store.database, store.schema, store.identifier) is none %}
 select

@@ -1,4 +1,5 @@
 -- What fastText models say of each document: those that the var quality_models names.
+{{ config(materialized='incremental', incremental_strategy='append', tags=['cuvee_function']) }}
 {%- set models = var('quality_models') %}
 select
     d.doc_id,
@@ -10,3 +11,6 @@ select
     {%- endif %} as {{ score }}{{ ',' if not loop.last }}
     {%- endfor %}
 from {{ source('raw', 'documents') }} as d
+{%- if is_incremental() %}
+where d.doc_id not in (select doc_id from {{ this }})
+{%- endif %}

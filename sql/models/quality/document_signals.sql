@@ -1,7 +1,11 @@
 -- RedPajama-V2's signals about each document. They are stored under the text's id, so they are computed once.
+{{ config(materialized='incremental', incremental_strategy='append', tags=['cuvee_function']) }}
 with measured as (
     select d.doc_id, quality_signals(d.text) as signals
     from {{ source('raw', 'documents') }} as d
+    {%- if is_incremental() %}
+    where d.doc_id not in (select doc_id from {{ this }})
+    {%- endif %}
 )
 
 select

@@ -1,2 +1,2 @@
 -- Which documents Essential-Web's filter accepts, and which rule rejects each of the others.
-{{ quality_filter(signals=ref('document_signals'), scores=ref('document_scores'), thresholds=var('quality_filter')) }}
+{{ cuvee.quality_filter(signals=ref('document_signals'), scores=ref('document_scores'), thresholds=var('quality_filter')) }}

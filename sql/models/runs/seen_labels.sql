@@ -7,4 +7,4 @@
     join {{ ref('current_labels') }} as l on l.doc_id = i.doc_id
 )
 {% endset %}
-{{ label_distribution(labelled, by=['labeler', 'run_id', 'from_batch', 'to_batch'], counted='documents') }}
+{{ cuvee.label_distribution(labelled, by=['labeler', 'run_id', 'from_batch', 'to_batch'], counted='documents') }}

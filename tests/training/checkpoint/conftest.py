@@ -24,7 +24,16 @@ def words() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A decoder and an encoder, each with one anneal, on exports whose tokenizer is in the lake."""
-    folder = tmp_path_factory.mktemp("place")
+    return make_place(tmp_path_factory.mktemp("place"), "decoder", "encoder")
+
+
+@pytest.fixture(scope="module")
+def decoder_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a decoder alone."""
+    return make_place(tmp_path_factory.mktemp("place"), "decoder")
+
+
+def make_place(folder: Path, *kinds: str) -> Path:
     lake = Lake.create(folder / "lake")
     tokenizer = train(words(), lake.root / "tokenizers" / "t", 300)
     assert tokenizer.vocab_size == 300
@@ -44,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tokenizer=tokenizer.fingerprint,
         )
     (folder / "tiny.yaml").write_text(RECIPE)
-    for kind in ("decoder", "encoder"):
+    for kind in kinds:
         done = anneal(folder, kind)
         assert done.returncode == 0, done.stderr
     return folder

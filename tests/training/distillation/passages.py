@@ -9,13 +9,12 @@ import gzip
 import hashlib
 import json
 import random
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import SQL
+from tests.helpers import macros_only
 from warehouse.build import build
 from warehouse.ingest.inputs import find_inputs
 from warehouse.ingest.records import IngestOptions
@@ -41,11 +40,11 @@ TAXONOMY = "categories:\n" + "".join(
 
 #: Nothing but the macros is the project's own that Cuvée ships.
 FILES = {
-    "dbt_project.yml": "name: passages\nversion: '1'\nmodels: {+materialized: table}\nvars: {seed: 17}\n",
+    "dbt_project.yml": macros_only("passages") + "version: '1'\nvars: {seed: 17}\n",
     "taxonomies/passages.yml": TAXONOMY,
     "models/passages.sql": "select distinct doc_id, split_part(source_id, '#', 1) as parent from raw.occurrences",
     "models/evaluation_documents.sql": (
-        "select doc_id from {{ ref('passages') }} where {{ held_out('parent', share=var('held_out'), seed=17) }}"
+        "select doc_id from {{ ref('passages') }} where {{ cuvee.held_out('parent', share=var('held_out'), seed=17) }}"
     ),
     "models/distillation_documents.sql": (
         "select doc_id from {{ ref('passages') }} anti join {{ ref('evaluation_documents') }} using (doc_id)"
@@ -89,8 +88,7 @@ def truth(passage: Passage) -> dict[str, str]:
 
 def make_project(folder: Path, held_out: float) -> Path:
     """A project with the taxonomy, and models that split passages by their document."""
-    shutil.copytree(SQL / "macros", folder / "macros")
-    (folder / "seeds").mkdir()
+    (folder / "seeds").mkdir(parents=True)
     for name, content in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content.replace("var('held_out')", str(held_out)), encoding="utf-8")
@@ -110,7 +108,7 @@ def load(lake: Lake, project: Path, folder: Path, passages: Sequence[Passage]) -
         "".join(json.dumps({"doc_id": key, **truth(one)}) + "\n" for key, one in zip(keys, passages, strict=True))
     )
     ingest(lake, find_inputs([str(documents)]), IngestOptions(source="passages"))
-    taxonomy = Taxonomies(project / "seeds").get("passages")
+    taxonomy = Taxonomies((project,)).get("passages")
     ingest_labels(lake, find_inputs([str(labels)]), external_labeler("truth", taxonomy, []), IngestOptions())
     check(build.build(lake, project))
 
@@ -127,7 +125,8 @@ def judge(lake: Lake, project: Path, student: str) -> dict[str, float]:
         f"by_{student}": f"select doc_id, label_document(text, '{student}') as label"
         " from raw.documents where doc_id in (select doc_id from {{ ref('evaluation_documents') }})",
         f"kappa_{student}": f"-- depends_on: {{{{ ref('by_{student}') }}}}\n"
-        f"{{{{ labeler_kappas(ref('evaluation_documents'), '{student}', 'truth', 'passages', replicates=100) }}}}",
+        f"{{{{ cuvee.labeler_kappas(ref('evaluation_documents'), '{student}', 'truth', 'passages',"
+        " replicates=100) }}",
     }.items():
         (project / "models" / f"{name}.sql").write_text(sql, encoding="utf-8")
     check(

@@ -269,7 +269,7 @@ def test_a_chooser_computes_each_document_by_itself() -> None:
 
 
 def test_heads_learn_fdc_by_its_classes_of_three_digits(made: Path) -> None:
-    subject = Taxonomies(SQL / "seeds").get("eai").category("free_decimal_correspondence")
+    subject = Taxonomies((SQL,)).get("eai").category("free_decimal_correspondence")
     form = HeadsForm("eai", {subject.name: codes(subject)}, tokens=32)
     tokenizer = made / "lake" / "tokenizers" / "words" / "tokenizer.json"
     places = codes(subject)
@@ -349,3 +349,18 @@ def test_the_published_recipe_has_the_published_schedule(tmp_path: Path) -> None
     rates = [found.learning_rate * curve(tokens * 10**9) for tokens in (0, 1, 2, 41, 80, 81, 82)]
     assert rates == pytest.approx([0, 5e-5, 1e-4, 5.5e-5, 1e-5, 5e-6, 0], rel=1e-3, abs=1e-8)
     assert (found.sequences, found.optimizer.betas, found.optimizer.weight_decay) == (128, (0.9, 0.95), 0.1)
+
+
+def test_a_student_does_not_go_on_from_a_checkpoint_with_code(made: Path, tmp_path: Path) -> None:
+    mark, out = tmp_path / "mark", tmp_path / "out"
+
+    class Touch:
+        def __reduce__(self) -> tuple[Any, tuple[Path]]:
+            return Path.touch, (mark,)
+
+    planted = out / "heads-17" / "checkpoints" / "ba000000000001.pt"
+    planted.parent.mkdir(parents=True)
+    torch.save({"state": {"model": {}, "callbacks": Touch()}}, planted)
+    with pytest.raises(UsageError, match="It may run code"):
+        run(made, recipe(tmp_path, "chooser", 512 * 4), "--out", str(out), "--set", "name=planted")
+    assert not mark.exists()

@@ -95,7 +95,7 @@ def served(folder: Path, vllm_bin: Path) -> dict[str, Any]:
     kappas = {name: judge(lake, project, name) for name in STUDENTS}
     query = "select doc_id, text from raw.documents where doc_id in (from evaluation_documents) order by doc_id"
     keys, texts = zip(*lake.reader().execute(query).fetchall(), strict=True)
-    catalogue = LabelerRegistry(project / "seeds")
+    catalogue = LabelerRegistry((project,))
     speeds = {name: documents_a_second(catalogue.get(name), keys, texts) for name in STUDENTS}
     label_with_vllm(folder, vllm_bin)
     both, same = lake.reader().execute(

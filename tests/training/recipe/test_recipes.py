@@ -27,7 +27,7 @@ def test_a_recipe_of_another_command_is_told_apart() -> None:
         read_recipe(RECIPES / "distil_eai.yaml")
     assert "cuvee distil " in (caught.value.hint or "")
     with pytest.raises(RecipeError, match="this recipe is not for cuvee distil"):
-        distillation.read_recipe(RECIPES / "demo.yaml")
+        distillation.read_recipe(RECIPES / "probe_30_70.yaml")
 
 
 def test_numbers_are_read_by_what_is_asked_for(recipe_file: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers import CUVEE, SQL
+from tests.helpers import CUVEE
 from tests.training.tiny_sweep import Part, language, write_export
 from udfs.errors import UsageError
 from warehouse.lake.lake import Lake
@@ -47,8 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for batch in saved:
                 row = [run, batch, batch * 128, f"{run}/{batch}.pt"]
                 commit.sql("insert into runs.checkpoints values (?, ?, ?, ?, now())", row)
-    project = SQL
-    shutil.copytree(project, folder / "sql", ignore=shutil.ignore_patterns("target", "logs"))
+    (folder / "dbt_project.yml").write_text("name: p\nmodels: {cuvee: {}}")
     command = [*CUVEE, "build", "--select", MODELS]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

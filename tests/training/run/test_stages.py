@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import CUVEE, SQL
+from tests.helpers import CUVEE
 from tests.training.helpers import train
 from tests.training.tiny_sweep import RECIPE, write_exports
 from training.recipe.configuration import RecipeError
@@ -79,8 +78,7 @@ def test_sql_finds_the_documents_of_every_stage(tmp_path: Path) -> None:
     lake = Lake.create(tmp_path / "lake")
     write_exports(lake, tmp_path / "exports")
     (tmp_path / "tiny.yaml").write_text(RECIPE)
-    project = SQL
-    shutil.copytree(project, tmp_path / "sql", ignore=shutil.ignore_patterns("target", "logs"))
+    (tmp_path / "dbt_project.yml").write_text("name: p\nmodels: {cuvee: {}}")
 
     def cuvee(*words: str) -> str:
         command = [*CUVEE, *words]

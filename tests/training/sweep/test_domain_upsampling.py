@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import CUVEE, SQL
+from tests.helpers import CUVEE, macros_only
 
 pytest.importorskip("composer")
 pytest.importorskip("streaming")
@@ -23,7 +22,7 @@ MODELS = {
 select d.doc_id, any_value(coalesce(
     case when (o.metadata ->> '$.domain') in ('law', 'mathematics', 'medicine') then o.metadata ->> '$.domain' end,
     'general')) as component,
-    {{ held_out('d.doc_id', share=0.1, seed=17) }} as held_out
+    {{ cuvee.held_out('d.doc_id', share=0.1, seed=17) }} as held_out
 from {{ source('raw', 'documents') }} as d
 join {{ source('raw', 'occurrences') }} as o on o.doc_id = d.doc_id
 where o.source <> 'domain_docs' or (o.metadata ->> '$.domain') in ('law', 'mathematics', 'medicine')
@@ -36,9 +35,9 @@ from {{ ref('documents') }} as p join {{ source('raw', 'documents') }} as d on d
 """,
     "pool": "select doc_id, component, n_tokens from {{ ref('counted') }} where not held_out",
     "held_out": "select doc_id, component, 1 as copies, n_tokens from {{ ref('counted') }} where held_out",
-    "baseline": """{{ mixture(pool=ref('pool'), seed=17, tokens=600000,
+    "baseline": """{{ cuvee.mixture(pool=ref('pool'), seed=17, tokens=600000,
     shares={'general': 0.85, 'law': 0.05, 'mathematics': 0.05, 'medicine': 0.05}) }}""",
-    "upsampled": """{{ mixture(pool=ref('pool'), seed=17, tokens=180000,
+    "upsampled": """{{ cuvee.mixture(pool=ref('pool'), seed=17, tokens=180000,
     shares={'general': 0.2, 'law': 0.4, 'mathematics': 0.2, 'medicine': 0.2}) }}""",
 }
 
@@ -73,13 +72,10 @@ def test_domain_upsampling_on_real_documents(shared_data: Path, tmp_path: Path) 
     """Domains gain from being upsampled by more than the spread; left out, each of them loses by more."""
     folder = Path(os.environ.get("CUVEE_EXPERIMENT", tmp_path))  # named: what was trained before stays, and is shown
     if not (folder / "lake").exists():
-        shutil.copytree(SQL / "macros", folder / "sql" / "macros")
         for name, query in MODELS.items():
             (folder / "sql" / "models").mkdir(parents=True, exist_ok=True)
             (folder / "sql" / "models" / f"{name}.sql").write_text(query)
-        (folder / "sql" / "dbt_project.yml").write_text(
-            "name: domains\nmodel-paths: [models]\nmacro-paths: [macros]\nmodels: {+materialized: table}\n"
-        )
+        (folder / "sql" / "dbt_project.yml").write_text(macros_only("domains"))
         (folder / "sql" / "models" / "sources.yml").write_text(
             "sources: [{name: raw, schema: raw, tables: [{name: documents}, {name: occurrences}]}]\n"
         )

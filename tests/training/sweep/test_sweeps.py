@@ -83,6 +83,7 @@ def test_a_window_starts_where_its_share_of_the_budget_is_left(place: Path) -> N
     assert states == ["ba000000000012.pt", "ba000000000018.pt"]
 
 
+@pytest.mark.prove
 def test_a_windows_anneal_is_that_of_a_shorter_trunk(place: Path, tmp_path: Path) -> None:
     """The same run, declared by hand: a trunk that ends at one half and an anneal of the other half, bit for bit."""
     for options in (

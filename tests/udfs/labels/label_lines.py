@@ -20,7 +20,7 @@ def main() -> None:
     seeds, labeler = sys.argv[1:]
     texts = json.load(sys.stdin)
     keys = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]  # decide what is read of a long text
-    function = LabelDocument(Path(seeds)).bind((labeler,))
+    function = LabelDocument((Path(seeds).parent,)).bind((labeler,))
     raw = {}
     for batch in function.answers(iter([pa.record_batch([keys, texts], schema=INPUT_SCHEMA)])):
         for row in batch.to_pylist():

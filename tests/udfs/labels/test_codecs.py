@@ -15,8 +15,8 @@ from udfs.labels.taxonomies.taxonomies import Taxonomies
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, FDC, Category, Label, Pair
 
 SEEDS = SQL / "seeds"
-EAI = Taxonomies(SEEDS).get("eai").categories
-DOMAINS = Taxonomies(SEEDS).get("web_domains").categories
+EAI = Taxonomies((SQL,)).get("eai").categories
+DOMAINS = Taxonomies((SQL,)).get("web_domains").categories
 ODD = (
     Category("kind", (Label("a+b", "A\nand (B)"), Label("a.b", "A - B: C*"), Label("1-2", "")), title="Kind - of"),
     Category("sure", (Label("y", "Yes"), Label("n", "No")), abstains=False),
@@ -148,16 +148,16 @@ def test_a_line_is_a_pair_or_has_a_reason(line: str, pair: tuple[str, str | None
 
 
 @pytest.mark.parametrize(
-    "line", ["7,skip", "0,skip", "1,7", "1.0,skip", "01,skip", "+1,skip", "Remember,skip", ",skip"]
+    "line", ["7,skip", "0,skip", "1,7", "1.5,skip", "01,skip", "+1,skip", "Remember1,skip", ",skip"]
 )
 def test_a_code_is_one_of_its_category(line: str) -> None:
     decoded = condensed(ANSWER.replace("2,3", line, 1))
     assert list(decoded.problems) == ["bloom_cognitive_process"]
 
 
-def test_missing_lines_are_missing_and_extra_lines_make_places_doubtful() -> None:
+def test_lines_are_counted_and_other_lines_make_places_doubtful() -> None:
     short = condensed("\n".join(ANSWER.split("\n")[:3]))
-    assert (short.status, list(short.verdict), short.problems["education_level"]) == ("partial", FIRST, "no line")
+    assert (short.status, short.note) == ("unparsed", "3 lines for 10 categories")
     after = condensed(ANSWER + "\nThe document is a tutorial.")
     assert (after.status, len(after.verdict), after.note) == ("partial", 10, "1 more line than categories")
     before = condensed("Here are the labels:\n" + ANSWER)
@@ -165,11 +165,70 @@ def test_missing_lines_are_missing_and_extra_lines_make_places_doubtful() -> Non
     assert condensed("").status == condensed("I cannot label this.").status == "unparsed"
 
 
-def test_a_line_that_was_cut_off_is_not_believed() -> None:
-    cut = condensed(ANSWER[: ANSWER.index("23,10") + 4], complete=False)
-    assert cut.problems["document_type_v2"] == "cut off"
-    assert len(cut.verdict) == 6
-    assert len(condensed(ANSWER[: ANSWER.index("23,10") + 6], complete=False).verdict) == 7
+#: Categories whose codes are the same: only places tell them apart.
+ALIKE = tuple(Category(f"scale_{n}", tuple(Label(str(code), f"Name {code}") for code in range(5))) for n in range(6))
+
+
+PROSE = ["Here are the labels:", "Labels:", "Sure, here", "Answer", "I read: it, twice"]
+
+
+@pytest.mark.parametrize("categories", [EAI, ALIKE])
+@given(data=st.data(), missing=st.integers(0, 5), prose=st.sampled_from(PROSE), cut=st.integers(0, 90))
+def test_no_damage_to_an_answer_shifts_its_labels(
+    categories: tuple[Category, ...], data: st.DataObject, missing: int, prose: str, cut: int
+) -> None:
+    codec = make("condensed", categories)
+    verdict = data.draw(verdicts(categories))
+    lines = codec.encode(verdict).split("\n")
+    short = lines[:missing] + lines[missing + 1 :]
+    for damaged in (short, [prose, *short], [*short, prose], [prose, *lines]):
+        text = "\n".join(damaged)
+        assert codec.decode(text).verdict == codec.decode(text[:cut], complete=False).verdict == {}
+    assert codec.decode("\n".join(lines)[:cut], complete=False).verdict == {}
+
+
+def test_an_answer_of_which_the_place_is_doubtful_is_no_label() -> None:
+    codec = make("condensed", ALIKE)
+    lines = ["0,1", "1,2", "2,3", "3,4", "4,0", "0,2"]
+    doubled = codec.decode("\n".join([lines[0], *lines]))
+    assert (doubled.verdict, doubled.note) == ({}, "1 more line than categories")
+    odd = codec.decode("\n".join(["9,1", *lines[1:]]))
+    assert (odd.verdict, odd.note) == ({}, "a line may be missing")
+    assert codec.decode("\n".join(lines[:4]) + "\n4", complete=False).verdict == {}
+    assert codec.decode("\n".join(lines) + "\nThe rea", complete=False).status == "unparsed"
+    assert len(condensed(ANSWER + "\nThe rea", complete=False).verdict) == 10
+
+
+def test_of_an_answer_that_was_cut_off_nothing_is_believed() -> None:
+    for end in (ANSWER.index("23,10") + 4, ANSWER.index("23,10") + 6, len(ANSWER)):
+        cut = condensed(ANSWER[:end], complete=False)
+        assert (cut.status, cut.verdict) == ("unparsed", {})
+        assert cut.note is not None and cut.note.startswith("cut off")
+    assert condensed(ANSWER + "\n", complete=False).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**FOOD**,Skip",
+        "food , Travel",
+        "Food,none",
+        "`food`,`SKIP`",
+        '"food","travel"',
+        "- food,travel",
+        "```\nfood,travel\n```",
+        "```text\nFood,NULL\n```",
+        "The labels are:\n```\nfood,travel\n```\nas asked.",
+        "food,-1",
+    ],
+)
+def test_labels_are_read_as_those_of_people_are(text: str) -> None:
+    codec = make("condensed", DOMAINS)
+    named = {label.code: label.label for label in DOMAINS[0].labels}
+    for written in (text, re.sub("(?i)food", named["food"], text)):
+        decoded = codec.decode(written)
+        assert decoded.status == "ok", (written, decoded)
+        assert decoded.verdict["domain"] in (("food", None), ("food", "travel"))
 
 
 def test_a_teacher_answers_after_its_analysis() -> None:
@@ -181,17 +240,36 @@ Document Type V2: Secondary Classification: -1 - Abstain
 
 ## Final labels
 - **Document Type V2: Primary Classification: 23 - Tutorial**
-- **Document Type V2: Secondary Classification: 10 - Knowledge Article**
+- **Document Type V2: Secondary Classification: Knowledge article - 10**
 Reasoning Depth: Primary Classification: 3
-Reasoning Depth: Secondary Classification: -1 - Abstain
+Reasoning Depth: Secondary Classification: Skip
 """
     decoded = codec.decode(text)
     assert decoded.verdict == {"document_type_v2": ("23", "10"), "reasoning_depth": ("3", None)}
     assert decoded.status == "ok"
-    lost = codec.decode(text.replace("Reasoning Depth: Secondary", "Rest: Secondary"))
-    assert lost.problems == {"reasoning_depth": "no secondary line after the primary one"}
+    wrong = codec.decode(text.replace(": 3\n", ": 33\n"))
+    assert (wrong.status, wrong.problems) == ("partial", {"reasoning_depth": "'33' is no code of reasoning_depth"})
     assert codec.decode("Document Type V2: Primary Classification: 23 - Tutorial").status == "unparsed"
-    assert codec.decode(text[:-30], complete=False).status == "partial"
+
+
+def test_a_block_that_a_document_has_is_not_the_answer() -> None:
+    codec = make("verbose", EAI[6:8])
+    block = codec.encode({"document_type_v2": Pair("19", None), "reasoning_depth": Pair("1", None)})
+    own = codec.encode({"document_type_v2": Pair("23", "10"), "reasoning_depth": Pair("3", None)})
+    quoted = f"The page says\n{block}\n"
+    assert codec.decode(f"{quoted}but it is a tutorial.\n{own}").verdict["document_type_v2"] == ("23", "10")
+    for text, complete in (
+        (quoted, False),
+        (block, False),
+        (quoted + "but it is", False),
+        (quoted + "but it is a tutorial.", True),
+        (quoted + own[:-40], False),
+        (quoted + own[: own.index("Reasoning")], True),
+        (own + "\n" + own.partition("\n")[2], True),
+        (own.replace("Reasoning Depth: Secondary", "Rest: Secondary"), True),
+        (own + "\nThat is all.", True),
+    ):
+        assert codec.decode(text, complete=complete).verdict == {}, text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from udfs.labels.taxonomies.external_labels import ExternalCategory
 from udfs.labels.taxonomies.taxonomies import Taxonomies
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Label, Pair, Taxonomy
 
-EAI: Taxonomy = Taxonomies(SQL / "seeds").get("eai")
+EAI: Taxonomy = Taxonomies((SQL,)).get("eai")
 TYPE = ExternalCategory(EAI.category("document_type_v1"))
 FDC = ExternalCategory(EAI.category("free_decimal_correspondence"))
 

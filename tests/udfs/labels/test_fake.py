@@ -16,7 +16,7 @@ def verdicts(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_equal_texts_get_equal_labels_whatever_the_batches(seeds: Path, ask: Any) -> None:
-    function = LabelDocument(seeds).bind(("fake",))
+    function = LabelDocument((seeds.parent,)).bind(("fake",))
     texts = [f"text {index}" for index in range(300)]
     rows = [verdicts(row) for row in ask(function, texts)]
     assert rows == [verdicts(row) for row in ask(function, texts, batch=7)]
@@ -25,7 +25,7 @@ def test_equal_texts_get_equal_labels_whatever_the_batches(seeds: Path, ask: Any
 
 
 def test_labels_are_of_the_taxonomy_and_spread_over_it(seeds: Path, ask: Any) -> None:
-    function = LabelDocument(seeds).bind(("fake",))
+    function = LabelDocument((seeds.parent,)).bind(("fake",))
     rows = ask(function, [f"text {index}" for index in range(2000)])
     for category in Taxonomy.load(seeds).categories:
         known = {label.code for label in category.choices}
@@ -39,7 +39,7 @@ def test_labels_are_of_the_taxonomy_and_spread_over_it(seeds: Path, ask: Any) ->
 
 
 def test_nothing_to_read_is_an_abstention(seeds: Path, ask: Any, hostile: list[str]) -> None:
-    function = LabelDocument(seeds).bind(("fake",))
+    function = LabelDocument((seeds.parent,)).bind(("fake",))
     for row in ask(function, ["", " \n", "\x00\x01"]):
         assert row["status"] == "ok"
         assert all(value == {"primary": ABSTAIN, "secondary": None} for value in verdicts(row).values())
@@ -47,6 +47,6 @@ def test_nothing_to_read_is_an_abstention(seeds: Path, ask: Any, hostile: list[s
 
 
 def test_the_draw_is_the_same_everywhere(seeds: Path, ask: Any) -> None:
-    function = LabelDocument(seeds).bind(("fake",))
+    function = LabelDocument((seeds.parent,)).bind(("fake",))
     (row,) = ask(function, ["a cellar master composes a blend"])
     assert row["document_type_v2"] == {"primary": "22", "secondary": "21"}

@@ -126,7 +126,7 @@ def project(tmp_path: Path, seeds: Path, trained: Path) -> Path:
 
 
 def labeler(project: Path) -> BoundLabeler:
-    found = LabelDocument(project / "seeds").bind(("desk",))
+    found = LabelDocument((project,)).bind(("desk",))
     assert isinstance(found, BoundLabeler)
     return found
 
@@ -275,7 +275,7 @@ def test_damaged_heads_are_an_error(project: Path, ask: Any) -> None:
 def test_what_it_cannot_do_is_said(project: Path, model: str) -> None:
     (project / "labelers" / "desk.yml").write_text(LABELER.replace("{folder: heads}", model))
     with pytest.raises(CuveeError, match="needs a folder with an encoder and heads"):
-        LabelerRegistry(project / "seeds").get("desk")
+        LabelerRegistry((project,)).get("desk")
 
 
 def test_it_is_lazy_and_can_be_closed(project: Path) -> None:

@@ -57,11 +57,11 @@ def spec(project: Path, *changes: tuple[str, str]) -> Spec:
         text = text.replace(old, new)
     path = project / "labelers" / "mine.yml"
     path.write_text(text)
-    return read(path, Taxonomies(project / "seeds"))
+    return read(path, Taxonomies((project,)))
 
 
 def test_a_file_is_a_labeler_in_sql(project: Path) -> None:
-    bound = LabelDocument(project / "seeds").bind(("mine",))
+    bound = LabelDocument((project,)).bind(("mine",))
     assert (bound.labeler, bound.store, bound.columns.names) == ("mine", "labels.web_domains", ["domain"])
     found = spec(project)
     assert (found.model and found.model.source, found.generation.max_tokens, found.input_tokens) == (
@@ -74,7 +74,7 @@ def test_a_file_is_a_labeler_in_sql(project: Path) -> None:
 
 
 def test_shipped_labelers_can_all_be_read(seeds: Path) -> None:
-    catalogue = LabelerRegistry(seeds)
+    catalogue = LabelerRegistry((seeds.parent,))
     assert {"zero_shot", "fake", "eai_distill", "eai_teacher"} == {path.stem for path in SHIPPED.glob("*.yml")}
     for name in catalogue.files():
         found = catalogue.spec(name)
@@ -85,7 +85,7 @@ def test_shipped_labelers_can_all_be_read(seeds: Path) -> None:
 
 
 def test_the_distilled_labeler_is_asked_as_it_was_trained(seeds: Path) -> None:
-    found = LabelerRegistry(seeds).spec("eai_distill")
+    found = LabelerRegistry((seeds.parent,)).spec("eai_distill")
     (asked,) = found.passes
     assert asked.system is not None
     assert asked.system.render("", 0, asked.categories) == "taxonomy"
@@ -95,7 +95,7 @@ def test_the_distilled_labeler_is_asked_as_it_was_trained(seeds: Path) -> None:
 
 
 def test_a_teachers_prompt_shows_every_label_and_its_form(seeds: Path) -> None:
-    first, second = LabelerRegistry(seeds).spec("eai_teacher").passes
+    first, second = LabelerRegistry((seeds.parent,)).spec("eai_teacher").passes
     prompt = second.user.render("THE DOCUMENT", 40_000, second.categories)
     for category in second.categories:
         assert f"{category.heading}: Primary Classification: CODE - NAME" in prompt
@@ -204,7 +204,7 @@ def test_a_project_replaces_a_shipped_labeler(project: Path) -> None:
     (project / "labelers" / "fake.yml").write_text(
         "taxonomy: web_domains\nbackend: fake\ngeneration: {max_tokens: 5}\n"
     )
-    assert LabelDocument(project / "seeds").bind(("fake",)).store == "labels.web_domains"
+    assert LabelDocument((project,)).bind(("fake",)).store == "labels.web_domains"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_every_category_is_asked_for(project: Path) -> None:
         "backend: fake\ngeneration: {max_tokens: 9}\npasses:\n  - categories: [education_level, reasoning_depth]\n"
     )
     with pytest.raises(LabelerError, match=r"half\.yml:3: no pass asks for free_decimal_correspondence"):
-        LabelerRegistry(project / "seeds").spec("half")
+        LabelerRegistry((project,)).spec("half")
 
 
 def test_a_template_that_is_not_valid_is_located(project: Path) -> None:
@@ -276,15 +276,15 @@ def test_a_template_that_is_not_valid_is_located(project: Path) -> None:
 
 def test_an_unknown_labeler_has_a_near_one(project: Path) -> None:
     with pytest.raises(UsageError, match=r"no labeler 'eai_destill'\n  did you mean eai_distill?"):
-        LabelDocument(project / "seeds").bind(("eai_destill",))
+        LabelDocument((project,)).bind(("eai_destill",))
     (project / "labelers" / "mine.yaml").write_text(LABELER)
     with pytest.raises(LabelerError, match="two labelers are named mine"):
-        LabelDocument(project / "seeds").bind(("mine",))
+        LabelDocument((project,)).bind(("mine",))
 
 
 def test_a_taxonomy_of_ones_own_can_be_labelled_without_training(project: Path) -> None:
     (project / "labelers" / "domains.yml").write_text("taxonomy: web_domains\nbackend: encoder\n")
-    zero_shot, domains = (LabelDocument(project / "seeds").bind((name,)) for name in ("zero_shot", "domains"))
+    zero_shot, domains = (LabelDocument((project,)).bind((name,)) for name in ("zero_shot", "domains"))
     assert (domains.store, domains.labeler) == ("labels.web_domains", "domains")
     assert domains.fingerprint != zero_shot.fingerprint
     from tests.udfs.helpers import answers
@@ -299,7 +299,8 @@ def test_a_taxonomy_of_ones_own_can_be_labelled_without_training(project: Path) 
 def test_binding_imports_neither_jinja_nor_anything_heavy(seeds: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from udfs.labels.label_document import LabelDocument\n"
-        f"for name in ('fake', 'eai_distill'): LabelDocument(Path({str(seeds)!r})).bind((name,)).fingerprint\n"
+        f"folders = (Path({str(seeds.parent)!r}),)\n"
+        "for name in ('fake', 'eai_distill'): LabelDocument(folders).bind((name,)).fingerprint\n"
         "print(sorted({'torch', 'transformers', 'tokenizers', 'jinja2', 'huggingface_hub'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -313,7 +314,7 @@ def test_a_backend_that_is_not_there_is_said(project: Path, monkeypatch: pytest.
     from udfs.labels.backends.settings import BACKENDS, Backend
 
     monkeypatch.setitem(BACKENDS, "abacus", Backend("beads"))
-    bound = BoundLabeler(LabelerRegistry(project / "seeds").get("mine"))
+    bound = BoundLabeler(LabelerRegistry((project,)).get("mine"))
     assert bound.fingerprint
     found = replace(spec(project), backend="abacus")
     with pytest.raises(CuveeError, match="no backend abacus"):

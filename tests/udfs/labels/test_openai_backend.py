@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import re
 import shutil
 import threading
@@ -51,7 +52,7 @@ def make(tmp_path: Path, seeds: Path) -> Iterator[Make]:
     def labeler(url: str, **changed: Any) -> PromptedLabeler:
         said = {"retries": 2, "concurrency": 4, "timeout": 20, "engine": "", "generation": ""} | changed
         (tmp_path / "labelers" / "own.yml").write_text(LABELER.format(url=url, **said))
-        found = LabelerRegistry(tmp_path / "seeds").get("own")
+        found = LabelerRegistry((tmp_path,)).get("own")
         assert isinstance(found, PromptedLabeler)
         made.append(found)
         return found
@@ -185,6 +186,49 @@ def test_what_concerns_every_row_is_raised(make: Make, ask: Any, monkeypatch: An
         with pytest.raises(CuveeError, match=says_):
             ask(BoundLabeler(make(served.url, retries=0)), [f"text {n}" for n in range(100)])
         assert len(served.requests) < 60
+
+
+JSON = {"Content-Type": "application/json"}
+ODD = [
+    '{"choices": [{"message": {"content": "food,skip"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1e999}}',
+    '{"choices": [{"message": {"content": "food,skip"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1e30}}',
+    '{"choices": [{"message": {"content": "food,skip"}, "finish_reason": "stop"}], "usage": "none"}',
+    '{"choices": [{"message": {"content": "food,skip"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": -1}}',
+]
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["choices", "message", "content", "usage", "error", "finish_reason"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+def test_no_answer_of_a_server_ends_the_asking(make: Make, ask: Any) -> None:
+    deep = '{"choices": ' + "[" * 5000 + "]" * 5000 + "}"
+    lone = r'{"choices": [{"message": {"content": "food \ud800"}, "finish_reason": "stop"}]}'
+    with server(always(says("food,skip"))) as served:
+        function = BoundLabeler(make(served.url, retries=0))
+        for body in ODD:
+            served.reply = always(Reply(200, body, JSON))
+            (row,) = ask(function, [body])
+            assert row["status"] == "ok" and row["tokens"] >= 0, body
+        for body in ("", "null", "[]", "\x00", "{", deep, lone):
+            served.reply = always(Reply(200, body, JSON))
+            (row,) = ask(function, ["x" + body[:30]])
+            assert row["status"] in ("error", "unparsed", "partial"), body[:40]
+
+        @settings(max_examples=500 if os.environ.get("CUVEE_PROVE") else 40, deadline=None)
+        @given(JSONS | st.text(max_size=40), st.sampled_from([200, 200, 200, 500, 400]))
+        def any_body(body: object, status: int) -> None:
+            served.reply = always(Reply(status, body, JSON))
+            (row,) = ask(function, [f"text {len(served.requests)}"])
+            assert row["status"] in ("ok", "error", "unparsed", "partial")
+            served.reply = always(says("food,skip"))  # so that no row of failures grows too long
+            assert ask(function, [f"good {len(served.requests)}"])[0]["status"] == "ok"
+
+        any_body()
 
 
 def test_a_server_that_is_not_there_is_named(make: Make, ask: Any) -> None:

@@ -69,7 +69,7 @@ def make(tmp_path: Path, seeds: Path) -> Callable[..., tuple[BoundLabeler, Scrip
 
     def labeler(settings: str, write: Callable[[Prompt], str]) -> tuple[BoundLabeler, Scripted]:
         (tmp_path / "labelers" / "own.yml").write_text(settings)
-        found = LabelerRegistry(tmp_path / "seeds").get("own")
+        found = LabelerRegistry((tmp_path,)).get("own")
         assert isinstance(found, PromptedLabeler)
         engine = Scripted(write)
         found.__dict__["engine"] = engine
@@ -109,7 +109,7 @@ def test_two_passes_are_one_verdict(make: Any, ask: Any) -> None:
             assert prompt.messages[0] == ("system", "first")
             return "!lost" if "b" in prompt.messages[-1].content else "23,10\n510,skip"
         assert prompt.messages[0].content == "1 " + prompt.messages[0].content[2:]
-        return "2,3\n3,1\n3,skip\n0,3\n0,2\n3,2\n4,3\nhm"
+        return "2,3\n3,1\n3,skip\n0,3\n0,2\n3,2\n4,3\n9,9"
 
     function, _ = make(TWO, write)
     whole, lost = ask(function, ["a", "b"])
@@ -117,7 +117,7 @@ def test_two_passes_are_one_verdict(make: Any, ask: Any) -> None:
     assert whole["technical_correctness"] == {"primary": "4", "secondary": "3"}
     assert whole["education_level"] == {"primary": None, "secondary": None}
     assert (whole["status"], whole["tokens"]) == ("partial", 24)
-    assert whole["raw"] == "23,10\n510,skip" + BETWEEN.format(2) + "2,3\n3,1\n3,skip\n0,3\n0,2\n3,2\n4,3\nhm"
+    assert whole["raw"] == "23,10\n510,skip" + BETWEEN.format(2) + "2,3\n3,1\n3,skip\n0,3\n0,2\n3,2\n4,3\n9,9"
     assert (lost["status"], lost["raw"], lost["tokens"]) == ("error", "lost", 22)
     assert lost["technical_correctness"] == {"primary": None, "secondary": None}
 
@@ -162,6 +162,24 @@ def test_an_engine_that_fails_stops_everything(make: Any, ask: Any) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         ask(function, ["a", "b"])
     assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_what_was_answered_before_a_failure_is_handed_on(make: Any, failure: type[BaseException]) -> None:
+    def write(prompt: Prompt) -> str:
+        if prompt.key == "9":
+            raise failure("connection reset")
+        return "food,skip"
+
+    function, engine = make(ONE, write)
+    engine.in_flight = 1
+    keys = [str(number) for number in range(10)]
+    batch = pa.record_batch([keys, [f"text {key}" for key in keys]], schema=INPUT_SCHEMA)
+    kept: list[str] = []
+    with pytest.raises(failure):
+        for table in function.answers(iter([batch])):
+            kept += table.column(0).to_pylist()
+    assert sorted(kept) == keys[:9]
 
 
 def test_surrogates_and_long_texts_are_asked_about(make: Any) -> None:

@@ -66,7 +66,7 @@ def test_a_csv_file_is_a_taxonomy(tmp_path: Path) -> None:
 
 
 def test_a_project_has_eai_and_what_was_added(seeds: Path) -> None:
-    project = Taxonomies(seeds)
+    project = Taxonomies((seeds.parent,))
     assert project.names() == ["eai", "web_domains"]
     assert len(project.get("eai").categories) == 10
     with pytest.raises(UsageError, match="did you mean web_domains"):
@@ -77,7 +77,7 @@ def test_taxonomies_are_found_in_both_places_and_names_are_theirs_alone(tmp_path
     (tmp_path / "taxonomies").mkdir()
     (tmp_path / "seeds" / "taxonomies").mkdir(parents=True)
     (tmp_path / "taxonomies" / "newsroom.yml").write_text(NEWSROOM)
-    project = Taxonomies(tmp_path / "seeds")
+    project = Taxonomies((tmp_path,))
     assert project.get("newsroom").name == "newsroom"
     (tmp_path / "seeds" / "taxonomies" / "newsroom.csv").write_text("category,code,label\na,1,One\n")
     with pytest.raises(TaxonomyError, match="two taxonomies are named newsroom"):
@@ -94,7 +94,7 @@ def test_labels_are_rows_in_the_order_of_the_file(newsroom: Path) -> None:
 
 
 def test_every_code_of_fdc_has_one_web_domain(seeds: Path) -> None:
-    (domain,) = Taxonomies(seeds).get("web_domains").categories
+    (domain,) = Taxonomies((seeds.parent,)).get("web_domains").categories
     prefixes = [prefix for label in domain.labels for prefix in label.prefixes]
     assert all(any(f"{number:03}".startswith(prefix) for prefix in prefixes) for number in range(1000))
     assert all(label.prefixes and label.description and label.example for label in domain.labels)

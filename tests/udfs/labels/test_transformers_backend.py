@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoConfig
 
 from tests.udfs.labels.tiny_qwen import make_model, make_tokenizer
 from udfs.errors import CuveeError
@@ -52,7 +54,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, seeds: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tiny(project: Path) -> PromptedLabeler:
-    labeler = LabelerRegistry(project / "seeds").get("tiny")
+    labeler = LabelerRegistry((project,)).get("tiny")
     assert isinstance(labeler, PromptedLabeler)
     return labeler
 
@@ -126,9 +128,9 @@ def test_prompts_are_taken_as_there_is_room_and_the_rest_is_left(tiny: PromptedL
 def test_an_answer_that_is_cut_off_is_not_complete(project: Path, ask: Any) -> None:
     path = project / "labelers" / "short.yml"
     path.write_text(LABELER.replace("max_tokens: 100", "max_tokens: 12"))
-    (row,) = ask(BoundLabeler(LabelerRegistry(project / "seeds").get("short")), [CODE])
-    assert row["status"] == "partial"
-    assert row["free_decimal_correspondence"]["primary"] == "005.133"
+    (row,) = ask(BoundLabeler(LabelerRegistry((project,)).get("short")), [CODE])
+    assert row["status"] == "unparsed" and row["raw"].startswith("005.133"), "no line of it has a certain place"
+    assert row["free_decimal_correspondence"] == {"primary": None, "secondary": None}
     assert row["education_level"] == {"primary": None, "secondary": None}
 
 
@@ -144,7 +146,7 @@ def test_what_it_cannot_do_is_said(project: Path, ask: Any, old: str, new: str, 
     (project / "labelers" / "seeds").mkdir(exist_ok=True)
     (project / "labelers" / "odd.yml").write_text(LABELER.replace(old, new))
     with pytest.raises(CuveeError, match=says):
-        ask(BoundLabeler(LabelerRegistry(project / "seeds").get("odd")), [CODE])
+        ask(BoundLabeler(LabelerRegistry((project,)).get("odd")), [CODE])
 
 
 def test_a_missing_package_names_the_extra(project: Path, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,9 +154,49 @@ def test_a_missing_package_names_the_extra(project: Path, ask: Any, monkeypatch:
 
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(CuveeError, match=r"(?s)backend transformers needs the package torch.*cuvee\[train\]"):
-        ask(BoundLabeler(LabelerRegistry(project / "seeds").get("tiny")), [CODE])
+        ask(BoundLabeler(LabelerRegistry((project,)).get("tiny")), [CODE])
 
 
 def test_settings_with_which_nothing_moves_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         TransformersSettings(in_flight=0)
+
+
+def test_pickled_weights_are_refused(project: Path, ask: Any, tmp_path: Path) -> None:
+    import torch
+
+    folder, mark = project / "labelers" / "pickled", tmp_path / "mark"
+
+    class Touch:
+        def __reduce__(self) -> tuple[Any, tuple[Path]]:
+            return Path.touch, (mark,)
+
+    shutil.copytree(project / "labelers" / "model", folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": Touch()}, folder / "pytorch_model.bin")
+    (project / "labelers" / "pickled.yml").write_text(LABELER.replace("folder: model", "folder: pickled"))
+    with pytest.raises(CuveeError, match=r"pytorch_model\.bin, a pickle"):
+        ask(BoundLabeler(LabelerRegistry((project,)).get("pickled")), [CODE])
+    assert not mark.exists()
+
+
+def test_a_models_own_python_runs_where_the_labelers_file_says_so(project: Path, ask: Any, tmp_path: Path) -> None:
+    folder, mark = project / "labelers" / "coded", tmp_path / "mark"
+    shutil.copytree(project / "labelers" / "model", folder)
+    config = json.loads((folder / "config.json").read_text())
+    known = type(AutoConfig.from_pretrained(folder)).__name__
+    (folder / "mine.py").write_text(
+        f"from pathlib import Path\nimport transformers\nPath({str(mark)!r}).touch()\n"
+        f"class Config(transformers.{known}):\n    model_type = 'mine'\n"
+        f"class Model(transformers.{config['architectures'][0]}):\n    config_class = Config\n"
+    )
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    path = project / "labelers" / "coded.yml"
+    path.write_text(LABELER.replace("folder: model", "folder: coded"))
+    with pytest.raises(CuveeError, match="cannot load the model"):
+        ask(BoundLabeler(LabelerRegistry((project,)).get("coded")), [CODE])
+    assert not mark.exists()
+    path.write_text(LABELER.replace("folder: model", "folder: coded, trust_remote_code: true"))
+    (row,) = ask(BoundLabeler(LabelerRegistry((project,)).get("coded")), [CODE])
+    assert row["status"] == "ok" and mark.exists()

@@ -107,6 +107,7 @@ def test_a_real_model_labels_every_document_in_form(unbroken: dict[str, dict[str
     assert len({row["raw"] for row in unbroken.values()}) > 10, "the labels do not depend on the document"
 
 
+@pytest.mark.prove
 def test_killed_half_way_it_goes_on_where_it_was(
     vllm_bin: Path, smollm2: Path, shared_data: Path, tmp_path: Path, unbroken: dict[str, dict[str, Any]]
 ) -> None:
@@ -208,7 +209,7 @@ def checks(vllm_bin: Path, published: Path, texts: list[str]) -> dict[str, Any]:
 def test_vllm_and_transformers_write_the_same(
     checks: dict[str, Any], published: Path, texts: list[str], ask: Any
 ) -> None:
-    labeler = LabelerRegistry(published / "seeds").get("on_transformers")
+    labeler = LabelerRegistry((published,)).get("on_transformers")
     assert isinstance(labeler, PromptedLabeler)
     rows = ask(BoundLabeler(labeler), texts)
     assert rows[0]["raw"] == ANSWERS[CODE]
@@ -262,7 +263,7 @@ def test_what_the_model_or_vllm_cannot_do_is_said_before_it_starts(checks: dict[
 
 def test_without_its_package_the_backend_names_the_extra(published: Path, ask: Any) -> None:
     with pytest.raises(CuveeError, match=r"(?s)backend vllm needs the package vllm.*cuvee\[vllm\]"):
-        ask(BoundLabeler(LabelerRegistry(published / "seeds").get("on_vllm")), [CODE])
+        ask(BoundLabeler(LabelerRegistry((published,)).get("on_vllm")), [CODE])
 
 
 @pytest.mark.parametrize("wrong", [{"in_flight": 0}, {"tensor_parallel": 0}, {"memory": 0.0}, {"memory": 1.5}])

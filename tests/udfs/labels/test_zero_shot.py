@@ -23,7 +23,7 @@ META = {"key", "status", "raw", "tokens"}
 
 @pytest.fixture(scope="module")
 def function(seeds: Path) -> BoundFunction:
-    return LabelDocument(seeds).bind(())
+    return LabelDocument((seeds.parent,)).bind(())
 
 
 def verdicts(row: dict[str, Any]) -> dict[str, Any]:
@@ -109,8 +109,8 @@ def test_the_fingerprint_follows_model_settings_and_texts(seeds: Path, monkeypat
 
 def test_a_missing_package_names_the_extra(seeds: Path, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(CuveeError, match=r"pip install 'cuvee\[train\]'"):
-        ask(LabelDocument(seeds).bind(()), ["text"])
+    with pytest.raises(CuveeError, match=r"pip install 'cuvee\[zero-shot\]'"):
+        ask(LabelDocument((seeds.parent,)).bind(()), ["text"])
     monkeypatch.setattr(encoder, "PACKAGE", "no_such_encoder")
-    with pytest.raises(CuveeError, match=r"pip install 'cuvee\[train\]'"):
-        _ = LabelDocument(seeds).bind(()).fingerprint
+    with pytest.raises(CuveeError, match=r"pip install 'cuvee\[zero-shot\]'"):
+        _ = LabelDocument((seeds.parent,)).bind(()).fingerprint

@@ -21,7 +21,7 @@ from udfs.labels.labelers.prompted import PromptedLabeler
 
 def refused(project: Path, name: str) -> str:
     """What is said of a labeler that cannot be."""
-    labeler = LabelerRegistry(project / "seeds").get(name)
+    labeler = LabelerRegistry((project,)).get(name)
     assert isinstance(labeler, PromptedLabeler)
     try:
         labeler.engine.close()
@@ -31,7 +31,7 @@ def refused(project: Path, name: str) -> str:
 
 
 def main(project: Path, name: str) -> None:
-    labeler = LabelerRegistry(project / "seeds").get(name)
+    labeler = LabelerRegistry((project,)).get(name)
     assert isinstance(labeler, PromptedLabeler)
     texts: list[str] = json.load(sys.stdin)
     keys = [f"{number:032}" for number in range(len(texts))]

@@ -226,7 +226,9 @@ main()
 """
 
 
-def interrupted(lake: Lake, project: Path, calls: Path, times: int) -> tuple[int, str]:
+def interrupted(
+    lake: Lake, project: Path, calls: Path, times: int, number: signal.Signals = signal.SIGINT
+) -> tuple[int, str]:
     """The exit code and the words of a build that is interrupted after some calls, by so many signals."""
     command = ["build", "--lake", str(lake.root), "--project-dir", str(project)]
     process = subprocess.Popen(
@@ -238,17 +240,20 @@ def interrupted(lake: Lake, project: Path, calls: Path, times: int) -> tuple[int
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
     for _ in range(times):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         time.sleep(0.5)
     output, _ = process.communicate(timeout=120)
     return process.returncode, output
 
 
-def test_ctrl_c_finishes_what_is_in_flight_and_commits_it(lake: Lake, project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_finishes_what_is_in_flight_and_commits_it(
+    lake: Lake, project: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     (project / "models/labelled.sql").write_text("select length_class(text) as n from raw.documents")
     add(lake, 1200)
     calls = tmp_path / "calls"
-    code, output = interrupted(lake, project, calls, times=1)
+    code, output = interrupted(lake, project, calls, times=1, number=number)
     assert code == 130, output
     assert "what is in flight is finished and committed; Ctrl-C again stops at once" in output
     sent = calls.read_text().split()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import SQL
+from tests.helpers import macros_only
 from warehouse.answers import answers
 from warehouse.build import build as building
 from warehouse.lake.lake import Lake
@@ -26,15 +25,14 @@ categories:
 def project(tmp_path: Path, lake: Lake) -> Path:
     root = tmp_path / "sql"
     (root / "seeds").mkdir(parents=True)
-    shutil.copytree(SQL / "macros", root / "macros")
     for name, content in {
-        "dbt_project.yml": "name: own\nversion: '1'\nmodels: {+materialized: table}\n",
+        "dbt_project.yml": macros_only("own"),
         "labelers/desk.yml": LABELER,
         "taxonomies/newsroom.yml": TAXONOMY,
         "models/pages.sql": "select 'page ' || n as text from range(50) t(n) union all select ' '",
         "models/labelled.sql": "select text, label_document(text, 'desk') as label from {{ ref('pages') }}",
         "models/sports.sql": "select text from {{ ref('labelled') }}"
-        " where {{ label_is('desk', 'Sports', taxonomy='newsroom') }}",
+        " where {{ cuvee.label_is('desk', 'Sports', taxonomy='newsroom') }}",
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)

@@ -139,7 +139,7 @@ def test_a_server_gives_the_labels_that_the_engine_gives(
     for name, engine in {"ids": "concurrency: 5", "chat": "endpoint: chat"}.items():
         text = LABELER.format(backend="openai", folder=smollm2, engine=f'base_url: "{served}/v1", {engine}')
         (project / "labelers" / f"{name}.yml").write_text(text)
-        rows = answers(LabelDocument(project / "seeds").bind((name,)), texts)
+        rows = answers(LabelDocument((project,)).bind((name,)), texts)
         assert {row["status"] for row in rows} == {"ok"}
         assert [row["raw"] for row in rows] == here
         assert min(row["tokens"] for row in rows) > 50
@@ -148,7 +148,7 @@ def test_a_server_gives_the_labels_that_the_engine_gives(
 
 def documents_take_no_turns(served: str, project: Path) -> None:
     """What the server makes of a document with marks, as sent to it, has the turns of one without."""
-    labeler = LabelerRegistry(project / "seeds").get("chat")
+    labeler = LabelerRegistry((project,)).get("chat")
     assert isinstance(labeler, PromptedLabeler)
     wire = labeler.engine._wire  # type: ignore[attr-defined]
 

@@ -177,6 +177,7 @@ def test_every_option_of_a_build_is_recorded(tmp_path: Path) -> None:
         event_time_start="2026-01-01",
         event_time_end="2026-02-01",
         target_path=tmp_path / "elsewhere",
+        strict=True,
         limits=AnswerLimits(retry=("error",), limit=9, max_cost=Cost(5.0, "USD"), commit_every=7, lease_seconds=5.0),
     )
     assert all(getattr(given, name) != getattr(BuildOptions(), name) for name in BuildOptions.__dataclass_fields__)

@@ -15,7 +15,6 @@ from tests.helpers import CUVEE, PROJECTS, write
 from tests.warehouse.helpers import build, why
 from udfs.errors import CuveeError
 from warehouse.lake.lake import Lake
-from warehouse.project.project import ProjectErrors
 
 
 def test_a_project_lands_in_the_lake(lake: Lake, shop: Path) -> None:
@@ -178,65 +177,6 @@ def test_types_that_parquet_cannot_hold(lake: Lake, tmp_path: Path) -> None:
     types = {row[0]: row[1] for row in lake.cursor().execute("describe main.m").fetchall()}
     assert types["h"] == "BIGINT" and types["s"] == "STRUCT(x BIGINT, y BIGINT[])" and types["e"] == "VARCHAR"
     assert types["l"] == "INTEGER[]" and types["j"] == "JSON"
-
-
-def test_all_mistakes_are_told_at_once_with_their_places(lake: Lake, tmp_path: Path) -> None:
-    root = write(
-        tmp_path / "p",
-        {
-            "dbt_project.yml": "name: p",
-            "models/orders.sql": "select 1 as a",
-            "models/a.sql": "-- first\nselect *\nfrom {{ ref('ordres') }}\n",
-            "models/b.sql": "select 1,\n\n  2 as b,\n  from from x\n",
-            "models/c.sql": "select {{ var('nothing') }}",
-            "models/d.sql": "{% if %}",
-            "models/e.sql": "select {{ broken(1) }}",
-            "models/f.sql": "select {{ unknown_macro() }}",
-            "macros/m.sql": "{% macro broken(x) %}\n{{ x.y.z }}\n{% endmacro %}",
-            "models/schema.yml": "models:\n  - name: orders\n    columns:\n      - name: a\n        tests: [uniqe]\n",
-        },
-    )
-    with pytest.raises(ProjectErrors) as caught:
-        build(lake, root)
-    said = str(caught.value)
-    assert "models/a.sql:3: no model or seed is named 'ordres'" in said
-    assert "did you mean orders?" in said and "3 | from {{ ref('ordres') }}" in said
-    assert "models/b.sql:4" in said and "4 |   from from x" in said
-    assert "models/c.sql:1: no variable is named 'nothing'" in said
-    assert "models/d.sql:1" in said
-    assert "macros/m.sql:2" in said and "called from models/e.sql:1" in said
-    assert "models/f.sql:1: 'unknown_macro' is undefined" in said
-    assert "models/schema.yml:4: no test is named 'uniqe'" in said and "did you mean unique?" in said
-
-
-def test_a_circle_is_printed(lake: Lake, tmp_path: Path) -> None:
-    root = write(
-        tmp_path / "p",
-        {
-            "dbt_project.yml": "name: p",
-            "models/a.sql": "select * from {{ ref('c') }}",
-            "models/b.sql": "select * from {{ ref('a') }}",
-            "models/c.sql": "select * from {{ ref('b') }}",
-        },
-    )
-    with pytest.raises(CuveeError, match="in a circle: a → b → c → a"):
-        build(lake, root)
-
-
-def test_an_error_of_duckdb_names_the_line_of_the_source(lake: Lake, tmp_path: Path) -> None:
-    root = write(
-        tmp_path / "p",
-        {
-            "dbt_project.yml": "name: p",
-            "macros/m.sql": "{% macro three_lines() %}\n1 as a,\n2 as b,\n3 as c\n{% endmacro %}",
-            "models/m.sql": "{{ config(materialized='table') }}\nselect\n  {{ three_lines() }},\n  nowhere\nfrom x\n",
-            "models/x.sql": "select 1 as one",
-            "models/n.sql": "select * from {{ ref('m') }}",
-        },
-    )
-    results = build(lake, root)
-    assert "models/m.sql:4" in results["m"].message and "4 |   nowhere" in results["m"].message
-    assert results["n"].status == "skipped" and results["n"].message == "m failed"
 
 
 def test_a_build_with_nothing_to_do_parses_nothing(lake: Lake, shop: Path) -> None:

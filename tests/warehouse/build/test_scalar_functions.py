@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.helpers import CUVEE
 from udfs.registry import VECTORIZED, Resources, expensive_functions
 from udfs.text.quality_signals import QualitySignals
 from warehouse.build.build import build
@@ -22,7 +23,7 @@ TEXTS = ["a b a b", "", "The LAST words...\n", "中文 " * 40]
 
 @pytest.fixture
 def functions(tmp_path: Path) -> dict[str, object]:
-    return dict(expensive_functions(Resources(tmp_path / "seeds", tmp_path)))
+    return dict(expensive_functions(Resources((tmp_path,), tmp_path)))
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_an_empty_lake_has_signals_of_nothing(lake: Lake, tmp_path: Path) -> Non
 
 def test_cuvee_sql_knows_them(lake: Lake) -> None:
     statement = "select quality_signals('a b a b').rps_doc_word_count as words"
-    command = ["cuvee", "sql", "--json", "--lake", str(lake.root), statement]
+    command = [*CUVEE, "sql", "--json", "--lake", str(lake.root), statement]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '"words": 4' in done.stdout

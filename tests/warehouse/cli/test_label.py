@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tests.helpers import write
+from tests.helpers import SQL, write
 from tests.warehouse.helpers import build
 from udfs.errors import CuveeError, UsageError
-from udfs.labels.labelers.labeler_registry import SEEDS
 from warehouse.cli.labels.label import label
 from warehouse.cli.labels.labels import labels
 from warehouse.cli.lake.ingest import ingest
@@ -30,7 +29,7 @@ def test_a_document_gets_the_labels_that_a_build_stores(lake: Lake, tmp_path: Pa
     run(ingest, tmp_path / "d.jsonl", "--lake", lake.root)
     model = "select doc_id, label_document(text, 'fake') as label from raw.documents"
     root = write(tmp_path / "p", {"dbt_project.yml": "name: p\nmodels: {+materialized: table}", "models/m.sql": model})
-    (root / "seeds").symlink_to(SEEDS)
+    (root / "seeds").symlink_to(SQL / "seeds")
     build(lake, root)
     before = lake.snapshot()
     ((shown,),) = (

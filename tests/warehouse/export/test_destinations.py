@@ -142,7 +142,7 @@ def test_places_of_something_else_are_refused(blended: Lake, bucket: str) -> Non
         run(blended, f"s3://{bucket}")
     with pytest.raises(UsageError, match="not an export"):
         verify(f"s3://{bucket}/nothing")
-    with pytest.raises(UsageError, match=r"cannot write to nonsense://a/b(.|\n)*pip install"):
+    with pytest.raises(UsageError, match=r"cannot open nonsense://a/b(.|\n)*pip install"):
         run(blended, "nonsense://a/b")
 
 

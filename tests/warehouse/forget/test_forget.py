@@ -86,8 +86,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"text": SECRET, "url": "https://me.org/summer", "source": "me", "note": "ask me first"},
         {"text": SHARED, "url": "https://me.org/both", "source": "me"},
         {"text": SHORT, "url": "https://me.org/tiny", "source": "me"},
-        {"text": SECRET, "url": "https://me.org/null", "source": "NULL"},  # is rejected, with the text in it
-        {"text": OTHERS[0], "url": "https://o.org/null", "source": "NULL"},
+        {"text": None, "body": SECRET, "url": "https://me.org/null"},  # is rejected, with the text in it
+        {"text": None, "body": OTHERS[0], "url": "https://o.org/null"},
     ]
     assert run(lake, "ingest", str(write_jsonl(tmp_path / "early.jsonl", early))).exit_code == 0
     assert run(lake, "ingest", str(write_jsonl(tmp_path / "mine.jsonl", mine))).exit_code == 0

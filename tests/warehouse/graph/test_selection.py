@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from warehouse.build.build import build
 from warehouse.build.build_options import BuildOptions
 from warehouse.build.node_selection import selected_nodes
 from warehouse.graph.loaded_project import LoadedProject, open_project
+from warehouse.graph.selection import SelectionError
 from warehouse.lake.lake import Lake
 from warehouse.project.options import Selection
 
@@ -66,3 +68,26 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> LoadedProject:
 @pytest.mark.parametrize(("given", "expected"), selections("state.txt"))
 def test_select_beside_an_older_state(edited: LoadedProject, given: str, expected: str) -> None:
     assert selected(edited, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "hint"),
+    [
+        ("tag:nigthly", "nothing in the project has the tag 'nigthly'", "did you mean nightly?"),
+        ("path:models/mart", "nothing in the project is in 'models/mart'", "models/marts"),
+        ("models/mart/customers.sql", "is in 'models/mart/customers.sql'", "models/marts/customers.sql"),
+        ("custmers+", "nothing in the project is named 'custmers'", "customers"),
+        ("customers --exclude tag:nigthly", "has the tag 'nigthly'", "did you mean nightly?"),
+        ("customers,tag:nigthly", "has the tag 'nigthly'", "did you mean nightly?"),
+    ],
+)
+def test_a_name_a_tag_or_a_path_that_selects_nothing_is_an_error(
+    opened: LoadedProject, given: str, said: str, hint: str
+) -> None:
+    with pytest.raises(SelectionError, match=re.escape(said)) as caught:
+        selected(opened, given)
+    assert hint in str(caught.value.hint)
+
+
+def test_a_pattern_may_select_nothing(opened: LoadedProject) -> None:
+    assert selected(opened, "tag:none*") == selected(opened, "path:models/none*") == ""

@@ -64,7 +64,7 @@ def test_every_document_has_a_defined_fate(tmp_path: Path, project: Path) -> Non
     cursor = Lake.open(lake.root).cursor()
     rejected = {name for name, (_, fate) in DOCUMENTS.items() if fate is None}
     assert cursor.execute("select count(*) from raw.rejects").fetchone() == (len(rejected),)
-    categories = [category.name for category in Taxonomies(project / "seeds").get("eai").categories]
+    categories = [category.name for category in Taxonomies((project,)).get("eai").categories]
     for labeler in ("fake", "framed"):
         found = {
             name: (status, abstained)

@@ -86,8 +86,7 @@ def test_compression_is_told_by_content(read, ask, tmp_path, suffix):
         (b'{"text": 5}', "text is a number, not a string"),
         (b'{"text": ""}', "text is empty"),
         (b'["text"]', "not a JSON object but an array"),
-        (b'{"text": "x", "source": "NULL"}', "its source cannot be the name of a partition"),
-        (b'{"text": NaN}', "bad JSON: "),
+        (b'{"text": NaN}', "text is NaN or Infinity"),
         (b"[" * 100_000, "bad JSON: "),
     ],
 )
@@ -210,7 +209,7 @@ def test_giant_records_are_decoded_like_small_ones(pieces, times, escaped):
     text = "".join(pieces) * times
     record = {"id": 1, "text": text, "tail": ["x" * 2_000_000, {"k": "v"}]}
     raw = json.dumps(record, ensure_ascii=escaped).encode()
-    rest, data = decode_giant(raw, "text")
+    rest, data, _ = decode_giant(raw, "text")
     if data is None:
         assert rest == record
     else:

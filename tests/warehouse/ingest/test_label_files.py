@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from warehouse.ingest.records import IngestOptions
 from warehouse.lake.lake import Lake
 
 SEEDS = SQL / "seeds"
-EAI = Taxonomies(SEEDS).get("eai")
+EAI = Taxonomies((SQL,)).get("eai")
 
 Give = Callable[..., LabelsReport]
 Ask = Callable[[str], list[tuple[Any, ...]]]
@@ -234,7 +235,9 @@ _label = st.none() | st.sampled_from(["1", "3", "-1", "Code/Software", "99", "sk
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), _label, _label), min_size=1, max_size=20))
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12 if os.environ.get("CUVEE_PROVE") else 5, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_wide_and_long_tables_say_the_same(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str | None, str | None]]
 ) -> None:
@@ -281,7 +284,7 @@ def test_real_documents_get_the_domains_that_are_known(
     names = [name for (name,) in ask("select distinct metadata->>'domain' from raw.occurrences order by 1")]
     labels = ", ".join(f"{{code: {number}, label: {name}}}" for number, name in enumerate(names))
     file.write_text(f"categories: [{{name: domain, labels: [{labels}]}}]")
-    taxonomy = Taxonomies(tmp_path / "seeds").get("subjects")
+    taxonomy = Taxonomies((tmp_path,)).get("subjects")
     (report,) = ingest_labels(lake, find_inputs([str(path)]), external_labeler("source", taxonomy, []), IngestOptions())
     assert report.statuses == {"ok": report.answers}
     assert report.rejected == report.unknown == 0
@@ -297,7 +300,7 @@ def test_labelers_are_counted_by_their_answers(give: Give, lake: Lake) -> None:
     from udfs.labels.labelers.labeler_registry import LabelerRegistry
 
     give("l.csv", f"doc_id,document_type_v1\n{doc_id('a')},3\n{doc_id('b')},99\n")
-    known = {each.name: each for each in labelers(lake, LabelerRegistry(SEEDS))}
+    known = {each.name: each for each in labelers(lake, LabelerRegistry((SQL,)))}
     people = known["people"]
     assert (people.statuses, people.external, people.backend, people.speed) == ((0, 1, 1, 0), True, None, None)
     assert (known["zero_shot"].statuses, known["zero_shot"].backend) == ((0, 0, 0, 0), "encoder")

@@ -202,10 +202,10 @@ def test_a_file_that_changes_while_it_is_read_is_left_for_the_next_run(lake, rea
     path = write_jsonl(tmp_path / "a.jsonl", [{"text": "x"}])
     real = run.detect
 
-    def detect(changing: Path) -> Any:
+    def detect(changing: Path, **options: Any) -> Any:
         with changing.open("a") as handle:
             handle.write('{"text": "y"}\n')
-        return real(changing)
+        return real(changing, **options)
 
     monkeypatch.setattr(run, "detect", detect)
     assert [file.outcome for file in read(path).files] == ["unreadable"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import SQL
+from tests.helpers import SQL, write
 from warehouse.answers.call_stats import CallStats
 from warehouse.build import build_cache
 from warehouse.build.build import build
@@ -20,6 +20,7 @@ from warehouse.ingest.records import IngestOptions
 from warehouse.ingest.run import ingest
 from warehouse.lake import benchmarks
 from warehouse.lake.lake import Lake
+from warehouse.project.options import Selection
 
 ITEM = "Janet's ducks lay 16 eggs per day; she eats three for breakfast every morning, and sells the rest."
 OTHER = "A robe takes 2 bolts of blue fiber and half that much white fiber, so how many does it take?"
@@ -38,16 +39,8 @@ class Counting(BuildCallback):
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The shipped models of contamination, over all documents."""
-    root = tmp_path / "project"
-    folder = root / "models" / "contamination"
-    folder.mkdir(parents=True)
-    (root / "dbt_project.yml").write_text("name: cuvee\nmodels: {cuvee: {+materialized: table}}")
-    for path in (SQL / "models" / "contamination").glob("*.sql"):
-        (folder / path.name).write_text(path.read_text())
-    (root / "models" / "sources.yml").write_text((SQL / "models" / "sources.yml").read_text())
-    (root / "models" / "package_documents.sql").write_text("select doc_id from {{ source('raw', 'documents') }}")
-    return root
+    """A project that uses Cuvée's models of contamination."""
+    return write(tmp_path / "project", {"dbt_project.yml": "name: p\nmodels: {cuvee: {}}"})
 
 
 def add(lake: Lake, folder: Path, source: str, *texts: str) -> None:
@@ -58,7 +51,7 @@ def add(lake: Lake, folder: Path, source: str, *texts: str) -> None:
 
 def asked(lake: Lake, project: Path) -> dict[str, int]:
     watcher = Counting()
-    results = build(lake, project, callback=watcher)
+    results = build(lake, project, Selection(("+contaminated_documents",)), callback=watcher)
     assert not [result for result in results if result.failed]
     return watcher.asked
 
@@ -81,15 +74,15 @@ def test_each_change_costs_what_it_changes(lake: Lake, project: Path, tmp_path: 
     assert flagged(lake) == []
 
     add(lake, tmp_path, "benchmarks/eggs", ITEM)
-    assert asked(lake, project) == {"contamination": 3, "item_ngrams": 1}
-    assert flagged(lake) == [(ITEM, "eggs", 7, 1), (quoting, "eggs", 7, 6)]
+    assert asked(lake, project) == {"contamination": 2, "item_ngrams": 1}  # the item itself is no document to compare
+    assert flagged(lake) == [(quoting, "eggs", 7, 6)]
 
     add(lake, tmp_path, "web", f"more of it: {ITEM}")
     assert asked(lake, project) == {"contamination": 1}
-    assert len(flagged(lake)) == 3
+    assert len(flagged(lake)) == 2
 
     add(lake, tmp_path, "benchmarks/robes", OTHER)
-    assert asked(lake, project) == {"contamination": 5, "item_ngrams": 1}
+    assert asked(lake, project) == {"contamination": 3, "item_ngrams": 1}
     assert asked(lake, project) == {}
 
 

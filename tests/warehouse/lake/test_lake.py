@@ -75,22 +75,6 @@ def test_a_failed_commit_leaves_nothing(lake: Lake) -> None:
     assert check(lake).orphans == ()
 
 
-def test_partition_values_are_any_text(lake: Lake) -> None:
-    names = ["web", "a b/c=d", "it's", "100%", "日本"]
-    with lake.staging() as staging, lake.commit("occurrences") as commit:
-        for name in names:
-            path = staging.file("raw.occurrences", source=name)
-            table = pa.table({"doc_id": [name], "file_id": ["f"], "position": pa.array([0], pa.int64())})
-            for column in ("url", "source_id", "licence"):
-                table = table.append_column(column, pa.nulls(1, pa.string()))
-            table = table.append_column("published_at", pa.nulls(1, pa.timestamp("us", "UTC")))
-            table = table.append_column("metadata", pa.nulls(1, pa.string()).cast(pa.json_()))
-            pq.write_table(table, path)
-            commit.add("raw.occurrences", [path])
-    rows = lake.cursor().sql("select doc_id, source from raw.occurrences order by 1").fetchall()
-    assert rows == [(name, name) for name in sorted(names)]
-
-
 def test_a_moved_lake_still_opens(lake: Lake, tmp_path: Path) -> None:
     add_documents(lake, "a")
     shutil.move(lake.root, tmp_path / "moved")
@@ -249,7 +233,7 @@ def test_commands(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["sql", "select * from raw.documentss"], 2, "Did you mean"),
-        (["sql", "drop table raw.documents"], 1, "read-only"),
+        (["sql", "drop table raw.documents"], 2, "open for reading only"),
         (["lake", "expire"], 2, "nothing to expire"),
         (["sqll"], 2, "did you mean sql?"),
     ],
@@ -284,3 +268,12 @@ def test_a_lake_that_cannot_be_is_an_error_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "catalog.sqlite").write_text("no database, whatever its name is")
     with pytest.raises(CuveeError, match="cannot use the lake"):
         Lake.open(tmp_path)
+
+
+def test_a_lost_catalog_is_not_written_over(lake: Lake) -> None:
+    add_documents(lake, "a")
+    lake.catalog.rename(lake.root / "kept")
+    for attempt in (Lake.create, Lake.open):
+        with pytest.raises(CuveeError, match="is lost"):
+            attempt(lake.root)
+    (lake.root / "kept").rename(lake.catalog)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers import SQL, write
+from tests.helpers import macros_only, write
 from tests.warehouse.helpers import build
 from udfs.errors import UsageError
 from udfs.labels.taxonomies.taxonomies import Taxonomies
@@ -26,7 +25,7 @@ from warehouse.ingest.labels.label_files import ingest_labels
 from warehouse.ingest.records import IngestOptions
 from warehouse.lake.lake import Lake
 from warehouse.mixtures.comparison import compare, divergence
-from warehouse.mixtures.mixture import MixtureError
+from warehouse.mixtures.mixture import MixtureError, ask_cte, read_mixture
 from warehouse.mixtures.report import show
 
 POOL = """
@@ -34,7 +33,7 @@ select lpad(n::varchar, 32, '0') as doc_id, case when n <= 10 then 'maths' when 
     as component, case when n = 1 then 500 else 100 end as n_tokens
 from range(1, 161) t(n)
 """
-BLEND = """{{ mixture(pool=ref('pool'), shares={'maths': 0.5, 'code': 0.3, 'web': 0.2, 'law': 0}, tokens=%s,
+BLEND = """{{ cuvee.mixture(pool=ref('pool'), shares={'maths': 0.5, 'code': 0.3, 'web': 0.2, 'law': 0}, tokens=%s,
     max_epochs=2, shortfall='spill') }}"""
 TAXONOMY = "categories: [{name: kind, labels: [{code: x, label: News}, {code: y, label: Comment}]}]"
 
@@ -44,7 +43,7 @@ def made(folder: Path, lake: Lake) -> Path:
     root = write(
         folder / "p",
         {
-            "dbt_project.yml": "name: p\nmodels: {+materialized: table}",
+            "dbt_project.yml": macros_only("p"),
             "models/pool.sql": POOL,
             "models/blend.sql": BLEND % 6000,
             "models/copied.sql": "select * from {{ ref('blend') }} where component <> 'web'",
@@ -52,7 +51,6 @@ def made(folder: Path, lake: Lake) -> Path:
             "models/none.sql": "select 1 as doc_id",
         },
     )
-    shutil.copytree(SQL / "macros", root / "macros")
     build(lake, root)
     return root
 
@@ -180,7 +178,7 @@ def test_a_run_is_compared_with_its_trunk(root: Path, lake: Lake) -> None:
 
 def test_labels_are_compared_by_latest_answers(root: Path, lake: Lake, tmp_path: Path) -> None:
     write(root, {"taxonomies/press.yml": TAXONOMY})
-    taxonomy = Taxonomies(root / "seeds").get("press")
+    taxonomy = Taxonomies((root,)).get("press")
     for name, maths in (("first", "x"), ("second", "y")):
         file = tmp_path / f"{name}.csv"
         file.write_text(
@@ -241,3 +239,40 @@ def test_the_divergence_is_zero_for_equals_only_and_never_less(weights: list[tup
     q = [right / sum(row[1] for row in weights) for _, right in weights]
     assert divergence(p, p) == 0
     assert divergence(p, q) >= 0.5 * sum(abs(a - b) for a, b in zip(p, q, strict=True)) ** 2 - 1e-12, "Pinsker"
+
+
+def tried(root: Path, lake: Lake, *words: str) -> str:
+    where = ["--from", "pool", "--project-dir", str(root), "--lake", str(lake.root)]
+    return CliRunner().invoke(command, ["try", *words, *where], catch_exceptions=False).output
+
+
+def test_shares_are_tried_as_the_macro_would_take_them(root: Path, lake: Lake) -> None:
+    told = json.loads(
+        tried(root, lake, "maths=50%", "code=0.3", "web=0.2", "--tokens", "6k", "--max-epochs", "2", "--json")
+    )
+    found = {each["component"]: each for each in told["components"]}
+    assert (found["maths"]["tokens"], found["maths"]["shortfall"], found["maths"]["epochs"]) == (2800, 200, 2.0)
+    with closing(lake.reader()) as cursor:
+        cursor.execute("begin transaction")
+        built = {each.component: each for each in show(cursor, "blend").components if each.tokens}
+    assert built.keys() == found.keys()
+    for name, each in found.items():
+        assert each["tokens"] == pytest.approx(built[name].tokens, abs=100), "a document has 100 tokens"
+    assert told["unused"] == {}
+
+
+def test_a_component_that_the_pool_lacks_is_told_with_what_it_has(root: Path, lake: Lake) -> None:
+    shown = tried(root, lake, "math=1", "code=1")
+    assert "pool has no documents of the component math; did you mean maths?" in shown
+    assert "in no component of it: web 10,000, maths 1,400" in shown
+    with pytest.raises(UsageError, match="'maths' is not COMPONENT=SHARE"):
+        tried(root, lake, "maths")
+    with pytest.raises(UsageError, match="too few tokens: asked 1000000, available 1400"):
+        tried(root, lake, "maths=1", "--tokens", "1M")
+
+
+def test_a_query_of_the_macro_says_how_often_a_component_may_be_seen(cursor: duckdb.DuckDBPyConnection) -> None:
+    wanted = {"blend": {"maths": 2.0, "code": 2.0, "web": 2.0, "law": 2.0}, "copied": {}}
+    for name, limits in wanted.items():
+        sql = read_mixture(cursor, name, f"read_{name}")
+        assert dict(ask_cte(cursor, sql, "mixture_asked", "component, epochs / 1000000.0")) == limits

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import SQL
 from udfs.errors import CuveeError
 from warehouse.lake.lake import Lake
 from warehouse.project.project_files import load
@@ -27,9 +25,8 @@ categories:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "sql"
-    shutil.copytree(SQL / "macros", root / "macros")
-    shutil.copytree(SQL / "seeds", root / "seeds")
-    (root / "dbt_project.yml").write_text("name: labels\nversion: '1'\n")
+    root.mkdir()
+    (root / "dbt_project.yml").write_text("name: labels\nmodels: {cuvee: {+enabled: false}}\n")
     (root / "taxonomies").mkdir()
     (root / "taxonomies" / "palette.yml").write_text(PALETTE)
     (root / "models").mkdir()
@@ -57,11 +54,11 @@ def true_for(project: Path, condition: str, category: str, *pairs: tuple[str | N
 
 
 def test_a_name_is_a_code_when_the_model_is_compiled(project: Path) -> None:
-    sql = compiled(project, "select {{ label_is('document_type_v2', 'tutorial', 'l.label') }}")
+    sql = compiled(project, "select {{ cuvee.label_is('document_type_v2', 'tutorial', 'l.label') }}")
     assert "label.document_type_v2.primary in ('23')" in sql
     assert "taxonomy" not in sql
     assert true_for(
-        project, "label_is('document_type_v2', 'Tutorial')", "document_type_v2",
+        project, "cuvee.label_is('document_type_v2', 'Tutorial')", "document_type_v2",
         ("23", None), ("1", "23"), ("1", None), (None, None),
     ) == [True, True, False, False]  # fmt: skip
 
@@ -69,22 +66,22 @@ def test_a_name_is_a_code_when_the_model_is_compiled(project: Path) -> None:
 def test_a_class_of_fdc_means_all_below_it(project: Path) -> None:
     codes: list[tuple[str | None, str | None]] = [("513.2", None), ("005.1", "510"), ("530", "-1"), (None, None)]
     for name in ("Mathematics", "51"):
-        condition = f"label_is('free_decimal_correspondence', '{name}')"
+        condition = f"cuvee.label_is('free_decimal_correspondence', '{name}')"
         assert true_for(project, condition, "free_decimal_correspondence", *codes) == [True, True, False, False]
 
 
 def test_labels_of_a_yaml_file_are_known_too(project: Path) -> None:
-    condition = "label_is('colour', 'Warm', taxonomy='palette')"
+    condition = "cuvee.label_is('colour', 'Warm', taxonomy='palette')"
     assert true_for(project, condition, "colour", ("r", None), ("b", "o"), ("b", None)) == [True, True, False]
 
 
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        ("label_is('document_type_v2', 'Tutorail')", "did you mean Tutorial?"),
-        ("label_is('document_type_v3', 'Tutorial')", "did you mean document_type_v2 or document_type_v1?"),
-        ("label_is('colour', 'Red', taxonomy='palete')", "did you mean palette?"),
-        ("label_is('free_decimal_correspondence', 'Monasticism and religious orders')", "name a code: 255, 271"),
+        ("cuvee.label_is('document_type_v2', 'Tutorail')", "did you mean Tutorial?"),
+        ("cuvee.label_is('document_type_v3', 'Tutorial')", "did you mean document_type_v2 or document_type_v1?"),
+        ("cuvee.label_is('colour', 'Red', taxonomy='palete')", "did you mean palette?"),
+        ("cuvee.label_is('free_decimal_correspondence', 'Monasticism and religious orders')", "name a code: 255, 271"),
     ],
 )
 def test_a_name_nobody_knows_stops_the_compilation(project: Path, call: str, says: str) -> None:
@@ -97,7 +94,9 @@ def test_a_name_nobody_knows_stops_the_compilation(project: Path, call: str, say
 def test_labels_are_rows(project: Path, lake: Lake) -> None:
     import duckdb
 
-    sql = compiled(project, "select code, label, level, parent from {{ taxonomy_labels('palette') }} order by code")
+    sql = compiled(
+        project, "select code, label, level, parent from {{ cuvee.taxonomy_labels('palette') }} order by code"
+    )
     assert duckdb.sql(sql).fetchall() == [
         ("b", "Blue", 1, None), ("o", "Painter's orange", 2, "warm"), ("r", "Red", 2, "warm"), ("warm", "Warm", 1, None)
     ]  # fmt: skip
@@ -107,8 +106,9 @@ def test_every_fdc_code_has_a_domain(project: Path, lake: Lake) -> None:
     from warehouse.build import build
 
     (project / "models" / "m.sql").write_text(
-        "{{ config(materialized='table') }} select code, {{ label_of_fdc('code') }} as domain from {{ ref('fdc') }}"
-        " union all select code, {{ label_of_fdc('code') }} from (values ('636.72'), ('513.212'), ('-1')) t(code)"
+        "{{ config(materialized='table') }}"
+        " select code, {{ cuvee.label_of_fdc('code') }} as domain from {{ ref('fdc') }}"
+        " union all select code, {{ cuvee.label_of_fdc('code') }} from (values ('636.72'), ('513.212'), ('-1')) t(code)"
     )
     results = build.build(lake, project)
     assert not [result for result in results if result.failed]
@@ -127,7 +127,7 @@ def test_every_fdc_code_has_a_domain(project: Path, lake: Lake) -> None:
 def test_a_code_has_the_names_of_its_first_digits(project: Path, lake: Lake) -> None:
     from warehouse.build import build
 
-    levels = ", ".join(f"{{{{ fdc_label('code', {level}) }}}} as level_{level}" for level in (1, 2, 3))
+    levels = ", ".join(f"{{{{ cuvee.fdc_label('code', {level}) }}}} as level_{level}" for level in (1, 2, 3))
     (project / "models" / "m.sql").write_text(
         f"{{{{ config(materialized='table') }}}} select code, {levels}"
         " from (values ('513.212'), ('005.1'), ('92'), ('641.563.2'), ('-1'), (null)) t(code)"

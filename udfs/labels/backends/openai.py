@@ -207,7 +207,7 @@ class OpenAIEngine(Engine):
 
     async def _attempt(self, request: Coroutine[Any, Any, object]) -> object:
         """Return the response's body, or why there is none. The client's errors hold the key and do not leave here."""
-        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+        from openai import APIConnectionError, APIStatusError, APITimeoutError
 
         try:
             return await request
@@ -218,7 +218,7 @@ class OpenAIEngine(Engine):
             return _Refusal(_Cause.TIMEOUT, f"no answer within {self._settings.timeout:g} seconds")
         except APIConnectionError as error:
             return _Refusal(_Cause.UNREACHABLE, self._key.hide(wire.clipped(str(error.__cause__ or error))))
-        except (OpenAIError, ValueError) as error:
+        except Exception as error:  # of many kinds: no bytes from a server end a build
             said = self._key.hide(wire.clipped(str(error)))
             return _Refusal(_Cause.UNREADABLE, f"the server's answer cannot be read: {said}")
 
@@ -236,7 +236,7 @@ class OpenAIEngine(Engine):
             case _Cause.NO_MODEL:
                 name = str(self._wire.body(_EMPTY)["model"])
                 other = "name it in engine: {model_name: …}; base_url mostly ends in /v1"
-                hint = did_you_mean(name, self._served) or other
+                hint = (did_you_mean(name, self._served) if name not in self._served else None) or other
                 return CuveeError(f"{address} has no model {name!r}: {message}", hint=hint)
             case _Cause.BUSY:
                 asked = f"it was asked {self._settings.retries + 1} times"

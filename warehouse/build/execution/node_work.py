@@ -23,6 +23,7 @@ from warehouse.build.tests import checks
 from warehouse.graph.step import Step
 from warehouse.project.batches import is_microbatch
 from warehouse.project.contract import contract
+from warehouse.project.package import NAME, REPLACEABLE
 from warehouse.project.relation import Relation
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class WorkMaker:
             with project.lake.commit(f"build: pre-hook of {step.name}", author="cuvee build") as commit:
                 commit.sql(hook)
         if step.kind == "seed":
-            file = project.root / step.node.path
+            file = project.renderer.project.file(step.node.path)
             return _work(lambda reader: tables.seed(reader.cursor, self._staging, step, file, relation))
         project.database.refresh()
         if is_microbatch(step.node):
@@ -126,6 +127,9 @@ class WorkMaker:
         promised = contract(step.node)
         for kind in promised.silent if promised and step.kind != "view" else ():
             self._run.callback.say(f"warning: {step.name}: the constraint {kind} is not enforced")
+        own = NAME in self._project.renderer.project.packages and step.node.package != NAME
+        if own and step.name in REPLACEABLE and step.node.kind == "model":
+            make = partial(contracts.replacing, make)
         return _promised(step, make)
 
     def _snapshot(self, cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation) -> Change:

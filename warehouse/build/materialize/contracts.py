@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from udfs.errors import ProjectError
+from udfs.errors import Location, ProjectError
 from warehouse.build.materialize.tables import Change, Make, describe, lake_columns
 from warehouse.graph.parsing import located
 from warehouse.lake.connection import duckdb_error
-from warehouse.lake.quoting import literal, quote
+from warehouse.lake.parquet import rows_of
+from warehouse.lake.quoting import quote
 from warehouse.project.contract import Contract, Rule, contract
+from warehouse.project.package import REPLACEABLE
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,6 +77,22 @@ def agreed(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract) ->
     return replace(step, sql=f"select {names} from ({step.sql}\n)")
 
 
+def replacing(
+    make: Make, cursor: duckdb.DuckDBPyConnection, staging: Staging, step: Step, relation: Relation
+) -> Change:
+    """Make the change of a model that replaces one of Cuvée's. Raises ProjectError for a missing column."""
+    try:
+        found = {each.name.lower() for each in describe(cursor, step.sql)}
+    except duckdb_error() as error:
+        raise located(step, error) from error
+    wanted = REPLACEABLE[step.name]
+    if missing := [name for name in wanted if name not in found]:
+        message = f"{step.name} has no column {', '.join(missing)}"
+        hint = f"it takes the place of Cuvée's model, of which others read {', '.join(wanted)}"
+        raise ProjectError(message, where=Location(step.node.path), hint=hint)
+    return make(cursor, staging, step, relation)
+
+
 def check_columns(cursor: duckdb.DuckDBPyConnection, step: Step) -> None:
     """Check that a step's columns are those of its contract, if it has one. Raises ProjectError."""
     if promised := contract(step.node):
@@ -95,8 +113,7 @@ def enforce(cursor: duckdb.DuckDBPyConnection, step: Step, promised: Contract, c
 
 
 def _violations(cursor: duckdb.DuckDBPyConnection, rule: Rule, change: Change) -> str:
-    files = ", ".join(map(literal, change.files))
-    rows = f"read_parquet([{files}])"
+    rows = rows_of(*change.files)
     if rule.kind == "check":
         return f"select 1 from {rows} where not ({rule.condition})"
     names = [quote(name) for name in rule.columns]

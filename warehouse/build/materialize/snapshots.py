@@ -20,7 +20,8 @@ from warehouse.build.materialize.tables import Change, TableColumn, copy, descri
 from warehouse.graph.parsing import located
 from warehouse.graph.step import Step
 from warehouse.lake.connection import duckdb_error
-from warehouse.lake.quoting import literal, quote
+from warehouse.lake.parquet import rows_of
+from warehouse.lake.quoting import quote
 from warehouse.project.relation import Relation
 from warehouse.project.snapshot_settings import Settings, place, settings
 
@@ -53,7 +54,7 @@ def snapshot(
                 return Change(relation, "table", columns, (path,), rows=rows)
             columns, alter = made.columns()
             rows = copy(cursor, made.versions(columns), path)
-            closed = staging.file(f"{relation.schema}.{relation.identifier}.closed")
+            closed = staging.folder / f"{path.stem}.closed.parquet"
             remove = ""
             if copy(cursor, made.closed(), closed):
                 remove = made.gone(str(closed))
@@ -175,7 +176,7 @@ class _Made:
         """Return the condition of versions ``t`` that closed ones replace. Older ones may have the same dbt_scd_id."""
         return (
             f"{self._holds('t')} and exists"
-            f" (select 1 from read_parquet({literal(closed)}) as n where n.scd_id = t.{self._name('dbt_scd_id')})"
+            f" (select 1 from {rows_of(closed)} as n where n.scd_id = t.{self._name('dbt_scd_id')})"
         )
 
     def _holds(self, table: str) -> str:

@@ -21,6 +21,7 @@ from udfs.errors import Location, ProjectError
 from warehouse.graph.parsing import SqlError, located
 from warehouse.graph.step import Step
 from warehouse.lake.connection import duckdb_error
+from warehouse.lake.parquet import rows_of
 from warehouse.lake.quoting import literal, quote
 from warehouse.project.relation import LAKE, Relation
 
@@ -87,10 +88,9 @@ class Change:
                 commit.sql(f"alter table {LAKE}.{name} {change}")
             if self.keys:
                 matching = " and ".join(f"t.{quote(key)} = n.{quote(key)}" for key in self.keys)
-                files = ", ".join(literal(file) for file in self.files)
                 commit.sql(
                     f"delete from {LAKE}.{name} as t where exists"
-                    f" (select 1 from read_parquet([{files}]) as n where {matching})"
+                    f" (select 1 from {rows_of(*self.files)} as n where {matching})"
                 )
             if self.remove:
                 commit.sql(f"delete from {LAKE}.{name} as t where {self.remove}")
@@ -154,6 +154,7 @@ def seed_query(cursor: duckdb.DuckDBPyConnection, step: Step, file: Path) -> tup
     config = step.node.config
     types: Mapping[str, Any] = config.get("column_types") or {}
     options = {
+        "hive_partitioning": "false",  # else folders above it, such as env=prod/, would be columns
         "header": "true",
         "sample_size": "-1",
         "nullstr": "''",

@@ -16,7 +16,7 @@ from warehouse.build.materialize.tables import Change
 from warehouse.graph.parsing import located
 from warehouse.graph.step import Step
 from warehouse.lake.connection import duckdb_error
-from warehouse.lake.quoting import literal
+from warehouse.lake.parquet import rows_of
 from warehouse.project.project import Node
 from warehouse.project.properties import test_alias
 from warehouse.project.relation import Relation
@@ -65,7 +65,7 @@ def run(
         make = tables.view if kept.type == "view" else tables.table
         change = make(cursor, staging, replace(step, sql=query), kept)
         if change.files:
-            query = f"select * from read_parquet({literal(change.files[0])})"
+            query = f"select * from {rows_of(change.files[0])}"
     counts = f"select coalesce({counted}, 0) as failures from ({query}) as failing"
     try:
         row = cursor.execute(f"select failures, failures {warn_if}, failures {error_if} from ({counts})").fetchone()

@@ -51,6 +51,10 @@ def _columns(
     cursor: duckdb.DuckDBPyConnection,
     within: Collection[str],
 ) -> Sequence[TableColumn] | None:
+    import sqlglot
+
+    from warehouse.answers.stages import Stage
+
     step = opened.graph.steps[key]
     relation = opened.renderer.deferred.get(key) or step.relation
     if relation is not None and not relation.is_cte and relation.key in present:
@@ -59,15 +63,11 @@ def _columns(
         declared = [TableColumn(each.name, each.data_type) for each in step.node.columns if each.data_type]
         return declared if len(declared) == len(step.node.columns) else None
     if step.kind == "seed":
-        return seed_query(cursor, step, opened.root / step.node.path)[0]
+        return seed_query(cursor, step, opened.renderer.project.file(step.node.path))[0]
     if step.node.kind != "model" or step.tree is None or key in within:
         return None
     tree = step.tree.copy()
     for call in list(find(tree, step, opened.functions)):
-        import sqlglot
-
-        from warehouse.answers.stages import Stage
-
         null = f"cast(null as {Stage(call, 0, '', '').type})"
         call.node.replace(sqlglot.parse_one(null, dialect="duckdb"))
     owners = {each.relation.key: each.id for each in opened.graph.steps.values() if each.relation is not None}

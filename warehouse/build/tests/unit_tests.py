@@ -157,7 +157,7 @@ def _rows(
     if given.rows.rows is None:
         if step.kind != "seed":
             raise UnitTestError(f"{given.input} is given without rows", where=given.rows.where, hint="rows: []")
-        return seed_query(cursor, step, opened.root / step.node.path)[1]
+        return seed_query(cursor, step, opened.renderer.project.file(step.node.path))[1]
     known = columns(opened, present, key, cursor, given.input, given.rows)
     return typed(given.rows, known, given.input, fill=True)[1]
 

@@ -9,6 +9,7 @@ import click
 
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
 from warehouse.cli.project_options import retry_option
+from warehouse.project.package import project_folders
 
 
 @click.group()
@@ -63,7 +64,7 @@ def write(
     from warehouse.answers.budget import parse_statuses
     from warehouse.ingest.labels import batches
 
-    asked = batches.labeler(project_dir / "seeds", labeler)
+    asked = batches.labeler(project_folders(project_dir), labeler)
     options = batches.BatchOptions(limit, split, parse_statuses(retry) if retry else ())
     lake = open_lake(lake_dir)
     with out.progress("written", unit="documents") as progress:
@@ -90,7 +91,7 @@ def read(labeler: str, files: tuple[Path, ...], project_dir: Path, lake_dir: Pat
     """
     from warehouse.ingest.labels import batches
 
-    asked = batches.labeler(project_dir / "seeds", labeler)
+    asked = batches.labeler(project_folders(project_dir), labeler)
     lake = open_lake(lake_dir)
     with out.progress("read", unit="documents") as progress:
         found = batches.read(lake, asked, files, progress.advance)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from udfs.labels.labelers.labeler_registry import LabelerRegistry, seeds
+from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from udfs.labels.taxonomies.taxonomies import EAI, Taxonomies
 from warehouse.cli.output import Output
 from warehouse.ingest.inputs import Input
@@ -14,6 +14,7 @@ from warehouse.ingest.labels.external_labeler import ExternalLabeler, LabelsRepo
 from warehouse.ingest.labels.label_files import ingest_labels
 from warehouse.ingest.records import IngestOptions
 from warehouse.lake.lake import Lake
+from warehouse.project.package import project_folders
 
 #: As many reasons are listed, the most frequent first.
 _LISTED = 10
@@ -21,8 +22,8 @@ _LISTED = 10
 
 def new_labeler(project: Path, name: str, taxonomy: str | None) -> ExternalLabeler:
     """Return the labeler that gave the labels. Raises UsageError for an unknown taxonomy or a taken name."""
-    folder = seeds(project)
-    return external_labeler(name, Taxonomies(folder).get(taxonomy or EAI), list(LabelerRegistry(folder).files()))
+    folders = project_folders(project)
+    return external_labeler(name, Taxonomies(folders).get(taxonomy or EAI), list(LabelerRegistry(folders).files()))
 
 
 def run(lake: Lake, inputs: Sequence[Input], who: ExternalLabeler, options: IngestOptions, out: Output) -> None:

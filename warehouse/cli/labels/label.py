@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from udfs.errors import CuveeError, Location, UsageError
-from udfs.labels.labelers.labeler_registry import LabelerRegistry, seeds
+from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from warehouse.cli.output import Output, output_options, project_option
+from warehouse.project.package import project_folders
 
 if TYPE_CHECKING:
     from udfs.labels.labeler import Labeler
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: A longer text is shown by its beginning and its end; --json has all of it.
 _SHOWN = 3_000
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @click.command()
@@ -39,7 +37,7 @@ def label(files: tuple[str, ...], name: str | None, project_dir: Path, out: Outp
     from udfs.labels.labelers.trial import attempt
 
     texts = [(file, _text(file)) for file in files]
-    labeler = LabelerRegistry(seeds(project_dir)).get(name or DEFAULT_LABELER)
+    labeler = LabelerRegistry(project_folders(project_dir)).get(name or DEFAULT_LABELER)
     shown = []
     try:
         for file, text in texts:
@@ -98,8 +96,6 @@ def _section(title: str, text: str, out: Output) -> None:
     if len(text) > _SHOWN:
         left = len(text) - _SHOWN
         text = f"{text[: _SHOWN * 2 // 3]}\n[… {left:,} characters more; --json has them …]\n{text[-_SHOWN // 3 :]}"
-    # A document may hold what a terminal obeys.
-    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
     out.text(f"--- {title} ---\n{text}\n")
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from udfs.labels.labelers.labeler_registry import LabelerRegistry, seeds
+from udfs.labels.labelers.labeler_registry import LabelerRegistry
 from warehouse.cli.output import Output, lake_option, open_lake, output_options, project_option
+from warehouse.project.package import project_folders
 
 if TYPE_CHECKING:
     from warehouse.ingest.labels.labelers import KnownLabeler
@@ -35,7 +36,7 @@ def labels(project_dir: Path, lake_dir: Path | None, out: Output) -> None:
             raise
         out.note(f"{error.message}: nothing is labelled")
         lake = None
-    found = labelers(lake, LabelerRegistry(seeds(project_dir)))
+    found = labelers(lake, LabelerRegistry(project_folders(project_dir)))
     if out.as_json:
         return out.json([_as_dict(each) for each in found])
     columns = ("labeler", "taxonomy", "backend", *STATUSES, "tokens", "documents/s", "versions", "last")

@@ -64,7 +64,7 @@ def _show(planned: ForgetPlan, out: Output) -> None:
         out.note("an earlier forget was broken off; this finishes it")
     out.rows(("table", "rows"), sorted(planned.rows.items()))
     out.text(
-        f"{len(planned.documents):,} documents go, {planned.kept:,} stay that were found elsewhere too;"
+        f"documents that go: {len(planned.documents):,}; that stay, being found elsewhere too: {planned.kept:,};"
         f" {planned.files:,} data files, {planned.units:,} parts of the shard store,"
         f" {len(planned.snapshots):,} snapshots"
     )

@@ -1,4 +1,4 @@
-"""cuvee init and cuvee lake."""
+"""cuvee lake: what the lake holds, and its maintenance."""
 
 from __future__ import annotations
 
@@ -8,26 +8,6 @@ import click
 
 from udfs.errors import CuveeError, UsageError
 from warehouse.cli.output import Output, lake_option, open_lake, output_options
-from warehouse.lake.lake import Lake
-
-
-@click.command()
-@lake_option
-@output_options
-def init(lake_dir: Path | None, out: Output) -> None:
-    """Create a lake in lake/, or where --lake or CUVEE_LAKE says. A lake that is there already is left as it is.
-
-    cuvee init
-    """
-    import os
-
-    root = lake_dir or Path(os.environ.get("CUVEE_LAKE") or "lake")
-    existed = (root / "catalog.sqlite").exists()
-    lake = Lake.create(root)
-    if out.as_json:
-        out.json({"lake": str(lake.root), "created": not existed})
-    else:
-        out.text(f"{'there is a lake already in' if existed else 'created a lake in'} {lake.root}")
 
 
 @click.group(invoke_without_command=True)
@@ -70,16 +50,17 @@ def lake(ctx: click.Context, lake_dir: Path | None, out: Output) -> None:
 
 
 @lake.command()
+@click.option("--contents", is_flag=True, help="Read everything: each page is whole, each text has its doc_id.")
 @output_options
 @click.pass_obj
-def check(lake_dir: Path | None, out: Output) -> None:
+def check(lake_dir: Path | None, contents: bool, out: Output) -> None:
     """Open every data file and compare it with the catalog; exit 1 if one is missing, unreadable or miscounted.
 
     cuvee lake check
     """
     from warehouse.lake.maintenance import check as check_lake
 
-    found = check_lake(open_lake(lake_dir))
+    found = check_lake(open_lake(lake_dir), contents=contents)
     if out.as_json:
         out.json(
             {

@@ -137,7 +137,7 @@ def mixture(
         labels=labels,
         copies=copies,
     )
-    done = export_mixture(lake, request, _callback(out))
+    done = export_mixture(lake, request, export_progress(out))
     _report(done, out)
 
 
@@ -263,7 +263,7 @@ def gc(lake_dir: Path | None, out: Output) -> None:
         out.text(f"{parts:,} unused parts removed, {freed / 1e6:,.1f} MB freed")
 
 
-def _callback(out: Output) -> ExportCallback:
+def export_progress(out: Output) -> ExportCallback:
     """Make a callback that shows an export's progress."""
     from warehouse.export.write import ExportCallback
 

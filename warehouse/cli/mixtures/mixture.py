@@ -1,16 +1,19 @@
-"""cuvee mixture: what a mixture got of what it asked, and how two mixtures differ."""
+"""cuvee mixture: what a mixture got of what it asked, what one would get, and how two mixtures differ."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from warehouse.cli.output import Output, lake_option, open_lake, output_options
+from udfs.amounts import parse_count, parse_share
+from udfs.errors import UsageError, did_you_mean
+from warehouse.cli.output import Amount, Output, lake_option, open_lake, output_options
+from warehouse.cli.project_options import ProjectOptions, reading_options
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,7 +24,7 @@ _BAR = 20
 
 @click.group()
 def mixture() -> None:
-    """Show what a mixture has of what it asked; compare two mixtures.
+    """Show what a mixture has of what it asked; try shares; compare two mixtures.
 
     Any model with doc_id, component, copies and n_tokens is a mixture.
 
@@ -68,8 +71,83 @@ def show(name: str, lake_dir: Path | None, out: Output) -> None:
     )
     for line in found.warnings():
         out.text(f"warning: {line}")
+    _show_unused(found.unused, "train_pool", out)
+    if found.estimated:
+        out.text("tokens are estimated from bytes: no tokenizer is set (dbt_project.yml, vars: tokenizer)")
     if found.problem:
         out.note(found.problem)
+
+
+@mixture.command(name="try")
+@click.argument("shares", nargs=-1, required=True, metavar="COMPONENT=SHARE…")
+@click.option(
+    "--tokens", type=Amount("number of tokens", parse_count, "300M or 1.5B"), metavar="N",
+    help="Tokens in all, e.g. 300M.  [default: no document twice]",
+)  # fmt: skip
+@click.option(
+    "--max-epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
+    help="How often a document may be seen.",
+)  # fmt: skip
+@click.option("--from", "pool", default="train_pool", show_default=True, metavar="MODEL", help="The pool.")
+@reading_options
+@output_options
+def try_(
+    shares: tuple[str, ...], tokens: int | None, max_epochs: float, pool: str, project: ProjectOptions, out: Output
+) -> None:
+    """Say what a mixture of these shares would have. Builds nothing.
+
+    A component that has too few tokens leaves the rest of its share to the others, as with shortfall='spill'.
+
+        cuvee mixture try code=60% prose=40% --tokens 300M --max-epochs 4
+    """
+    from warehouse.graph.loaded_project import LakeDatabase, open_renderer
+    from warehouse.mixtures.report import unused
+    from warehouse.mixtures.trial import MixtureTrial, try_mixture
+
+    lake = project.lake()
+    trial = MixtureTrial(shares=_shares(shares), tokens=tokens, max_epochs=max_epochs, pool=pool)
+    renderer = open_renderer(LakeDatabase(lake), project.project_dir, project.options(), say=out.note)
+    with contextlib.closing(lake.reader()) as cursor:
+        found = try_mixture(renderer, cursor, trial)
+        left = unused(cursor, {each.component for each in found}, pool)
+    if out.as_json:
+        out.json({"components": [asdict(each) for each in found], "unused": left})
+        return
+    out.rows(
+        ("component", "asked", "gets", "available", "tokens", "epochs", "shortfall"),
+        [
+            (
+                each.component, _share(each.share_asked), _share(each.share_got), _count(each.available),
+                _count(each.tokens), f"{each.epochs:.2f}", _count(each.shortfall or None),
+            )
+            for each in found
+        ],
+    )  # fmt: skip
+    out.text(f"{sum(each.tokens for each in found):,} tokens")
+    for each in found:
+        if not each.available:
+            hint = did_you_mean(each.component, left)
+            out.text(f"warning: {pool} has no documents of the component {each.component}{f'; {hint}' if hint else ''}")
+    _show_unused(left, pool, out)
+
+
+def _shares(texts: tuple[str, ...]) -> dict[str, float]:
+    """Parse COMPONENT=SHARE. Raises UsageError."""
+    shares: dict[str, float] = {}
+    for text in texts:
+        component, _, amount = text.rpartition("=")
+        try:
+            share = parse_share(amount) if amount.endswith("%") else float(amount)
+        except ValueError:
+            share = -1.0
+        if not component or not 0 <= share < float("inf"):
+            raise UsageError(
+                f"{text!r} is not COMPONENT=SHARE", hint="for example: code=60% prose=40%, or code=3 prose=2"
+            )
+        if component in shares:
+            raise UsageError(f"the component {component} has two shares", hint="leave one out")
+        shares[component] = share
+    return shares
 
 
 @mixture.command()
@@ -132,6 +210,12 @@ def _reading(lake_dir: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
     with contextlib.closing(open_lake(lake_dir).reader()) as cursor:
         cursor.execute("begin transaction")
         yield cursor
+
+
+def _show_unused(unused: Mapping[str, int], pool: str, out: Output) -> None:
+    if unused:
+        parts = ", ".join(f"{component} {tokens:,}" for component, tokens in unused.items())
+        out.text(f"tokens of {pool} in no component of it: {parts}")
 
 
 def _share(share: float | None) -> str:

@@ -10,7 +10,8 @@ import click
 
 from udfs.errors import ProjectError
 from warehouse.cli.answer_progress import AnswerProgress
-from warehouse.cli.output import Output, output_options
+from warehouse.cli.output import Output, coloured, output_options
+from warehouse.cli.plain import Styled, plain
 from warehouse.cli.project_options import (
     BuildFlags,
     ProjectOptions,
@@ -26,6 +27,7 @@ from warehouse.cli.project_options import (
 
 if TYPE_CHECKING:
     from warehouse.answers.call_stats import CallStats
+    from warehouse.build.coverage import Coverage
     from warehouse.build.execution.build_run import BuildCallback
     from warehouse.build.plan import Plan
     from warehouse.project.results import NodeResult
@@ -134,10 +136,15 @@ def terminal(out: Output) -> BuildCallback:
             rows = f"{result.rows:,} rows" if result.rows is not None and result.status == "built" else ""
             took = f"{result.seconds:.2f} s" if result.seconds else ""
             name = result.relation or result.name
-            line = f"{self.done:>4}/{self.total}  {result.status:<8} {result.kind:<12} {name}"
-            out.note(f"{line}  {', '.join(part for part in (rows, took) if part)}".rstrip())
+            status = coloured(f"{result.status:<8}", result.status)
+            line = f"{self.done:>4}/{self.total}  {status} {result.kind:<12} {plain(name)}"
+            out.note(Styled(f"{line}  {', '.join(part for part in (rows, took) if part)}".rstrip()))
             if result.status in ("error", "fail", "warn", "limited", "skipped") and result.message:
                 out.note("      " + result.message.replace("\n", "\n      "))
+
+        def covered(self, coverage: Coverage) -> None:
+            for line in coverage.lines():
+                out.note(line)
 
         def answering(self, tally: CallStats) -> Callable[[CallStats], None]:
             out.note(f"      {tally.title}: {tally.missing:,} to answer, {tally.reused:,} answered before")
@@ -164,8 +171,8 @@ def report(out: Output, results: list[NodeResult], seconds: float) -> None:
         out.json([{name: getattr(result, name) for name in type(result).__dataclass_fields__} for result in results])
     else:
         order = ("built", "unchanged", "pass", "warn", "fail", "error", "limited", "skipped")
-        said = ", ".join(f"{counts[status]} {status}" for status in order if status in counts) or "nothing selected"
-        out.text(f"{said} in {seconds:.2f} s")
+        said = [coloured(f"{counts[status]} {status}", status) for status in order if status in counts]
+        out.text(Styled(f"{', '.join(said) or 'nothing selected'} in {seconds:.2f} s"))
     failed = [result for result in results if result.failed]
     if failed:
         details = [f"{result.name}: {result.message}" for result in failed] if out.quiet else []

@@ -17,6 +17,7 @@ from warehouse.cli.project_options import (
     refresh_option,
     retry_option,
 )
+from warehouse.cli.tables import View
 from warehouse.project.options import Selection
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def show(project: ProjectOptions, name: str | None, inline: str | None, limit: i
     import duckdb
 
     from warehouse.graph.parsing import located
+    from warehouse.lake.statements import check_query
 
     if inline is not None:
         opened = project.open(out)
@@ -164,8 +166,11 @@ def show(project: ProjectOptions, name: str | None, inline: str | None, limit: i
         sql = step.sql
     limited = sql if limit < 0 else f"select * from (\n{sql.rstrip().rstrip(';')}\n) as shown limit {limit}"
     try:
-        rows = opened.lake.reader().sql(limited)
-        out.rows(rows.columns, rows.fetchall())
+        reader = opened.lake.reader()
+        if inline is not None:
+            check_query(reader, sql)
+        rows = reader.sql(limited)
+        out.result(rows.columns, rows.fetchall(), View(most=None))
     except duckdb.Error as error:
         raise located(step, error) if step else UsageError(str(error)) from error
 
@@ -182,6 +187,8 @@ def one_model(opened: LoadedProject, selection: Selection, command: str) -> Step
     models = [step for step in steps if step.node.kind in ("model", "snapshot")]
     if len(models) != 1:
         raise UsageError(f"{' '.join(selection.select)} are {len(models)} models", hint=f"{command} takes one")
+    if models[0].problem:
+        raise models[0].problem
     for call in calls(models[0], opened.functions):
         hint = f'build it, then: cuvee sql "from {models[0].name} limit 5"'
         raise CuveeError(f"{models[0].name} calls {call.name}, which answers in a build", where=call.where, hint=hint)

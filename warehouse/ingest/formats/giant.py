@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from warehouse.ingest import exact_json
+
 #: Records up to this size take the ordinary way. Decoded, 16 MB of the worst JSON (``[],[],…``) are 340 MB of objects.
 GIANT = 16 << 20
 
@@ -21,15 +23,18 @@ _LONG = 1 << 20
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
+#: Digits that may be a number beyond 64 bits.
+_LONG_NUMBER = re.compile(rb"\d{19}|\d[eE]\+?\d\d")
+
 #: Whole characters and escapes, a surrogate pair being one.
 _WHOLE = re.compile(rb"(?:[^\\]++|\\u[Dd][89ABab]..\\u....|\\u(?![Dd][89ABab])....|\\[^u])*+", re.DOTALL)
 
 
-def decode_giant(raw: bytes | memoryview, text_field: str) -> tuple[Any, bytearray | None]:
-    """Decode a large JSON value.
+def decode_giant(raw: bytes | memoryview, text_field: str) -> tuple[Any, bytearray | None, int]:
+    """Decode a large JSON value, with all digits of its numbers.
 
-    Returns the value and the bytes of its text. The text is None, and everything stays in the value, if the value is
-    not an object or if its field ``text_field`` is not a long string.
+    Returns the value, the bytes of its text, and how often it has NaN or Infinity. The text is None, and everything
+    stays in the value, if the value is not an object or if its field ``text_field`` is not a long string.
 
     Raises orjson.JSONDecodeError for what orjson would refuse, and for a value with more than 16 MB of other things
     than long strings.
@@ -48,14 +53,26 @@ def decode_giant(raw: bytes | memoryview, text_field: str) -> tuple[Any, bytearr
     if len(small) + len(view) - done > GIANT:
         raise orjson.JSONDecodeError(f"more than {GIANT >> 20} MB of a record without its long strings", "", 0)
     small += view[done:]
-    value = orjson.loads(small)
+    value, constants = _decoded(small)
     text = None
     if type(value) is dict:
         index = _index(value.get(text_field), mark)
         if index is not None:
             del value[text_field]
             text = _unescape(cut[index])
-    return _restore(value, mark, cut), text
+    return _restore(value, mark, cut), text, constants
+
+
+def _decoded(small: bytearray) -> tuple[Any, int]:
+    try:
+        return exact_json.loads(small) if _LONG_NUMBER.search(small) else (orjson.loads(small), 0)
+    except orjson.JSONDecodeError as error:
+        if not exact_json.is_exact_only(small, error):
+            raise
+        value, constants = exact_json.loads(small)
+        if type(value) is not dict:
+            raise
+        return value, constants
 
 
 def _unescape(view: memoryview) -> bytearray:
@@ -89,11 +106,25 @@ def _index(value: object, mark: str) -> int | None:
 
 
 def _restore(value: Any, mark: str, cut: Sequence[memoryview]) -> Any:
-    """Put the other long strings back in their places."""
-    if (index := _index(value, mark)) is not None:
-        return _unescape(cut[index]).decode()
-    if type(value) is dict:
-        return {_restore(name, mark, cut): _restore(inner, mark, cut) for name, inner in value.items()}
-    if type(value) is list:
-        return [_restore(inner, mark, cut) for inner in value]
-    return value
+    """Put the other long strings back in their places, at any depth."""
+
+    def restored(each: Any) -> Any:
+        index = _index(each, mark)
+        return each if index is None else _unescape(cut[index]).decode()
+
+    whole = [value]
+    waiting: list[Any] = [whole]
+    while waiting:
+        each = waiting.pop()
+        if type(each) is dict:
+            for name in [name for name in each if _index(name, mark) is not None]:
+                each[restored(name)] = each.pop(name)
+            items: Sequence[tuple[Any, Any]] = list(each.items())
+        else:
+            items = list(enumerate(each))
+        for key, inner in items:
+            if type(inner) is dict or type(inner) is list:
+                waiting.append(inner)
+            elif type(inner) is str:
+                each[key] = restored(inner)
+    return whole[0]

@@ -14,10 +14,11 @@ from pathlib import Path
 import orjson
 
 from udfs.prefetch import prefetch
+from warehouse.ingest import exact_json
 from warehouse.ingest.bytestream import DamagedStreamError, blocks
 from warehouse.ingest.formats.giant import GIANT, decode_giant
 from warehouse.ingest.formats.json_values import AFTER_END, NOT_CLOSED, values
-from warehouse.ingest.record_builder import RecordBuilder
+from warehouse.ingest.record_builder import InexactError, RecordBuilder
 from warehouse.ingest.records import MAX_RECORD, RAW_LIMIT, DocumentBatch, IngestOptions, utf8_length
 
 BOM = b"\xef\xbb\xbf"
@@ -142,25 +143,45 @@ def add_json(builder: RecordBuilder, raw: Record, position: int) -> None:
     if len(raw) > GIANT:
         return _add_giant(builder, raw, position)
     try:
-        record = orjson.loads(raw)
+        return builder.add(orjson.loads(raw), position, raw)
     except orjson.JSONDecodeError as error:
         raw = bytes(raw)
         if not raw.strip(b" \t\r\n"):
             return None
-        return builder.rejects.add(position, explain(raw, error), raw)
-    return builder.add(record, position, raw)
+        if not exact_json.is_exact_only(raw, error):
+            return builder.rejects.add(position, explain(raw, error), raw)
+    except InexactError:
+        pass
+    return _add_exactly(builder, raw, position)
+
+
+def _add_exactly(builder: RecordBuilder, raw: Record, position: int) -> None:
+    """Add a record with numbers that orjson alters or refuses."""
+    try:
+        record, constants = exact_json.loads(raw)
+        if constants and type(record) is not dict:
+            orjson.loads(raw)  # raises: only next to a text are these constants taken
+    except orjson.JSONDecodeError as error:
+        return builder.rejects.add(position, explain(bytes(raw), error), raw)
+    if constants:
+        builder.notes[exact_json.BECAME_NULL] += 1
+    with builder.exactly():
+        return builder.add(record, position, raw)
 
 
 def _add_giant(builder: RecordBuilder, raw: Record, position: int) -> None:
     """Add a record of many megabytes without a Python string of it (up to 4 bytes a character)."""
     try:
-        record, text = decode_giant(raw, builder.options.text_field)
+        record, text, constants = decode_giant(raw, builder.options.text_field)
     except orjson.JSONDecodeError as error:
         return builder.rejects.add(position, explain(bytes(raw), error), raw)
-    if text is None:
-        return builder.add(record, position, raw)
-    assert isinstance(record, dict)
-    return builder.add_text(text, utf8_length(text), position, record=record, raw=raw[:RAW_LIMIT])
+    if constants:
+        builder.notes[exact_json.BECAME_NULL] += 1
+    with builder.exactly():
+        if text is None:
+            return builder.add(record, position, raw)
+        assert isinstance(record, dict)
+        return builder.add_text(text, utf8_length(text), position, record=record, raw=raw[:RAW_LIMIT])
 
 
 def explain(raw: bytes, error: orjson.JSONDecodeError) -> str:
@@ -173,6 +194,8 @@ def explain(raw: bytes, error: orjson.JSONDecodeError) -> str:
         utf8_length(raw)
     except UnicodeDecodeError as fault:
         return f"not UTF-8: byte 0x{raw[fault.start]:02x} at offset {fault.start:,}"
+    if "depth limit" in error.msg:
+        return "bad JSON: nested in more than 1,024 levels"
     if "surrogate" in error.msg:
         return "bad JSON: a lone surrogate has no form in UTF-8"
     return f"bad JSON: {error.msg}"

@@ -33,7 +33,11 @@ def files(folder: Path) -> list[Path]:
 
 
 def _decoded(rows: pa.RecordBatch, options: IngestOptions) -> pa.RecordBatch:
-    """Replace tokens by text, if there is a tokenizer and no text."""
+    """Name columns of JSON as such. Replace tokens by text, if there is a tokenizer and no text."""
+    for index, field in enumerate(rows.schema):
+        if (field.metadata or {}).get(b"mds") == b"json" and field.name != options.text_field:
+            as_json = pa.ExtensionArray.from_storage(pa.json_(), rows[index].cast(pa.string()))
+            rows = rows.set_column(index, field.name, as_json)
     tokens = next((name for name in TOKENS if name in rows.schema.names), None)
     if options.tokenizer is None or tokens is None or options.text_field in rows.schema.names:
         return rows
@@ -69,7 +73,8 @@ def read_mds(path: Path, source: str, options: IngestOptions) -> Iterator[Docume
         except NoTextColumnError as error:
             textless.append((position, f"MDS without text: {error}"))
         except MDSError as error:
-            rejects.add(position, str(error))
+            for sample in range(position, first + shard.samples):
+                rejects.add(sample, str(error))
         first += shard.samples
     if textless and len(textless) == len(shards):
         hint = "; --tokenizer makes text of tokens" if options.tokenizer is None else ""

@@ -1,17 +1,19 @@
 """Read Parquet files of any schema that has a text column.
 
-Rows are read in batches of bounded size, whatever the row groups are. A row group that cannot be read is rejected and
-the next one is tried. A row's number in the file, counted from 1, is its position.
+Rows are read in batches of bounded size, whatever the row groups are. Checksums of pages are verified where a file has
+them. Rows of a row group whose texts cannot be read are rejected and the next one is tried; another column that cannot
+be read becomes null there. A row's number in the file, counted from 1, is its position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from udfs.errors import first_line
 from warehouse.ingest.formats import essential_web
 from warehouse.ingest.formats.columnar import ColumnarDocuments, NoTextColumnError
 from warehouse.ingest.records import BATCH_BYTES, BATCH_ROWS, DocumentBatch, IngestOptions, RejectCollector
@@ -36,23 +38,68 @@ def read_parquet(path: Path, source: str, options: IngestOptions) -> Iterator[Do
 
 
 def _read(path: Path, source: str, options: IngestOptions, rejects: RejectCollector) -> Iterator[DocumentBatch]:
-    with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
-        published = essential_web.is_published(file.schema_arrow)
+    # Spark's old times are read as microseconds: as nanoseconds those before 1677 and after 2262 would be others.
+    with pq.ParquetFile(
+        path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
+    ) as file:
         documents = ColumnarDocuments(path, source, options, file.schema_arrow)
         position = 1
         for group in range(file.num_row_groups):
-            meta = file.metadata.row_group(group)
+            rows = file.metadata.row_group(group).num_rows
             done = 0
-            try:
-                for rows in file.iter_batches(_batch_rows(meta), row_groups=[group], use_threads=False):
-                    labels = essential_web.labels(rows) if published else None
-                    rest = rows.drop_columns([essential_web.COLUMN]) if published else rows
-                    yield from documents.batches(rest, position + done, labels)
-                    done += rows.num_rows
-            except UNREADABLE as error:
-                first, last = position + done, position + meta.num_rows - 1
-                rejects.add(first, f"rows {first:,} to {last:,}: {_reason(error)}")
-            position += meta.num_rows
+            columns = file.schema_arrow.names
+            while done < rows:
+                try:
+                    for part in _rows(file, group, columns, done):
+                        labels = essential_web.labels(part) if essential_web.is_published(part.schema) else None
+                        rest = part.drop_columns([essential_web.COLUMN]) if labels is not None else part
+                        yield from documents.batches(rest, position + done, labels)
+                        done += part.num_rows
+                    break
+                except UNREADABLE as error:
+                    # What stands next to the text costs no document: the columns that can be read are.
+                    readable = [name for name in dict.fromkeys(columns) if _is_readable(file, group, name)]
+                    if len(readable) < len(set(columns)) and _has_text(readable, options.text_field):
+                        for name in set(columns) - set(readable):
+                            documents.notes[f"column {name!r} cannot be read: it became null"] += rows - done
+                        columns = readable
+                        continue
+                    yield from reject_rows(rejects, position + done, position + rows - 1, _reason(error))
+                    break
+            position += rows
+
+
+def _rows(file: pq.ParquetFile, group: int, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a row group behind the first ones."""
+    chosen = None if len(columns) == len(file.schema_arrow.names) else columns
+    size = _batch_rows(file.metadata.row_group(group))
+    for rows in file.iter_batches(size, row_groups=[group], columns=chosen, use_threads=False):
+        if skip >= rows.num_rows:
+            skip -= rows.num_rows
+            continue
+        yield rows.slice(skip)
+        skip = 0
+
+
+def _is_readable(file: pq.ParquetFile, group: int, column: str) -> bool:
+    try:
+        for _ in _rows(file, group, [column], 0):
+            pass
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _has_text(columns: Sequence[str], name: str) -> bool:
+    return name in columns or name.partition(".")[0] in columns
+
+
+def reject_rows(rejects: RejectCollector, first: int, last: int, reason: str) -> Iterator[DocumentBatch]:
+    """Reject rows, each as a record."""
+    for row in range(first, last + 1):
+        rejects.add(row, f"rows {first:,} to {last:,}: {reason}")
+        if len(rejects.rows) >= BATCH_ROWS:
+            yield rejects.batch()
 
 
 def _batch_rows(group: pq.RowGroupMetaData) -> int:
@@ -62,7 +109,7 @@ def _batch_rows(group: pq.RowGroupMetaData) -> int:
 
 
 def _reason(error: Exception) -> str:
-    message = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    message = first_line(error)
     if "encrypted" in message.lower() or "decrypt" in message.lower():
         return f"encrypted Parquet: decrypt it first ({message})"
     return f"unreadable Parquet: {message}"

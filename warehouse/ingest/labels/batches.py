@@ -76,9 +76,9 @@ class ReadResponses:
     first_broken: int | None
 
 
-def labeler(seeds: Path, name: str) -> PromptedLabeler:
+def labeler(folders: Sequence[Path], name: str) -> PromptedLabeler:
     """Get a labeler of the project that batch files can be written for. Raises UsageError."""
-    found = LabelerRegistry(seeds).get(name)
+    found = LabelerRegistry(folders).get(name)
     if not isinstance(found, PromptedLabeler) or found.spec.backend != "openai":
         raise UsageError(f"batch files are for labelers with the backend openai, which {name} does not have")
     path, _ = endpoint(found.spec)

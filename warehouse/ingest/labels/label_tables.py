@@ -23,10 +23,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from udfs.errors import LakeError, Location, did_you_mean
+from udfs.errors import LakeError, Location, did_you_mean, first_line
 from warehouse.ingest.bytestream import blocks, head
-from warehouse.ingest.formats.detection import HEAD, detect, plain_name
+from warehouse.ingest.formats.detection import HEAD, detect
 from warehouse.ingest.records import RAW_LIMIT, IngestOptions
+from warehouse.lake.parquet import rows_of
 from warehouse.lake.quoting import literal, quote
 
 #: A table's columns by name: an expression in SQL, or the fields of a struct.
@@ -79,17 +80,16 @@ class LabelTable:
 def open_table(cursor: duckdb.DuckDBPyConnection, path: Path) -> LabelTable:
     """Open the table in a file. Raises LabelFileError if there is none, OSError if it cannot be opened."""
     kind = detect(path).format
-    name = plain_name(path)
     try:
         if kind == "parquet":
             return _parquet(path)
         if kind == "jsonl":
             return _jsonl(cursor, path)
-        if kind == "text" and name.endswith((".csv", ".tsv")):
+        if kind == "csv":
             return _csv(cursor, path)
     except (duckdb.Error, pa.ArrowException) as error:
-        first = str(error).strip().splitlines()[0][:300]
-        raise LabelFileError(f"cannot be read as {kind}: {first}", where=Location(str(path))) from error
+        message = f"cannot be read as {kind}: {first_line(error)}"
+        raise LabelFileError(message, where=Location(str(path))) from error
     found = {"empty": "it is empty", "json": "it is one JSON value", "unknown": "it is binary"}
     message = f"is not a table of labels: {found.get(kind, 'it is ' + kind)}"
     raise LabelFileError(message, where=Location(str(path)), hint="labels come as Parquet, CSV or JSONL")
@@ -166,9 +166,7 @@ def _parquet(path: Path) -> LabelTable:
     tree: Tree = {}
     for field in schema:
         _place(tree, field.name, _field_tree(quote(field.name), field.type))
-    relation = (
-        f"(select *, file_row_number + 1 as {POSITION} from read_parquet({literal(path)}, file_row_number => true))"
-    )
+    relation = f"(select *, file_row_number + 1 as {POSITION} from {rows_of(path, numbers=True)})"
     return LabelTable(relation, tree, [])
 
 
@@ -201,7 +199,7 @@ def _csv(cursor: duckdb.DuckDBPyConnection, path: Path) -> LabelTable:
     columns = ", ".join(f"{literal(name)}: 'varchar'" for name in names)
     scan = (
         f"read_csv({literal(path)}, auto_detect = false, columns = {{{columns}}}, delim = '{comma}', header = true,"
-        f" quote = '\"', escape = '\"', max_line_size = {_LINE}, buffer_size = {2 * _LINE}"
+        f" quote = '\"', escape = '\"', max_line_size = {_LINE}, buffer_size = {2 * _LINE}, hive_partitioning = false"
     )
     tree: Tree = {}
     for name in names:
@@ -212,7 +210,7 @@ def _csv(cursor: duckdb.DuckDBPyConnection, path: Path) -> LabelTable:
 def _jsonl(cursor: duckdb.DuckDBPyConnection, path: Path) -> LabelTable:
     scan = (
         f"read_csv({literal(path)}, auto_detect = false, columns = {{'line': 'varchar'}}, delim = '\x1f', quote = '',"
-        f" escape = '', header = false, max_line_size = {_LINE}, buffer_size = {2 * _LINE}"
+        f" escape = '', header = false, max_line_size = {_LINE}, buffer_size = {2 * _LINE}, hive_partitioning = false"
     )
     table = _lines(cursor, path, scan, {}, header=0)
     # A line with a lone surrogate is not valid JSON to DuckDB, which raises where it is asked for a field of it.

@@ -1,3 +1,3 @@
 -- OLMo 2's Dolmino mix of 300 B tokens (arXiv 2501.00656, table 13).
 {{ config(enabled=var('published_mixtures'), tags=['mixture']) }}
-{{ published_mixture('mix_dolmino', 'olmo2_dolmino_300B') }}
+{{ cuvee.published_mixture('mix_dolmino', 'olmo2_dolmino_300B') }}

@@ -1,3 +1,3 @@
 -- Essential-Web's General-Base (arXiv 2506.14111): DCLM-baseline alone.
 {{ config(enabled=var('published_mixtures'), tags=['mixture']) }}
-{{ published_mixture('mix_essential_web', 'essential_web_general_base') }}
+{{ cuvee.published_mixture('mix_essential_web', 'essential_web_general_base') }}

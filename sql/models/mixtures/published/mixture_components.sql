@@ -14,7 +14,7 @@ select
     case position
         {{ "when 0 then 'candidate'" if candidate }}
         {% for component in components %}
-        when {{ loop.index }} then {{ mixture_text(component) }}
+        when {{ loop.index }} then {{ cuvee.mixture_text(component) }}
         {% endfor %}
     end as component,
     n_tokens,

@@ -1,3 +1,3 @@
 -- ProLong's stage of 64K tokens, as its launch script has it.
 {{ config(enabled=var('published_mixtures'), tags=['mixture']) }}
-{{ published_mixture('mix_prolong', 'prolong_64K') }}
+{{ cuvee.published_mixture('mix_prolong', 'prolong_64K') }}

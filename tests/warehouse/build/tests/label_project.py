@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from pathlib import Path
 
 import yaml
 
-from tests.helpers import SQL, write
+from tests.helpers import macros_only, write
 from udfs.labels.taxonomies.taxonomies import Taxonomies
 from warehouse.ingest.inputs import find_inputs
 from warehouse.ingest.labels.external_labeler import external_labeler
@@ -33,18 +32,18 @@ COLUMNS = "doc_id,kind,kind_secondary,desk,free_decimal_correspondence"
 def project(folder: Path, test: str) -> Path:
     """Write a project with four documents, and a test of their labels."""
     ((name, arguments),) = yaml.safe_load(test).items()
-    schema = {"models": [{"name": "m", "data_tests": [{name: {"arguments": {"taxonomy": "press", **arguments}}}]}]}
-    root = write(
+    schema = {
+        "models": [{"name": "m", "data_tests": [{f"cuvee.{name}": {"arguments": {"taxonomy": "press", **arguments}}}]}]
+    }
+    return write(
         folder / "p",
         {
-            "dbt_project.yml": "name: p",
+            "dbt_project.yml": macros_only("p"),
             "taxonomies/press.yml": TAXONOMY,
             "models/m.sql": "select lpad(n::varchar, 32, '0') as doc_id from range(1, 5) t(n)",
             "models/schema.yml": yaml.safe_dump(schema),
         },
     )
-    shutil.copytree(SQL / "macros", root / "macros")
-    return root
 
 
 def give(lake: Lake, root: Path, labels: str) -> None:
@@ -54,7 +53,7 @@ def give(lake: Lake, root: Path, labels: str) -> None:
         labeler, _, row = line.partition(": ")
         number, _, rest = row.partition(",")
         files[labeler].append(f"{number:0>32},{rest}")
-    taxonomy = Taxonomies(root / "seeds").get("press")
+    taxonomy = Taxonomies((root,)).get("press")
     for labeler, rows in files.items():
         path = root.parent / f"{labeler}.csv"
         path.write_text("\n".join([COLUMNS, *rows]) + "\n")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.helpers import SQL, write, write_jsonl
+from tests.helpers import macros_only, write, write_jsonl
 from warehouse.ingest.inputs import find_inputs
 from warehouse.ingest.records import IngestOptions
 from warehouse.ingest.run import ingest
@@ -44,8 +43,14 @@ CASES: list[tuple[str, str, dict[str, Any], list[str] | None]] = [
     ("blend", "max_document_share", {"at_most": 0.4}, ["web a 100", "web c 100"]),
     ("blend", "disjoint_from", {"to": "ref('other')"}, None),
     ("blend", "disjoint_from", {"to": "ref('trunk')"}, ["c"]),
-    ("blend", "no_contamination", {}, ["c"]),
-    ("trunk", "no_contamination", {"contaminated": "ref('other')"}, None),
+    ("blend", "no_contamination", {"contaminated": "ref('contaminated_documents')", "compared": "ref('blend')"}, ["c"]),
+    (
+        "blend",
+        "no_contamination",
+        {"contaminated": "ref('other')", "compared": "ref('trunk')"},
+        ["a was not compared", "b was not compared"],
+    ),
+    ("trunk", "no_contamination", {"contaminated": "ref('other')", "compared": "ref('trunk')"}, None),
     ("found", "licence_allowed", {"allowed": ["mit", "CC0"], "unknown": "allow"}, [" GPL"]),
     ("found", "licence_allowed", {"allowed": ["mit", "CC0", "GPL"]}, [" None"]),
     ("found", "licence_allowed", {"allowed": ["MIT", "GPL"], "unknown": "allow"}, None),
@@ -56,18 +61,16 @@ def project(folder: Path, cases: list[tuple[str, str, dict[str, Any], Any]]) -> 
     """Write a project with some models, and tests called case_0, case_1 and so on."""
     tests: dict[str, list[Any]] = {}
     for number, (model, test, arguments, _) in enumerate(cases):
-        tests.setdefault(model, []).append({test: {"name": f"case_{number}", "arguments": arguments}})
+        tests.setdefault(model, []).append({f"cuvee.{test}": {"name": f"case_{number}", "arguments": arguments}})
     schema = {"models": [{"name": model, "data_tests": each} for model, each in tests.items()]}
-    root = write(
+    return write(
         folder / "p",
         {
-            "dbt_project.yml": "name: p\nprofile: p\nmodels: {+materialized: table}\n",
+            "dbt_project.yml": macros_only("p"),
             "models/schema.yml": yaml.safe_dump(schema),
             **{f"models/{name}.sql": sql for name, sql in MODELS.items()},
         },
     )
-    shutil.copytree(SQL / "macros", root / "macros")
-    return root
 
 
 def give(lake: Lake, folder: Path) -> None:

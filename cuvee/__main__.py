@@ -1,0 +1,5 @@
+"""The command ``cuvee`` as ``python -m cuvee``."""
+
+from cuvee.command import main
+
+main()

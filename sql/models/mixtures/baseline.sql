@@ -1,7 +1,0 @@
--- The unchanged mixture: components about as large as the pool has them.
-{{ mixture(
-    pool=ref('train_pool'),
-    shares={'code': 0.84, 'prose': 0.10, 'legal': 0.06},
-    tokens=var('baseline_tokens'),
-    seed=var('seed'),
-) }}
