@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +16,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """A response: its state, its body (text is sent as it is), headers, and seconds to wait before it."""
+    """A response: its state, its body (text is sent as it is), headers, and seconds to wait before it.
+
+    State 0: the connection is broken off.
+    """
 
     status: int = 200
     body: Any = None
@@ -99,6 +104,11 @@ def server(reply: Callable[[dict[str, Any], int], Reply], models: tuple[str, ...
                     self.close_connection = True
                     return
             self.connection.settimeout(None)
+            if not reply.status:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                self.close_connection = True
+                return
             content = (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
             self.send_response(reply.status)
             kind = "text/plain" if isinstance(reply.body, str) else "application/json"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from tests.udfs.labels.small_server import Reply, refuses, says, server
 from tests.udfs.labels.tiny_qwen import ADDED, SPECIAL, make_tokenizer
 from udfs.errors import CuveeError
+from udfs.expensive import INPUT_SCHEMA
 from udfs.labels.backends import wire
 from udfs.labels.backends.engine import Prompt
 from udfs.labels.backends.openai import Key
@@ -186,6 +188,42 @@ def test_what_concerns_every_row_is_raised(make: Make, ask: Any, monkeypatch: An
         with pytest.raises(CuveeError, match=says_):
             ask(BoundLabeler(make(served.url, retries=0)), [f"text {n}" for n in range(100)])
         assert len(served.requests) < 60
+
+
+ALONE = [Reply(0), refuses(401, "no"), refuses(402, "no"), refuses(404, "no"), refuses(429, "no"), refuses(500, "no")]
+
+
+@pytest.mark.parametrize("reply", ALONE, ids=lambda reply: str(reply.status))
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_what_one_document_meets_alone_is_its_own_error(make: Make, ask: Any, reply: Reply, at_once: int) -> None:
+    texts = ["bad 1", *(f"text {n}" for n in range(20)), "bad 2", "bad 3"]
+    with server(of({text: [reply] for text in texts if "bad" in text})) as served:
+        rows = ask(BoundLabeler(make(served.url, retries=0, concurrency=at_once)), texts)
+    assert statuses(rows) == ["error" if "bad" in text else "ok" for text in texts]
+    assert all(row["raw"].strip() for row in rows)
+
+
+@pytest.mark.parametrize("reply", ALONE, ids=lambda reply: str(reply.status))
+def test_what_was_answered_is_handed_on_before_anything_is_raised(make: Make, reply: Reply) -> None:
+    """The server answers 60 and nothing else; then no document is one that failed."""
+    answered: set[str] = set()
+
+    def sixty(body: dict[str, Any], before: int) -> Reply:
+        with lock:
+            if len(answered) == 60:
+                return reply
+            answered.add(body["messages"][-1]["content"])
+            return says("food,skip")
+
+    lock = threading.Lock()
+    with server(sixty) as served:
+        texts = [f"text {n}" for n in range(200)]
+        batch = pa.record_batch([texts, texts], schema=INPUT_SCHEMA)
+        got: dict[str, str] = {}
+        with pytest.raises(CuveeError):
+            for found in BoundLabeler(make(served.url, retries=0)).answers(iter([batch])):
+                got |= dict(zip(found["key"].to_pylist(), found["status"].to_pylist(), strict=True))
+    assert got == dict.fromkeys(answered, "ok")
 
 
 JSON = {"Content-Type": "application/json"}

@@ -36,9 +36,10 @@ def on_terminal(folder: Path, *arguments: str, typed: str = "") -> str:
     if typed:
         os.write(ours, typed.encode())
     found = b""
+    poll = select.poll()  # select() refuses file numbers above 1,023, which a long run of tests has
+    poll.register(ours)
     while True:
-        ready, _, _ = select.select([ours], [], [], 600)
-        assert ready, "the command neither writes nor ends"
+        assert poll.poll(600_000), "the command neither writes nor ends"
         try:
             piece = os.read(ours, 1 << 16)
         except OSError:  # Linux says so at the end

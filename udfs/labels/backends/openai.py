@@ -11,13 +11,13 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from udfs.errors import CuveeError, did_you_mean
+from udfs.errors import CuveeError, did_you_mean, first_line
 from udfs.labels.backends import wire
 from udfs.labels.backends.engine import Answer, Engine, Prompt
 from udfs.labels.chat import ChatFormat
@@ -139,51 +139,77 @@ class OpenAIEngine(Engine):
     def generate(self, prompts: Iterator[Prompt]) -> Generator[Answer, None, None]:
         """Answer every prompt once, in the order in which the server does. See ``Engine.generate``.
 
-        Raises CuveeError if the server cannot be reached, refuses the key or does not know the model, when it is
-        still busy after the last attempt, and when many prompts in a row have failed.
+        A prompt that gets no response is asked once more, alone. If it gets none again and another prompt gets one,
+        then the failure is its own. Raises CuveeError if no other gets one either (the server cannot be reached,
+        refuses the key, does not know the model, is busy), and when many prompts in a row have failed; before that,
+        everything that was asked has been answered.
         """
-        done: SimpleQueue[Answer | _Refusal | BaseException] = SimpleQueue()
-        tasks: set[asyncio.Task[Answer | _Refusal]] = set()
-
-        def finish(task: asyncio.Task[Answer | _Refusal]) -> None:
-            tasks.discard(task)
-            if not task.cancelled():
-                done.put(task.exception() or task.result())
-
-        def start(prompt: Prompt) -> None:
-            task = self._loop.create_task(self._ask(prompt))
-            tasks.add(task)
-            task.add_done_callback(finish)
-
-        more, flying, lost = True, 0, 0
+        flight = _Flight(self._loop, self._ask)
         try:
-            while True:
-                while more and flying < self._settings.concurrency:
-                    prompt = next(prompts, None)
-                    if prompt is None:
-                        more = False
-                        break
-                    flying += 1
-                    self._loop.call_soon_threadsafe(start, prompt)
-                    if not done.empty():
-                        break
-                if not flying:
-                    return
-                outcome = done.get()
-                flying -= 1
-                if isinstance(outcome, _Refusal):
-                    raise self._error(outcome)
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                lost = 0 if outcome.error is None else lost + 1
-                if lost >= max(_HOPELESS, self._settings.concurrency):
-                    raise CuveeError(
-                        f"{lost} prompts in a row failed at {self._settings.base_url}; the last: {outcome.error}"
-                    )
-                yield outcome
+            yield from self._unless_hopeless(self._outcomes(prompts, flight))
         finally:
-            if flying:
-                self._wait(_cancel(tasks))
+            if flight.size:
+                self._wait(flight.cancelled())
+
+    def _outcomes(self, prompts: Iterator[Prompt], flight: _Flight) -> Iterator[Answer]:
+        refused: list[tuple[Prompt, _Refusal]] = []
+        more = True
+        failure: BaseException | None = None
+        while True:
+            while more and not refused and flight.size < self._settings.concurrency:
+                try:
+                    prompt = next(prompts, None)
+                except Exception as error:
+                    failure, more = error, False
+                    break
+                if prompt is None:
+                    more = False
+                    break
+                flight.start(prompt)
+                if flight.has_landed:
+                    break
+            if flight.size:
+                prompt, outcome = flight.land()
+                if isinstance(outcome, Answer):
+                    yield outcome
+                elif isinstance(outcome, _Refusal):
+                    refused.append((prompt, outcome))
+                else:
+                    failure, more = failure or outcome, False
+            elif failure is not None:
+                raise failure
+            elif refused:
+                for prompt, refusal in refused:
+                    yield self._asked_again(prompt, refusal)
+                refused = []
+            elif not more:
+                return
+
+    def _asked_again(self, prompt: Prompt, refusal: _Refusal) -> Answer:
+        """Ask once more, alone. Raises CuveeError if a prompt of one token gets no response either."""
+        outcome = self._wait(self._ask(prompt))
+        if isinstance(outcome, Answer):
+            return outcome
+        body = self._wire.smallest(prompt)
+        small = self._wait(self._attempt(self._client.post(self._wire.path, cast_to=object, body=body)))
+        if isinstance(small, _Refusal) and small.cause.concerns_all:
+            raise self._error(refusal)
+        return wire.failed(prompt.key, prompt.number, outcome.message)
+
+    def _unless_hopeless(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        """Hold failures back until a prompt gets a response: where none does, it is not the prompts that are bad."""
+        failed: list[Answer] = []
+        for answer in answers:
+            if answer.error is not None and not answer.prompt_tokens:
+                failed.append(answer)
+                if len(failed) >= max(_HOPELESS, self._settings.concurrency):
+                    message = f"{len(failed)} prompts in a row failed at {self._settings.base_url}"
+                    raise CuveeError(f"{message}; the last: {answer.error}")
+                continue
+            yield from failed
+            failed = []
+            yield answer
+        yield from failed
 
     def close(self) -> None:
         """Close the connections."""
@@ -217,7 +243,7 @@ class OpenAIEngine(Engine):
         except APITimeoutError:
             return _Refusal(_Cause.TIMEOUT, f"no answer within {self._settings.timeout:g} seconds")
         except APIConnectionError as error:
-            return _Refusal(_Cause.UNREACHABLE, self._key.hide(wire.clipped(str(error.__cause__ or error))))
+            return _Refusal(_Cause.UNREACHABLE, self._key.hide(first_line(error.__cause__ or error)))
         except Exception as error:  # of many kinds: no bytes from a server end a build
             said = self._key.hide(wire.clipped(str(error)))
             return _Refusal(_Cause.UNREADABLE, f"the server's answer cannot be read: {said}")
@@ -249,8 +275,47 @@ class OpenAIEngine(Engine):
 _EMPTY = Prompt("", 0, (), None, None)
 
 
-async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
-    """Stop what is in flight; its connections are closed when this returns."""
-    for task in tuple(tasks):
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+class _Flight:
+    """The requests that are in flight; they are started and awaited from another thread than the loop's."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, ask: Callable[[Prompt], Coroutine[Any, Any, Answer | _Refusal]]
+    ) -> None:
+        self._loop, self._ask = loop, ask
+        self._done: SimpleQueue[tuple[Prompt, Answer | _Refusal | BaseException]] = SimpleQueue()
+        self._tasks: set[asyncio.Task[Answer | _Refusal]] = set()
+        self.size = 0
+
+    def start(self, prompt: Prompt) -> None:
+        """Ask for an answer."""
+        self.size += 1
+        self._loop.call_soon_threadsafe(self._start, prompt)
+
+    def _start(self, prompt: Prompt) -> None:
+        task = self._loop.create_task(self._ask(prompt))
+        self._tasks.add(task)
+
+        def finish(task: asyncio.Task[Answer | _Refusal]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                self._done.put((prompt, task.exception() or task.result()))
+
+        task.add_done_callback(finish)
+
+    @property
+    def has_landed(self) -> bool:
+        """Whether ``land`` returns at once."""
+        return not self._done.empty()
+
+    def land(self) -> tuple[Prompt, Answer | _Refusal | BaseException]:
+        """Wait for the next outcome."""
+        landed = self._done.get()
+        self.size -= 1
+        return landed
+
+    async def cancelled(self) -> None:
+        """Stop what is in flight; its connections are closed when this returns."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -15,7 +15,7 @@ from typing import Any
 from udfs.errors import CuveeError
 from udfs.labels.backends.engine import Answer, Prompt
 from udfs.labels.backends.settings import OpenAISettings
-from udfs.labels.chat import ChatFormat
+from udfs.labels.chat import ChatFormat, Message
 from udfs.labels.spec import Generation, Spec
 
 COMPLETIONS = "/completions"
@@ -82,6 +82,12 @@ class Wire:
                 "structured_outputs": {"regex": prompt.pattern}
             }  # fmt: skip
         return body | self._extra
+
+    def smallest(self, prompt: Prompt) -> dict[str, Any]:
+        """Make the body of a request that any server answers for next to nothing: one token of a prompt, one back."""
+        tokens = None if prompt.tokens is None else prompt.tokens[:1]
+        body = self.body(prompt._replace(messages=(Message("user", "."),), tokens=tokens, pattern=None))
+        return body | {"max_completion_tokens" if "max_completion_tokens" in body else "max_tokens": 1}
 
 
 def server_settings(spec: Spec) -> OpenAISettings:
