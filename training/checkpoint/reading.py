@@ -14,7 +14,7 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from udfs.errors import UsageError
+from udfs.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,8 +122,7 @@ def _refusal(checkpoint: Path, error: Exception, trust: bool) -> CheckpointError
             f"{checkpoint} needs more than numbers to be read: {', '.join(needs[:3])}. It may run code",
             hint="--trust reads it nevertheless; use it only if you trust whoever made the file",
         )
-    reason = str(error).partition("\n")[0] or type(error).__name__
-    return CheckpointError(f"{checkpoint} is not a whole checkpoint of Composer: {reason}")
+    return CheckpointError(f"{checkpoint} is not a whole checkpoint of Composer: {first_line(error)}")
 
 
 def _needs(checkpoint: Path) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -101,7 +101,7 @@ class Repository:
 
     root: Path
     name: str
-    rules: tuple[tuple[str, str, str], ...] = field(default=())
+    rules: tuple[tuple[str, str, str], ...] = ()
 
     @classmethod
     def at(cls, folder: Path, name: str | None = None) -> Repository | None:

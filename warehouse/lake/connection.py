@@ -9,7 +9,7 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udfs.errors import CuveeError, UsageError, did_you_mean
+from udfs.errors import CuveeError, UsageError, did_you_mean, first_line
 from warehouse.lake.quoting import literal
 from warehouse.lake.statements import check_query
 
@@ -52,10 +52,10 @@ def reading(reader: duckdb.DuckDBPyConnection, source: str, purpose: str) -> Ite
             "select table_name from information_schema.tables where table_catalog = 'lake' and table_schema = 'main'"
         ).fetchall()
         hint = did_you_mean(source, [table for (table,) in tables]) or "build the model first: cuvee build"
-        raise UsageError(f"nothing in the lake to {purpose}: {_first_line(error)}", hint=hint) from error
+        raise UsageError(f"nothing in the lake to {purpose}: {first_line(error)}", hint=hint) from error
     except (duckdb.BinderException, duckdb.ParserException) as error:
         hint = "--from takes the name of a model, or SQL, with a column doc_id"
-        raise UsageError(f"cannot read documents from {source!r}: {_first_line(error)}", hint=hint) from error
+        raise UsageError(f"cannot read documents from {source!r}: {first_line(error)}", hint=hint) from error
     except duckdb.Error as error:
         raise CuveeError(f"cannot read documents from {source!r}: {error}") from error
 
@@ -85,7 +85,3 @@ def _extension(name: str, version: str) -> Path:
     if not path.is_file():
         raise CuveeError(f"the installed extension {name} does not fit DuckDB {version}", hint=hint)
     return path
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from udfs.errors import CuveeError, UsageError
+from udfs.errors import CuveeError, UsageError, first_line
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://.")
 
@@ -77,11 +77,10 @@ def fetch(url: str, folder: Path, wanted: Callable[[str], bool] = lambda path: T
     except CuveeError:
         raise
     except Exception as error:  # each file system has errors of its own: no network, no such bucket, no permission
-        first = str(error).partition("\n")[0] or type(error).__name__
         hint = "without a network, download it elsewhere and name the folder"
         if urlsplit(url).scheme == "s3":
             hint = "are the credentials set? AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL"
-        raise CuveeError(f"cannot read {url}: {first}", hint=hint) from error
+        raise CuveeError(f"cannot read {url}: {first_line(error)}", hint=hint) from error
     if not fetched:
         raise UsageError(f"nothing at {url}")
     return fetched

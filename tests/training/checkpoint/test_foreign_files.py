@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ pytest.importorskip("composer")
 torch = pytest.importorskip("torch")
 
 from training.checkpoint import reading  # noqa: E402  it is about torch's files
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Touch:
@@ -56,14 +58,6 @@ PLACES = [in_callbacks, in_the_optimizer, among_the_weights, in_the_place]
 @pytest.fixture(scope="module")
 def place(decoder_place: Path) -> Path:
     return decoder_place
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ from warehouse.lake.lake import Lake
 from warehouse.mixtures.tokenizers import TokenizerCorpus
 from warehouse.mixtures.tokenizers import train as train_tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECIPE = """\
 name: {name}
 teacher: truth
@@ -76,15 +78,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     load(lake, make_project(folder / "sql", 0.2), folder, list(made_up(600)))
     train_tokenizer(lake, "words", TokenizerCorpus("distillation_documents", 10**6), 400)
     return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine the threads of so small a model wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run(folder: Path, path: Path, *options: str) -> Result:

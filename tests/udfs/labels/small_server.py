@@ -39,6 +39,25 @@ def refuses(status: int, message: str, **headers: str) -> Reply:
     return Reply(status, {"error": {"message": message, "type": "x"}}, named)
 
 
+def of(replies: dict[str, list[Reply]]) -> Callable[[dict[str, Any], int], Reply]:
+    """Replies by document: one after the other, the last again and again; all others get food."""
+
+    def reply(body: dict[str, Any], before: int) -> Reply:
+        document = body["messages"][-1]["content"]
+        chosen = replies.get(document, [says("food,skip")])
+        return chosen[min(before, len(chosen) - 1)]
+
+    return reply
+
+
+def always(reply: Reply) -> Callable[[dict[str, Any], int], Reply]:
+    return lambda body, before: reply
+
+
+def statuses(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["status"] for row in rows]
+
+
 class Served:
     """What the server has seen."""
 
