@@ -57,8 +57,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.train
 
 # dbt, datatrove and dolma, which tests and benchmarks compare with; their packages do not agree with ours for training.
-# Cuvée stands beside each dbt, as where a user runs dbt in a lake. There is no dolma for Python 3.13: its benchmark then
-# says that it is missing.
+# Cuvée is installed next to each dbt, as where a user runs dbt in a lake. There is no dolma for Python 3.13: its
+# benchmark then says that it is missing.
 $(PEERS)/.done: tests/conformance/requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable .

@@ -98,7 +98,7 @@ def _plain(handle: BinaryIO) -> Iterator[bytes]:
 
 
 def _recoded(stream: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    """Write text as UTF-8. A lone surrogate becomes what is no UTF-8, so that its record is rejected, not the file."""
+    """Write text as UTF-8. A lone surrogate becomes what is not UTF-8, so that its record is rejected, not the file."""
     decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
     try:
         for block in stream:

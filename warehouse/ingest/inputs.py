@@ -27,7 +27,7 @@ from warehouse.lake.remote import fetch, is_url
 from warehouse.mds.index import find_folders
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
-#: A name that numbers a part of something: part-00000-c000, 000_00001, cc_en_head-0000. A year is no such number.
+#: A name that numbers a part of something: part-00000-c000, 000_00001, cc_en_head-0000. A year is not such a number.
 _PART = re.compile(r"(part|shard|chunk|split|file|data|batch|train)?[-_.]?\d+([-_].*)?|.*[-_.]0\d+", re.IGNORECASE)
 _HIVE = re.compile(r"[^=]+=.*", re.DOTALL)
 _YEAR = re.compile(r"(19|20)\d\d([-_]\d\d){0,2}")
@@ -40,7 +40,7 @@ class Input:
     ``source`` is the source of its documents unless the caller or the record names another. ``folder_source`` is that
     of a text file found in a folder, which shares one with its neighbours. ``name`` is the path below what the caller
     named. ``url`` is where a file was downloaded from. A ``refused`` input is not read, for this reason; one that is
-    ``left_out`` is no document.
+    ``left_out`` is not a document.
     """
 
     path: Path
@@ -192,7 +192,7 @@ def _walk(root: Path, repository: Repository | None = None, *, follow_links: boo
 def _judged(
     entry: Input, root: Path, repository: Repository | None, saved: Sequence[str] | None, *, follow_links: bool
 ) -> Input:
-    """Leave a file out that is no document, and name the source of one that is part of a data set."""
+    """Leave a file out that is not a document, and name the source of one that is part of a data set."""
     path = entry.path
     if not follow_links and folders.leaves(path, root):
         return replace(entry, left_out=folders.LEAVES)

@@ -49,7 +49,7 @@ OCCURRENCES = pa.schema(
 PUBLISHED_FIELDS = ("created", "published_at", "published", "date")
 LICENCE_FIELDS = ("license", "licence")
 
-#: Why a web archive's record is no document, though nothing is wrong with it. These are columns of raw.files.
+#: Why a web archive's record is not a document, though nothing is wrong with it. These are columns of raw.files.
 PASSED_OVER = {
     "not_pages": "no page: a request, metadata, a revisit",
     "other_status": "a page answered with another status than 200",

@@ -73,7 +73,7 @@ class FileReport:
     """The result of one input.
 
     ``outcome`` is ingested, unchanged, touched, copy (of ``note``), elsewhere (another process ingested it meanwhile),
-    left out (it is no document), or unreadable (for the reason in ``note``; it is not in the lake, and the next run
+    left out (it is not a document), or unreadable (for the reason in ``note``; it is not in the lake, and the next run
     tries again).
     """
 

@@ -57,7 +57,7 @@ def is_iso(value: object) -> bool:
 
 
 def unit(number: float) -> int | None:
-    """Return how many of a number's units are a second: 1, 10³, 10⁶ or 10⁹. None for a number that is no time.
+    """Return how many of a number's units are a second: 1, 10³, 10⁶ or 10⁹. None for a number that is not a time.
 
     >>> unit(1_700_000_000), unit(1_700_000_000_000), unit(2024)
     (1, 1000, None)

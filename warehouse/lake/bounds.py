@@ -5,9 +5,9 @@ match a filter. Two things make the bounds of a table too narrow (tried with 1.5
 
 - A file has values but no bounds: Arrow writes none for values over 4,096 bytes, no writer for a row group of NULLs.
   The table's bounds become NULL, which the next commit reads as "no values yet": its own bounds become the table's.
-- A rewrite without deleted rows computes the bounds anew, and earlier snapshots still have those rows.
+- A rewrite without deleted rows computes the bounds again, and earlier snapshots still have those rows.
 
-The triggers are part of each commit, whoever makes it. Bounds that are not known are marked: DuckLake takes a column
+The triggers are part of each commit, by any program. Bounds that are not known are marked: DuckLake takes a column
 with ``extra_stats`` for one with values, and those of plain types are not read.
 """
 

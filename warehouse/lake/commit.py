@@ -45,7 +45,7 @@ class Commit:
     def add(self, table: str, files: Sequence[Path]) -> None:
         """Append staged Parquet files to ``table`` (``schema.name``). The files move; nothing is copied.
 
-        A table whose name is no name for a folder has one that only DuckLake knows: it gets copies.
+        A table whose name cannot be a folder's has one that only DuckLake knows: it gets copies.
         Raises CuveeError if their columns do not fit the table.
         """
         import duckdb

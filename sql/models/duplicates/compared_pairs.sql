@@ -2,8 +2,8 @@
 -- the 50 that rank first: the longest, and of equally long ones those with the smallest ids. Whatever is compared depends
 -- on the documents alone, not on how many builds they came in.
 --
--- Rows that are no pair keep the books. A document beside itself is in such large bands, and `crowd` tells whether these
--- are still the same. A row with `seen` names rows of shared_bands that were looked at. A pair without similarity was one.
+-- Rows that are not pairs hold counts. A document paired with itself is in such large bands, and `crowd` tells
+-- whether these are still the same. A row with `seen` names rows of shared_bands that were looked at. A pair without similarity was one.
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',

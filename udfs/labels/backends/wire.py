@@ -31,7 +31,7 @@ _MARK = re.compile(
     r"|>(?=>[A-Z][A-Z0-9_]{0,63}<<)|\](?=~!?b[\[\]])"
 )
 
-#: More tokens than any answer has: beyond them a count is no count.
+#: More tokens than any answer has: a larger number is not a count.
 _MOST_TOKENS = 10**9
 
 #: Characters of a server's message that are kept.

@@ -95,7 +95,7 @@ class ExternalCategory:
 
     @cached_property
     def _codes(self) -> dict[str, str]:
-        """The code of each name that only one label has, and of each code in small letters that is no name."""
+        """The code of each name that only one label has, and of each code in small letters that is not a name."""
         small: dict[str, list[str]] = {}
         for label in self.category.choices:
             small.setdefault(label.code.casefold(), []).append(label.code)

@@ -38,7 +38,7 @@ from warehouse.ingest.records import (
     StrictError,
 )
 
-#: What stands between a reason and the name of the file in the archive.
+#: What is written between a reason and the name of the file in the archive.
 IN_FILE = ", in the file "
 
 #: A reader of one file inside: its path, its name in the archive, its format, the source.

@@ -63,7 +63,7 @@ _LINE_NAMES = (".jsonl", ".ndjson")
 #: Names of tables.
 _TABLES = (".csv", ".tsv", ".tab", ".psv")
 
-#: So many first lines are looked at where the first is no record.
+#: So many first lines are looked at where the first is not a record.
 _LINES = 20
 
 

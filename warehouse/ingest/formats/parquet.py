@@ -57,7 +57,7 @@ def _read(path: Path, source: str, options: IngestOptions, rejects: RejectCollec
                         done += part.num_rows
                     break
                 except UNREADABLE as error:
-                    # What stands next to the text costs no document: the columns that can be read are.
+                    # Columns next to the text cost no document: the columns that can be read are.
                     readable = [name for name in dict.fromkeys(columns) if _is_readable(file, group, name)]
                     if len(readable) < len(set(columns)) and _has_text(readable, options.text_field):
                         for name in set(columns) - set(readable):

@@ -1,7 +1,7 @@
 """Turn bytes into characters as the WHATWG Encoding Standard says, which is what browsers do.
 
 The byte order mark decides, then the response's header, then ``<meta>``, then what the bytes look like. Labels mean
-what the Standard says: iso-8859-1 is windows-1252. Invalid bytes become U+FFFD, and the mark is no text.
+what the Standard says: iso-8859-1 is windows-1252. Invalid bytes become U+FFFD, and the mark is not text.
 
 Differences: euc-jp lacks NEC's and IBM's extensions, which Python's codec does not have.
 """
